@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: LGPL-2.1-only */
+#ifndef PIMAP_COMPAT_H
+#define PIMAP_COMPAT_H
+
+/* The one place, beside pimap-settings.c and authdb-pimap-compat.h, for what
+   differs between the versions of Dovecot. configure probes for features, not
+   for versions. Only macros: it is for every part, whatever it includes. */
+
+#ifdef PIMAP_HAVE_STR_BEGINS_WITH
+#  define pimap_str_begins(haystack, needle) str_begins_with(haystack, needle)
+#else
+#  define pimap_str_begins(haystack, needle) str_begins(haystack, needle)
+#endif
+
+#ifdef PIMAP_HAVE_IMAP_PARSER_PARAMS
+#  define pimap_imap_parser_create(input, max_line_size) \
+	imap_parser_create(input, NULL, max_line_size, NULL)
+#else
+#  define pimap_imap_parser_create(input, max_line_size) \
+	imap_parser_create(input, NULL, max_line_size)
+#endif
+
+#ifdef PIMAP_HAVE_IMAP_QUOTE_FLAGS
+#  define pimap_imap_append_string(dest, src) imap_append_string(dest, src, 0)
+#  define pimap_imap_append_astring(dest, src) imap_append_astring(dest, src, 0)
+#  define pimap_imap_append_nstring(dest, src) imap_append_nstring(dest, src, 0)
+#else
+#  define pimap_imap_append_string(dest, src) imap_append_string(dest, src)
+#  define pimap_imap_append_astring(dest, src) imap_append_astring(dest, src)
+#  define pimap_imap_append_nstring(dest, src) imap_append_nstring(dest, src)
+#endif
+
+#ifdef PIMAP_HAVE_SEARCH_REGISTER_IMAP4REV1
+#  define pimap_search_register_get_imap() \
+	mail_search_register_get_imap4rev1()
+#else
+#  define pimap_search_register_get_imap() mail_search_register_get_imap()
+#endif
+
+#ifdef PIMAP_HAVE_STATUS_LAST_CACHED_SEQ
+#  define PIMAP_STATUS_LAST_CACHED_SEQ STATUS_LAST_CACHED_SEQ
+#else
+#  define PIMAP_STATUS_LAST_CACHED_SEQ 0
+#endif
+
+/* One module, by its name */
+#ifdef PIMAP_HAVE_MODULE_NAMES_ARRAY
+#  define pimap_module_dir_try_load_missing(modules, dir, name, set, error_r) \
+	module_dir_try_load_missing(modules, dir, \
+		(const char *const []) { name, NULL }, set, error_r)
+#else
+#  define pimap_module_dir_try_load_missing(modules, dir, name, set, error_r) \
+	module_dir_try_load_missing(modules, dir, name, set, error_r)
+#endif
+
+/* doveadm's mail commands. Where it parses options itself, it insists on a
+   function for those that have a letter; the values are read by
+   doveadm_cmd_param_*() in init() all the same. */
+#ifdef PIMAP_HAVE_DOVEADM_PARSE_ARG
+#  define PIMAP_DOVEADM_INIT_ARGS(ctx) \
+	struct doveadm_mail_cmd_context *ctx, \
+	const char *const args[] ATTR_UNUSED
+#  define pimap_doveadm_set_options(ctx, letters, func) STMT_START { \
+	(ctx)->getopt_args = letters; \
+	(ctx)->v.parse_arg = func; \
+	} STMT_END
+#else
+#  define PIMAP_DOVEADM_INIT_ARGS(ctx) struct doveadm_mail_cmd_context *ctx
+#  define pimap_doveadm_set_options(ctx, letters, func) STMT_START { \
+	(void)(ctx); (void)(letters); (void)(func); \
+	} STMT_END
+#endif
+
+#endif
