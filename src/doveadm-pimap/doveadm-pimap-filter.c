@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: LGPL-2.1-only */
+/* doveadm pimap filter */
+
+#include "lib.h"
+#include "array.h"
+#include "str.h"
+#include "pimap-profile.h"
+#include "pimap-criteria.h"
+#include "doveadm-print.h"
+#include "doveadm-pimap.h"
+
+static int
+filter_list_run(struct doveadm_mail_cmd_context *ctx, struct mail_user *user)
+{
+	struct doveadm_pimap_cmd *cmd =
+		container_of(ctx, struct doveadm_pimap_cmd, ctx);
+	const struct pimap_profile *profile;
+	const struct pimap_filter *filter;
+
+	if (doveadm_pimap_get_profile(cmd, user, &profile) < 0)
+		return -1;
+	array_foreach(&profile->filters, filter) {
+		doveadm_print(filter->name);
+		doveadm_print(pimap_profile_filter_is_used(profile,
+			filter->name) ? "yes" : "no");
+		doveadm_print(filter->desc != NULL ? filter->desc : "");
+	}
+	return 0;
+}
+
+static void filter_list_headers(void)
+{
+	doveadm_print_header_simple("filter");
+	doveadm_print_header_simple("used");
+	doveadm_print_header("description", "description",
+			     DOVEADM_PRINT_HEADER_FLAG_EXPAND);
+}
+
+static struct doveadm_mail_cmd_context *filter_list_alloc(void)
+{
+	return doveadm_pimap_cmd_alloc(filter_list_run, filter_list_headers,
+				       DOVEADM_PRINT_TYPE_TABLE);
+}
+
+/* Returns 0 and the name of a filter that the user may have. */
+static int
+filter_get_name(struct doveadm_pimap_cmd *cmd, const char **name_r)
+{
+	struct pimap_filter_ref ref;
+
+	if (cmd->filter == NULL || !pimap_filter_ref_parse(cmd->filter, &ref))
+		return doveadm_pimap_fail(cmd, MAIL_ERROR_PARAMS,
+			"That can't be the name of a filter");
+	if (ref.kind != PIMAP_FILTER_NAMED)
+		return doveadm_pimap_fail(cmd, MAIL_ERROR_NOTPOSSIBLE,
+			"ALL, NONE and DEFAULT are the system's");
+	*name_r = ref.name;
+	return 0;
+}
+
+static int
+filter_show_run(struct doveadm_mail_cmd_context *ctx, struct mail_user *user)
+{
+	struct doveadm_pimap_cmd *cmd =
+		container_of(ctx, struct doveadm_pimap_cmd, ctx);
+	const struct pimap_profile *profile;
+	const struct pimap_filter *filter;
+	const char *name;
+
+	if (filter_get_name(cmd, &name) < 0 ||
+	    doveadm_pimap_get_profile(cmd, user, &profile) < 0)
+		return -1;
+	filter = pimap_profile_find_filter(profile, name);
+	if (filter == NULL)
+		return doveadm_pimap_fail(cmd, MAIL_ERROR_NOTFOUND,
+					  "There is no such filter");
+	doveadm_print(filter->name);
+	doveadm_print(filter->desc != NULL ? filter->desc : "");
+	doveadm_print(filter->criteria);
+	return 0;
+}
+
+static void filter_show_headers(void)
+{
+	doveadm_print_header_simple("filter");
+	doveadm_print_header_simple("description");
+	doveadm_print_header_simple("criteria");
+}
+
+static struct doveadm_mail_cmd_context *filter_show_alloc(void)
+{
+	return doveadm_pimap_cmd_alloc(filter_show_run, filter_show_headers,
+				       DOVEADM_PRINT_TYPE_PAGER);
+}
+
+static int
+filter_set_run(struct doveadm_mail_cmd_context *ctx, struct mail_user *user)
+{
+	struct doveadm_pimap_cmd *cmd =
+		container_of(ctx, struct doveadm_pimap_cmd, ctx);
+	struct pimap_user_change change;
+	const char *name, *error;
+	string_t *criteria = t_str_new(256);
+
+	if (filter_get_name(cmd, &name) < 0)
+		return -1;
+	if (cmd->words == NULL)
+		return doveadm_pimap_fail(cmd, MAIL_ERROR_PARAMS,
+					  "Missing search keys");
+	if (!pimap_filter_desc_is_valid(cmd->desc))
+		return doveadm_pimap_fail(cmd, MAIL_ERROR_PARAMS,
+			"The description is too long or isn't UTF-8");
+	if (doveadm_pimap_change_begin(cmd, user, &change) < 0)
+		return -1;
+	if (pimap_criteria_parse_line(change.puser->set,
+			t_strarray_join(cmd->words, " "), criteria,
+			&error) != PIMAP_CRITERIA_OK)
+		return doveadm_pimap_change_fail(cmd, &change,
+						 MAIL_ERROR_PARAMS, error);
+	if (!pimap_user_change_set_filter(&change, name, cmd->desc,
+					  str_c(criteria)))
+		return doveadm_pimap_change_fail(cmd, &change,
+			MAIL_ERROR_LIMIT, "Too many filters");
+	return doveadm_pimap_change_commit(cmd, &change);
+}
+
+static struct doveadm_mail_cmd_context *filter_set_alloc(void)
+{
+	return doveadm_pimap_cmd_alloc(filter_set_run, NULL, NULL);
+}
+
+static int
+filter_delete_run(struct doveadm_mail_cmd_context *ctx, struct mail_user *user)
+{
+	struct doveadm_pimap_cmd *cmd =
+		container_of(ctx, struct doveadm_pimap_cmd, ctx);
+	struct pimap_user_change change;
+	const char *name;
+
+	if (filter_get_name(cmd, &name) < 0 ||
+	    doveadm_pimap_change_begin(cmd, user, &change) < 0)
+		return -1;
+	if (pimap_profile_filter_is_used(change.profile, name))
+		return doveadm_pimap_change_fail(cmd, &change,
+			MAIL_ERROR_INUSE, "A device uses the filter");
+	if (!pimap_profile_delete_filter(change.profile, name))
+		return doveadm_pimap_change_fail(cmd, &change,
+			MAIL_ERROR_NOTFOUND, "There is no such filter");
+	return doveadm_pimap_change_commit(cmd, &change);
+}
+
+static struct doveadm_mail_cmd_context *filter_delete_alloc(void)
+{
+	return doveadm_pimap_cmd_alloc(filter_delete_run, NULL, NULL);
+}
+
+struct doveadm_cmd_ver2 doveadm_pimap_cmd_filter_list = {
+	.name = "pimap filter list",
+	.usage = DOVEADM_CMD_MAIL_USAGE_PREFIX,
+	.mail_cmd = filter_list_alloc,
+DOVEADM_CMD_PARAMS_START
+DOVEADM_CMD_MAIL_COMMON
+DOVEADM_CMD_PARAMS_END
+};
+
+struct doveadm_cmd_ver2 doveadm_pimap_cmd_filter_show = {
+	.name = "pimap filter show",
+	.usage = DOVEADM_CMD_MAIL_USAGE_PREFIX "<filter>",
+	.mail_cmd = filter_show_alloc,
+DOVEADM_CMD_PARAMS_START
+DOVEADM_CMD_MAIL_COMMON
+DOVEADM_CMD_PARAM('\0', "filter", CMD_PARAM_STR, CMD_PARAM_FLAG_POSITIONAL)
+DOVEADM_CMD_PARAMS_END
+};
+
+struct doveadm_cmd_ver2 doveadm_pimap_cmd_filter_set = {
+	.name = "pimap filter set",
+	.usage = DOVEADM_CMD_MAIL_USAGE_PREFIX
+		"[-d <description>] <filter> <search keys>",
+	.mail_cmd = filter_set_alloc,
+DOVEADM_CMD_PARAMS_START
+DOVEADM_CMD_MAIL_COMMON
+DOVEADM_CMD_PARAM('d', "description", CMD_PARAM_STR, 0)
+DOVEADM_CMD_PARAM('\0', "filter", CMD_PARAM_STR, CMD_PARAM_FLAG_POSITIONAL)
+DOVEADM_CMD_PARAM('\0', "words", CMD_PARAM_ARRAY, CMD_PARAM_FLAG_POSITIONAL)
+DOVEADM_CMD_PARAMS_END
+};
+
+struct doveadm_cmd_ver2 doveadm_pimap_cmd_filter_delete = {
+	.name = "pimap filter delete",
+	.usage = DOVEADM_CMD_MAIL_USAGE_PREFIX "<filter>",
+	.mail_cmd = filter_delete_alloc,
+DOVEADM_CMD_PARAMS_START
+DOVEADM_CMD_MAIL_COMMON
+DOVEADM_CMD_PARAM('\0', "filter", CMD_PARAM_STR, CMD_PARAM_FLAG_POSITIONAL)
+DOVEADM_CMD_PARAMS_END
+};

@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: LGPL-2.1-only */
+/* doveadm pimap: what the commands share. It uses lib01_pimap_plugin, so it is
+   there where mail_plugins has pimap for doveadm too; without, doveadm leaves
+   this module out. */
+
+#include "lib.h"
+#include "pimap-compat.h"
+#include "pimap-profile.h"
+#include "doveadm-print.h"
+#include "doveadm-pimap.h"
+
+extern const char *doveadm_pimap_plugin_version;
+const char *doveadm_pimap_plugin_version = DOVECOT_ABI_VERSION;
+
+static struct doveadm_cmd_ver2 *const doveadm_pimap_cmds[] = {
+	&doveadm_pimap_cmd_device_list,
+	&doveadm_pimap_cmd_filter_list,
+	&doveadm_pimap_cmd_filter_show,
+	&doveadm_pimap_cmd_filter_set,
+	&doveadm_pimap_cmd_filter_delete,
+	&doveadm_pimap_cmd_pref_get,
+	&doveadm_pimap_cmd_pref_set,
+};
+
+static void doveadm_pimap_cmd_init(PIMAP_DOVEADM_INIT_ARGS(_ctx))
+{
+	struct doveadm_pimap_cmd *cmd =
+		container_of(_ctx, struct doveadm_pimap_cmd, ctx);
+
+	(void)doveadm_cmd_param_str(_ctx->cctx, "device", &cmd->device);
+	(void)doveadm_cmd_param_str(_ctx->cctx, "filter", &cmd->filter);
+	(void)doveadm_cmd_param_str(_ctx->cctx, "preference", &cmd->pref);
+	(void)doveadm_cmd_param_str(_ctx->cctx, "description", &cmd->desc);
+	(void)doveadm_cmd_param_array(_ctx->cctx, "words", &cmd->words);
+	/* not before: with -A the user name is the first column */
+	if (cmd->print_headers != NULL)
+		cmd->print_headers();
+}
+
+static bool
+doveadm_pimap_parse_arg(struct doveadm_mail_cmd_context *ctx ATTR_UNUSED,
+			int c)
+{
+	return c == 'd';
+}
+
+struct doveadm_mail_cmd_context *
+doveadm_pimap_cmd_alloc(int (*run)(struct doveadm_mail_cmd_context *ctx,
+				   struct mail_user *user),
+			void (*print_headers)(void), const char *print_type)
+{
+	struct doveadm_pimap_cmd *cmd =
+		doveadm_mail_cmd_alloc(struct doveadm_pimap_cmd);
+
+	pimap_doveadm_set_options(&cmd->ctx, "d:", doveadm_pimap_parse_arg);
+	cmd->ctx.v.init = doveadm_pimap_cmd_init;
+	cmd->ctx.v.run = run;
+	cmd->print_headers = print_headers;
+	if (print_headers != NULL)
+		doveadm_print_init(print_type);
+	return &cmd->ctx;
+}
+
+int doveadm_pimap_fail(struct doveadm_pimap_cmd *cmd, enum mail_error error,
+		       const char *reason)
+{
+	i_error("pimap: %s", reason);
+	doveadm_mail_failed_error(&cmd->ctx, error);
+	return -1;
+}
+
+static struct pimap_user *
+doveadm_pimap_get_user(struct doveadm_pimap_cmd *cmd, struct mail_user *user)
+{
+	struct pimap_user *puser = pimap_user_get(user);
+
+	if (puser == NULL) {
+		(void)doveadm_pimap_fail(cmd, MAIL_ERROR_NOTPOSSIBLE,
+			"The user's mail_plugins don't have pimap");
+	}
+	return puser;
+}
+
+int doveadm_pimap_get_profile(struct doveadm_pimap_cmd *cmd,
+			      struct mail_user *user,
+			      const struct pimap_profile **profile_r)
+{
+	struct pimap_user *puser = doveadm_pimap_get_user(cmd, user);
+	const char *error;
+
+	if (puser == NULL)
+		return -1;
+	if (pimap_user_get_profile(puser, profile_r, &error) < 0)
+		return doveadm_pimap_fail(cmd, MAIL_ERROR_TEMP, error);
+	return 0;
+}
+
+int doveadm_pimap_change_begin(struct doveadm_pimap_cmd *cmd,
+			       struct mail_user *user,
+			       struct pimap_user_change *change_r)
+{
+	struct pimap_user *puser = doveadm_pimap_get_user(cmd, user);
+	const char *error;
+
+	if (puser == NULL)
+		return -1;
+	if (pimap_user_change_begin(puser, change_r, &error) < 0)
+		return doveadm_pimap_fail(cmd, MAIL_ERROR_TEMP, error);
+	return 0;
+}
+
+int doveadm_pimap_change_commit(struct doveadm_pimap_cmd *cmd,
+				struct pimap_user_change *change)
+{
+	const char *error;
+
+	if (pimap_user_change_commit(change, &error) < 0)
+		return doveadm_pimap_fail(cmd, MAIL_ERROR_TEMP, error);
+	return 0;
+}
+
+int doveadm_pimap_change_fail(struct doveadm_pimap_cmd *cmd,
+			      struct pimap_user_change *change,
+			      enum mail_error error, const char *reason)
+{
+	pimap_user_change_rollback(change);
+	return doveadm_pimap_fail(cmd, error, reason);
+}
+
+void doveadm_pimap_plugin_init(struct module *module ATTR_UNUSED)
+{
+	unsigned int i;
+
+	for (i = 0; i < N_ELEMENTS(doveadm_pimap_cmds); i++)
+		doveadm_cmd_register_ver2(doveadm_pimap_cmds[i]);
+}
+
+void doveadm_pimap_plugin_deinit(void)
+{
+}

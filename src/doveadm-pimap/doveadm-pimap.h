@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: LGPL-2.1-only */
+#ifndef DOVEADM_PIMAP_H
+#define DOVEADM_PIMAP_H
+
+#include "doveadm-mail.h"
+#include "pimap-user.h"
+
+struct module;
+
+/* What every command is given */
+struct doveadm_pimap_cmd {
+	struct doveadm_mail_cmd_context ctx;
+
+	/* NULL: not given */
+	const char *device, *filter, *pref, *desc;
+	/* the rest of the arguments, or NULL */
+	const char *const *words;
+
+	void (*print_headers)(void);
+};
+
+/* Returns the command, with init() and its options set. print_headers and
+   print_type are NULL if it prints nothing. */
+struct doveadm_mail_cmd_context *
+doveadm_pimap_cmd_alloc(int (*run)(struct doveadm_mail_cmd_context *ctx,
+				   struct mail_user *user),
+			void (*print_headers)(void), const char *print_type);
+
+/* Each of these returns 0, or logs what is wrong, sets doveadm's exit status
+   and returns -1. */
+int doveadm_pimap_get_profile(struct doveadm_pimap_cmd *cmd,
+			      struct mail_user *user,
+			      const struct pimap_profile **profile_r);
+int doveadm_pimap_change_begin(struct doveadm_pimap_cmd *cmd,
+			       struct mail_user *user,
+			       struct pimap_user_change *change_r);
+int doveadm_pimap_change_commit(struct doveadm_pimap_cmd *cmd,
+				struct pimap_user_change *change);
+/* Ends the change without having changed anything. Returns -1. */
+int doveadm_pimap_change_fail(struct doveadm_pimap_cmd *cmd,
+			      struct pimap_user_change *change,
+			      enum mail_error error, const char *reason);
+/* Returns -1. */
+int doveadm_pimap_fail(struct doveadm_pimap_cmd *cmd, enum mail_error error,
+		       const char *reason);
+
+extern struct doveadm_cmd_ver2 doveadm_pimap_cmd_device_list;
+extern struct doveadm_cmd_ver2 doveadm_pimap_cmd_filter_list;
+extern struct doveadm_cmd_ver2 doveadm_pimap_cmd_filter_show;
+extern struct doveadm_cmd_ver2 doveadm_pimap_cmd_filter_set;
+extern struct doveadm_cmd_ver2 doveadm_pimap_cmd_filter_delete;
+extern struct doveadm_cmd_ver2 doveadm_pimap_cmd_pref_get;
+extern struct doveadm_cmd_ver2 doveadm_pimap_cmd_pref_set;
+
+void doveadm_pimap_plugin_init(struct module *module);
+void doveadm_pimap_plugin_deinit(void);
+
+#endif

@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: LGPL-2.1-only */
+/* XFILTER GET, SET, DELETE (draft 5.2.3, R-6) */
+
+#include "imap-common.h"
+#include "str.h"
+#include "imap-arg.h"
+#include "imap-commands.h"
+#include "imap-quote.h"
+#include "pimap-compat.h"
+#include "pimap-profile.h"
+#include "pimap-criteria.h"
+#include "pimap-user.h"
+#include "imap-pimap-plugin.h"
+
+static bool xfilter_get_name(const struct imap_arg *arg,
+			     struct pimap_filter_ref *ref_r)
+{
+	const char *name;
+
+	return imap_arg_get_astring(arg, &name) &&
+		pimap_filter_ref_parse(name, ref_r);
+}
+
+static const char *system_filter_criteria(enum pimap_filter_kind kind)
+{
+	return kind == PIMAP_FILTER_ALL ?
+		PIMAP_CRITERIA_ALL : PIMAP_CRITERIA_NONE;
+}
+
+/* [CHARSET charset] before count more arguments, which are not checked. */
+static bool
+xfilter_get_charset(const struct imap_arg **args, unsigned int count,
+		    const char **charset_r)
+{
+	unsigned int n;
+
+	*charset_r = NULL;
+	for (n = 0; !IMAP_ARG_IS_EOL(&(*args)[n]); n++) ;
+	if (n == count)
+		return TRUE;
+	if (n != count + 2 || !imap_arg_atom_equals(&(*args)[0], "CHARSET") ||
+	    !imap_arg_get_astring(&(*args)[1], charset_r))
+		return FALSE;
+	*args += 2;
+	return TRUE;
+}
+
+static bool
+xfilter_get(struct client_command_context *cmd, struct pimap_user *puser,
+	    const struct imap_arg *args)
+{
+	const struct pimap_profile *profile;
+	const struct pimap_filter *filter = NULL;
+	const struct imap_arg *attrs;
+	struct pimap_filter_ref ref;
+	const char *charset, *error;
+	bool want_desc = FALSE, want_criteria = FALSE;
+	string_t *str;
+
+	if (!xfilter_get_charset(&args, 2, &charset) ||
+	    !xfilter_get_name(&args[0], &ref) ||
+	    !imap_arg_get_list(&args[1], &attrs) || IMAP_ARG_IS_EOL(attrs)) {
+		client_send_command_error(cmd,
+			"XFILTER GET needs a name and (DESC CRITERIA).");
+		return TRUE;
+	}
+	for (; !IMAP_ARG_IS_EOL(attrs); attrs++) {
+		if (imap_arg_atom_equals(attrs, "DESC"))
+			want_desc = TRUE;
+		else if (imap_arg_atom_equals(attrs, "CRITERIA"))
+			want_criteria = TRUE;
+		else {
+			client_send_command_error(cmd,
+				"A filter has only DESC and CRITERIA.");
+			return TRUE;
+		}
+	}
+	if (pimap_user_get_profile(puser, &profile, &error) < 0) {
+		imap_pimap_cmd_internal_error(cmd, error);
+		return TRUE;
+	}
+	if (ref.kind == PIMAP_FILTER_NAMED)
+		filter = pimap_profile_find_filter(profile, ref.name);
+	if (filter == NULL && ref.kind != PIMAP_FILTER_ALL &&
+	    ref.kind != PIMAP_FILTER_NONE) {
+		client_send_tagline(cmd,
+			"NO [NONEXISTENT] There is no such filter.");
+		return TRUE;
+	}
+	str = t_str_new(256);
+	str_append(str, "* XFILTER ");
+	pimap_imap_append_astring(str, pimap_filter_ref_name(&ref));
+	str_append(str, " (");
+	if (want_desc) {
+		str_append(str, "DESC ");
+		pimap_imap_append_nstring(str, filter == NULL ? NULL : filter->desc);
+	}
+	if (want_criteria) {
+		str_printfa(str, "%sCRITERIA (%s)", want_desc ? " " : "",
+			    filter == NULL ? system_filter_criteria(ref.kind) :
+			    filter->criteria);
+	}
+	str_append_c(str, ')');
+	client_send_line(cmd->client, str_c(str));
+	client_send_tagline(cmd, "OK XFILTER completed");
+	return TRUE;
+}
+
+static bool
+xfilter_set(struct client_command_context *cmd, struct pimap_user *puser,
+	    const struct imap_arg *args)
+{
+	struct pimap_user_change change;
+	const struct imap_arg *keys;
+	struct pimap_filter_ref ref;
+	const char *charset, *desc, *error;
+	string_t *criteria = t_str_new(256);
+
+	if (!xfilter_get_charset(&args, 3, &charset) ||
+	    !xfilter_get_name(&args[0], &ref) ||
+	    !imap_arg_get_nstring(&args[1], &desc) ||
+	    !imap_arg_get_list(&args[2], &keys)) {
+		client_send_command_error(cmd, "XFILTER SET needs a name, "
+			"a description and (search keys).");
+		return TRUE;
+	}
+	if (!pimap_filter_desc_is_valid(desc)) {
+		client_send_command_error(cmd, "The description is too long "
+					  "or isn't UTF-8.");
+		return TRUE;
+	}
+	if (ref.kind != PIMAP_FILTER_NAMED) {
+		client_send_tagline(cmd,
+			"NO [CANNOT] The system's filters can't be changed.");
+		return TRUE;
+	}
+	switch (pimap_criteria_parse(puser->set, keys, charset, criteria, &error)) {
+	case PIMAP_CRITERIA_OK:
+		break;
+	case PIMAP_CRITERIA_INVALID:
+		client_send_command_error(cmd, error);
+		return TRUE;
+	case PIMAP_CRITERIA_UNKNOWN_CHARSET:
+		client_send_tagline(cmd,
+			"NO [BADCHARSET (UTF-8 US-ASCII)] Unknown charset.");
+		return TRUE;
+	case PIMAP_CRITERIA_TOO_LARGE:
+		client_send_tagline(cmd,
+				    t_strdup_printf("NO [LIMIT] %s", error));
+		return TRUE;
+	}
+	if (pimap_user_change_begin(puser, &change, &error) < 0) {
+		imap_pimap_cmd_internal_error(cmd, error);
+		return TRUE;
+	}
+	if (!pimap_user_change_set_filter(&change, ref.name, desc,
+					  str_c(criteria))) {
+		pimap_user_change_rollback(&change);
+		client_send_tagline(cmd, "NO [LIMIT] Too many filters.");
+		return TRUE;
+	}
+	imap_pimap_cmd_commit(cmd, &change, "OK XFILTER completed");
+	return TRUE;
+}
+
+static bool
+xfilter_delete(struct client_command_context *cmd, struct pimap_user *puser,
+	       const struct imap_arg *args)
+{
+	struct pimap_user_change change;
+	struct pimap_filter_ref ref;
+	const char *error, *reply = NULL;
+
+	if (!xfilter_get_name(&args[0], &ref) ||
+	    !IMAP_ARG_IS_EOL(&args[1])) {
+		client_send_command_error(cmd, "XFILTER DELETE needs a name.");
+		return TRUE;
+	}
+	if (ref.kind != PIMAP_FILTER_NAMED) {
+		client_send_tagline(cmd,
+			"NO [CANNOT] The system's filters can't be deleted.");
+		return TRUE;
+	}
+	if (pimap_user_change_begin(puser, &change, &error) < 0) {
+		imap_pimap_cmd_internal_error(cmd, error);
+		return TRUE;
+	}
+	if (pimap_profile_filter_is_used(change.profile, ref.name))
+		reply = "NO [INUSE] A device uses the filter.";
+	else if (!pimap_profile_delete_filter(change.profile, ref.name))
+		reply = "NO [NONEXISTENT] There is no such filter.";
+	if (reply != NULL) {
+		pimap_user_change_rollback(&change);
+		client_send_tagline(cmd, reply);
+		return TRUE;
+	}
+	imap_pimap_cmd_commit(cmd, &change, "OK XFILTER completed");
+	return TRUE;
+}
+
+bool cmd_xfilter(struct client_command_context *cmd)
+{
+	struct pimap_user *puser;
+	const struct imap_arg *args;
+
+	if (!client_read_args(cmd, 0, 0, &args))
+		return FALSE;
+	puser = imap_pimap_cmd_get_device_user(cmd);
+	if (puser == NULL)
+		return TRUE;
+	if (imap_arg_atom_equals(&args[0], "GET"))
+		return xfilter_get(cmd, puser, args + 1);
+	if (imap_arg_atom_equals(&args[0], "SET"))
+		return xfilter_set(cmd, puser, args + 1);
+	if (imap_arg_atom_equals(&args[0], "DELETE"))
+		return xfilter_delete(cmd, puser, args + 1);
+	client_send_command_error(cmd, "XFILTER takes GET, SET or DELETE.");
+	return TRUE;
+}

@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: LGPL-2.1-only */
+/* pimap in the imap process: commands, the lines before the login reply, and
+   from when to when folders are opened for the device. */
+
+#include "imap-common.h"
+#include "str.h"
+#include "randgen.h"
+#include "ostream.h"
+#include "module-context.h"
+#include "imap-arg.h"
+#include "imap-commands.h"
+#include "imap-quote.h"
+#include "imap-sync-private.h"
+#include "mail-storage-private.h"
+#include "mail-user.h"
+#include "pimap-profile.h"
+#include "pimap-plugin.h"
+#include "pimap-user.h"
+#include "pimap-scope.h"
+#include "pimap-view.h"
+#include "pimap-output.h"
+#include "imap-pimap-plugin.h"
+
+#define IMAP_PIMAP_CONTEXT(obj) \
+	MODULE_CONTEXT(obj, imap_pimap_module)
+#define IMAP_PIMAP_CONTEXT_REQUIRE(obj) \
+	MODULE_CONTEXT_REQUIRE(obj, imap_pimap_module)
+
+extern const char *imap_pimap_plugin_version;
+const char *imap_pimap_plugin_version = DOVECOT_ABI_VERSION;
+const char imap_pimap_plugin_binary_dependency[] = "imap";
+
+struct imap_pimap_client {
+	union imap_module_context module_ctx;
+	struct ostream *output;
+
+	/* the mailbox for which RESYNC has been sent, by its
+	   generation_sequence */
+	unsigned int resync_generation;
+};
+
+static MODULE_CONTEXT_DEFINE_INIT(imap_pimap_module, &imap_module_register);
+static imap_client_created_func_t *next_hook_client_created;
+
+static const char *const capabilities[] = {
+	"XPIMAPPREF", "XPROVISION", "XFILTER",
+};
+
+/* Commands that ask about whole folders: quota is the user's. */
+static const char *const whole_commands[] = {
+	"GETQUOTA", "GETQUOTAROOT", "SETQUOTA", NULL
+};
+
+/* Commands after which the session's own flag changes count (R-1.4b). */
+static const char *const expunge_commands[] = {
+	"EXPUNGE", "UID EXPUNGE", NULL
+};
+
+struct pimap_user *
+imap_pimap_cmd_get_device_user(struct client_command_context *cmd)
+{
+	struct pimap_user *puser = pimap_user_get(cmd->client->user);
+
+	if (puser == NULL || puser->device == NULL) {
+		client_send_command_error(cmd,
+			"This command needs a device login (user#device).");
+		return NULL;
+	}
+	return puser;
+}
+
+void imap_pimap_cmd_internal_error(struct client_command_context *cmd,
+				   const char *error)
+{
+	e_error(cmd->client->event, "pimap: %s", error);
+	client_send_tagline(cmd,
+		"NO [SERVERBUG] The device's settings can't be used, "
+		"the administrator has been told.");
+}
+
+void imap_pimap_cmd_commit(struct client_command_context *cmd,
+			   struct pimap_user_change *change,
+			   const char *ok_reply)
+{
+	const char *error;
+
+	if (pimap_user_change_commit(change, &error) < 0)
+		imap_pimap_cmd_internal_error(cmd, error);
+	else
+		client_send_tagline(cmd, ok_reply);
+}
+
+static void imap_pimap_cmd_pre(struct client_command_context *cmd)
+{
+	struct pimap_user *puser = pimap_user_get(cmd->client->user);
+
+	if (puser != NULL && cmd->name != NULL &&
+	    str_array_icase_find(whole_commands, cmd->name))
+		pimap_scope_whole_begin(puser);
+}
+
+static void imap_pimap_cmd_post(struct client_command_context *cmd)
+{
+	struct client *client = cmd->client;
+	struct pimap_user *puser = pimap_user_get(client->user);
+
+	if (puser == NULL || cmd->name == NULL)
+		return;
+	if (str_array_icase_find(whole_commands, cmd->name))
+		pimap_scope_whole_end(puser);
+	if (client->mailbox != NULL &&
+	    str_array_icase_find(expunge_commands, cmd->name))
+		pimap_view_release_own(client->mailbox);
+}
+
+/* At least 60 random bits, no leading zero */
+static const char *imap_pimap_session_id(void)
+{
+	uint64_t id;
+
+	do {
+		random_fill(&id, sizeof(id));
+	} while (id < (uint64_t)1 << 60);
+	return t_strdup_printf("%"PRIu64, id);
+}
+
+static void imap_pimap_client_init(struct client *client)
+{
+	struct imap_pimap_client *pclient = IMAP_PIMAP_CONTEXT_REQUIRE(client);
+	struct pimap_user *puser = pimap_user_get(client->user);
+
+	pclient->module_ctx.super.init(client);
+	puser->views_enabled = puser->device != NULL;
+	if (pclient->output != NULL) T_BEGIN {
+		pimap_output_release(pclient->output, t_strdup_printf(
+			"* SESSIONID %s\r\n", imap_pimap_session_id()));
+	} T_END;
+}
+
+/* R-1.4c, R-1.7: once until the next SELECT, where EXPUNGE is allowed */
+static void
+imap_pimap_send_resync(struct imap_pimap_client *pclient, struct client *client)
+{
+	struct mailbox *box = client->mailbox;
+	const char *criteria, *error;
+
+	if (box->generation_sequence == pclient->resync_generation)
+		return;
+	/* a profile that can't be read is logged where it is used */
+	if (pimap_user_get_view_criteria(pimap_user_get(client->user),
+					 box->vname, &criteria, &error) < 0 ||
+	    !pimap_view_is_outdated(box, criteria))
+		return;
+	client_send_line(client, "* RESYNC");
+	pclient->resync_generation = box->generation_sequence;
+}
+
+static int imap_pimap_sync_notify_more(struct imap_sync_context *ctx)
+{
+	struct client *client = ctx->client;
+	struct imap_pimap_client *pclient = IMAP_PIMAP_CONTEXT_REQUIRE(client);
+
+	if (ctx->box == client->mailbox && pimap_scope_synced_expunges(ctx->box))
+		imap_pimap_send_resync(pclient, client);
+	return pclient->module_ctx.super.sync_notify_more(ctx);
+}
+
+/* What is opened now is for autoexpunge, or quota's last count. */
+static void imap_pimap_client_destroy(struct client *client, const char *reason)
+{
+	struct imap_pimap_client *pclient = IMAP_PIMAP_CONTEXT_REQUIRE(client);
+	struct pimap_user *puser = pimap_user_get(client->user);
+
+	puser->views_enabled = FALSE;
+	pclient->module_ctx.super.destroy(client, reason);
+}
+
+/* imap_capability may name them already, for before the login. */
+static void imap_pimap_add_capabilities(struct client *client)
+{
+	const char *const *present =
+		t_strsplit_spaces(str_c(client->capability_string), " ");
+	unsigned int i;
+
+	for (i = 0; i < N_ELEMENTS(capabilities); i++) {
+		if (!str_array_icase_find(present, capabilities[i]))
+			client_add_capability(client, capabilities[i]);
+	}
+}
+
+static void imap_pimap_client_created(struct client **clientp)
+{
+	struct client *client = *clientp;
+	struct pimap_user *puser = pimap_user_get(client->user);
+	struct imap_pimap_client *pclient;
+	struct ostream *parent;
+
+	if (puser != NULL) {
+		pclient = p_new(client->pool, struct imap_pimap_client, 1);
+		pclient->module_ctx.super = client->v;
+		client->v.init = imap_pimap_client_init;
+		client->v.destroy = imap_pimap_client_destroy;
+		MODULE_CONTEXT_SET(client, imap_pimap_module, pclient);
+		T_BEGIN {
+			imap_pimap_add_capabilities(client);
+		} T_END;
+		if (puser->device != NULL) {
+			client->v.sync_notify_more = imap_pimap_sync_notify_more;
+			parent = client->output;
+			client->output = pclient->output =
+				pimap_output_create_held(parent);
+			o_stream_unref(&parent);
+		}
+	}
+	if (next_hook_client_created != NULL)
+		next_hook_client_created(clientp);
+}
+
+void imap_pimap_plugin_init(struct module *module ATTR_UNUSED)
+{
+	command_register("XFILTER", cmd_xfilter, 0);
+	command_register("XPROVISION", cmd_xprovision, 0);
+	command_register("XSETPIMAPPREF", cmd_xsetpimappref, 0);
+	command_register("XGETPIMAPPREFS", cmd_xgetpimapprefs, 0);
+	command_register("XGETPIMAPPREF", cmd_xgetpimapprefs, 0);
+	command_hook_register(imap_pimap_cmd_pre, imap_pimap_cmd_post);
+	next_hook_client_created =
+		imap_client_created_hook_set(imap_pimap_client_created);
+	pimap_user_devices_handled = TRUE;
+}
+
+void imap_pimap_plugin_deinit(void)
+{
+	pimap_user_devices_handled = FALSE;
+	imap_client_created_hook_set(next_hook_client_created);
+	command_hook_unregister(imap_pimap_cmd_pre, imap_pimap_cmd_post);
+	command_unregister("XGETPIMAPPREF");
+	command_unregister("XGETPIMAPPREFS");
+	command_unregister("XSETPIMAPPREF");
+	command_unregister("XPROVISION");
+	command_unregister("XFILTER");
+}

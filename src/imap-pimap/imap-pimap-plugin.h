@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: LGPL-2.1-only */
+#ifndef IMAP_PIMAP_PLUGIN_H
+#define IMAP_PIMAP_PLUGIN_H
+
+struct client;
+struct client_command_context;
+struct pimap_user;
+struct pimap_user_change;
+
+/* Returns the user of a device session. In a plain session answers the command
+   with BAD and returns NULL (R-3.2). */
+struct pimap_user *
+imap_pimap_cmd_get_device_user(struct client_command_context *cmd);
+/* Answers the command with NO, and logs the error: something is wrong with
+   the server, not with the command. */
+void imap_pimap_cmd_internal_error(struct client_command_context *cmd,
+				   const char *error);
+/* Commits the change and answers the command with OK or NO. */
+void imap_pimap_cmd_commit(struct client_command_context *cmd,
+			   struct pimap_user_change *change,
+			   const char *ok_reply);
+
+bool cmd_xfilter(struct client_command_context *cmd);
+bool cmd_xsetpimappref(struct client_command_context *cmd);
+bool cmd_xgetpimapprefs(struct client_command_context *cmd);
+bool cmd_xprovision(struct client_command_context *cmd);
+
+void imap_pimap_plugin_init(struct module *module);
+void imap_pimap_plugin_deinit(void);
+
+extern const char imap_pimap_plugin_binary_dependency[];
+
+#endif

@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: LGPL-2.1-only */
+/* Criteria of filters: the search keys that a filter may have, how they are
+   read and how they are written. What a client sends is first written as text,
+   and then that text is parsed: so whatever is accepted can be read again. */
+
+#include "lib.h"
+#include "array.h"
+#include "str.h"
+#include "istream.h"
+#include "ioloop.h"
+#include "utc-mktime.h"
+#include "charset-utf8.h"
+#include "imap-arg.h"
+#include "imap-parser.h"
+#include "imap-quote.h"
+#include "mail-search.h"
+#include "mail-search-build.h"
+#include "mail-search-parser.h"
+#include "mail-search-register.h"
+#include "pimap-compat.h"
+#include "pimap-settings.h"
+#include "pimap-criteria.h"
+
+#include <ctype.h>
+#include <time.h>
+
+static struct mail_search_register *criteria_register;
+
+/* Keys that mean something only in one session, or only now. */
+static const char *const transient_keys[] = {
+	"UID", "$", "RECENT", "NEW", "OLD", "MODSEQ", "INTHREAD", "X-REAL-UID",
+	NULL
+};
+
+/* draft 5.2.3, R-6.3 */
+static struct mail_search_arg *
+criteria_daysbeforetoday(struct mail_search_build_context *ctx)
+{
+	struct mail_search_arg *sarg;
+	const char *value;
+	struct tm tm;
+	uint32_t days;
+
+	if (mail_search_parse_string(ctx->parser, &value) < 0)
+		return NULL;
+	if (str_to_uint32(value, &days) < 0) {
+		ctx->_error = "Invalid DAYSBEFORETODAY parameter";
+		return NULL;
+	}
+	tm = *localtime(&ioloop_time);
+	tm.tm_hour = tm.tm_min = tm.tm_sec = 0;
+	sarg = mail_search_build_new(ctx, SEARCH_SINCE);
+	sarg->value.date_type = MAIL_SEARCH_DATE_TYPE_RECEIVED;
+	sarg->value.time = utc_mktime(&tm) - (time_t)days * (24*3600);
+	return sarg;
+}
+
+static const struct mail_search_register_arg criteria_keys[] = {
+	{ "DAYSBEFORETODAY", criteria_daysbeforetoday }
+};
+
+static struct mail_search_arg *
+criteria_unknown_key(struct mail_search_build_context *ctx, const char *key)
+{
+	const char *reason = "Unknown search key";
+
+	if (str_array_find(transient_keys, key))
+		reason = "A filter can't have the search key";
+	else if (*key == '*' || i_isdigit(*key))
+		reason = "A filter can't have message numbers:";
+	ctx->_error = p_strdup_printf(ctx->pool, "%s %s", reason, key);
+	return NULL;
+}
+
+static enum pimap_criteria_result
+criteria_print_string(const struct imap_arg *arg, const char *charset,
+		      string_t *text, const char **error_r)
+{
+	const char *str = imap_arg_as_astring(arg);
+	string_t *utf8 = t_str_new(128);
+	enum charset_result result;
+
+	if (charset_to_utf8_str(charset == NULL ? "UTF-8" : charset, NULL, str,
+				utf8, &result) < 0) {
+		*error_r = "Unknown charset";
+		return PIMAP_CRITERIA_UNKNOWN_CHARSET;
+	}
+	if (result != CHARSET_RET_OK) {
+		*error_r = "String isn't valid in its charset";
+		return PIMAP_CRITERIA_INVALID;
+	}
+	pimap_imap_append_string(text, str_c(utf8));
+	return PIMAP_CRITERIA_OK;
+}
+
+static enum pimap_criteria_result
+criteria_print(const struct pimap_settings *set,
+	       const struct imap_arg *args, const char *charset,
+	       unsigned int nesting, string_t *text, const char **error_r)
+{
+	enum pimap_criteria_result ret = PIMAP_CRITERIA_OK;
+	const struct imap_arg *arg;
+
+	if (nesting > set->pimap_max_filter_nesting) {
+		*error_r = "Criteria are nested too deeply";
+		return PIMAP_CRITERIA_TOO_LARGE;
+	}
+	for (arg = args; !IMAP_ARG_IS_EOL(arg); arg++) {
+		if (arg != args)
+			str_append_c(text, ' ');
+		switch (arg->type) {
+		case IMAP_ARG_NIL:
+			str_append(text, "NIL");
+			break;
+		case IMAP_ARG_ATOM:
+			str_append(text, imap_arg_as_astring(arg));
+			break;
+		case IMAP_ARG_LIST:
+			str_append_c(text, '(');
+			ret = criteria_print(set, imap_arg_as_list(arg),
+					     charset, nesting + 1, text, error_r);
+			str_append_c(text, ')');
+			break;
+		default:
+			ret = criteria_print_string(arg, charset, text, error_r);
+			break;
+		}
+		if (ret != PIMAP_CRITERIA_OK)
+			return ret;
+		if (str_len(text) > set->pimap_max_filter_size) {
+			*error_r = "Criteria are too long";
+			return PIMAP_CRITERIA_TOO_LARGE;
+		}
+	}
+	return ret;
+}
+
+enum pimap_criteria_result
+pimap_criteria_parse(const struct pimap_settings *set,
+		     const struct imap_arg *args, const char *charset,
+		     string_t *text, const char **error_r)
+{
+	struct mail_search_args *sargs;
+	enum pimap_criteria_result ret;
+
+	if (IMAP_ARG_IS_EOL(args)) {
+		*error_r = "Missing search keys";
+		return PIMAP_CRITERIA_INVALID;
+	}
+	ret = criteria_print(set, args, charset, 1, text, error_r);
+	if (ret != PIMAP_CRITERIA_OK)
+		return ret;
+	sargs = pimap_criteria_build(str_c(text), error_r);
+	if (sargs == NULL)
+		return PIMAP_CRITERIA_INVALID;
+	mail_search_args_unref(&sargs);
+	return PIMAP_CRITERIA_OK;
+}
+
+/* A line of search keys while it is being read */
+struct criteria_line {
+	struct istream *input;
+	struct imap_parser *parser;
+	const struct imap_arg *args;
+};
+
+static int
+criteria_line_init(struct criteria_line *line_r, const char *text,
+		   const char **error_r)
+{
+	const char *line = t_strconcat(text, "\r\n", NULL);
+
+	line_r->input = i_stream_create_from_data(line, strlen(line));
+	(void)i_stream_read(line_r->input);
+	line_r->parser = pimap_imap_parser_create(line_r->input, SIZE_MAX);
+	if (imap_parser_finish_line(line_r->parser, 0, 0, &line_r->args) <= 0) {
+		*error_r = "Unfinished search keys";
+		return -1;
+	}
+	if (IMAP_ARG_IS_EOL(line_r->args)) {
+		*error_r = "Missing search keys";
+		return -1;
+	}
+	return 0;
+}
+
+static void criteria_line_deinit(struct criteria_line *line)
+{
+	imap_parser_unref(&line->parser);
+	i_stream_destroy(&line->input);
+}
+
+enum pimap_criteria_result
+pimap_criteria_parse_line(const struct pimap_settings *set, const char *text,
+			  string_t *dest, const char **error_r)
+{
+	enum pimap_criteria_result ret = PIMAP_CRITERIA_INVALID;
+	struct criteria_line line;
+
+	if (criteria_line_init(&line, text, error_r) == 0)
+		ret = pimap_criteria_parse(set, line.args, NULL, dest, error_r);
+	criteria_line_deinit(&line);
+	return ret;
+}
+
+struct mail_search_args *
+pimap_criteria_build(const char *text, const char **error_r)
+{
+	struct mail_search_parser *parser;
+	struct mail_search_args *sargs = NULL;
+	const char *charset = "UTF-8";
+	struct criteria_line line;
+
+	if (criteria_line_init(&line, text, error_r) == 0) {
+		parser = mail_search_parser_init_imap(line.args);
+		if (mail_search_build(criteria_register, parser, &charset,
+				      &sargs, error_r) < 0)
+			sargs = NULL;
+		mail_search_parser_deinit(&parser);
+	}
+	criteria_line_deinit(&line);
+	return sargs;
+}
+
+const char *pimap_criteria_get_keys(void)
+{
+	const struct mail_search_register_arg *args;
+	string_t *keys = t_str_new(512);
+	unsigned int i, count;
+
+	args = mail_search_register_get(criteria_register, &count);
+	for (i = 0; i < count; i++) {
+		if (i > 0)
+			str_append_c(keys, ' ');
+		str_append(keys, args[i].key);
+	}
+	return str_c(keys);
+}
+
+void pimap_criteria_init(void)
+{
+	const struct mail_search_register_arg *args;
+	unsigned int i, count;
+
+	criteria_register = mail_search_register_init();
+	args = mail_search_register_get(
+		pimap_search_register_get_imap(), &count);
+	for (i = 0; i < count; i++) {
+		if (!str_array_find(transient_keys, args[i].key))
+			mail_search_register_add(criteria_register, &args[i], 1);
+	}
+	mail_search_register_add(criteria_register, criteria_keys,
+				 N_ELEMENTS(criteria_keys));
+	mail_search_register_fallback(criteria_register, criteria_unknown_key);
+}
+
+void pimap_criteria_deinit(void)
+{
+	mail_search_register_deinit(&criteria_register);
+}

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: LGPL-2.1-only */
+#ifndef PIMAP_CRITERIA_H
+#define PIMAP_CRITERIA_H
+
+struct imap_arg;
+struct mail_search_args;
+struct pimap_settings;
+
+#define PIMAP_CRITERIA_ALL "ALL"
+#define PIMAP_CRITERIA_NONE "NOT ALL"
+
+enum pimap_criteria_result {
+	PIMAP_CRITERIA_OK,
+	/* malformed, or a key that a filter can't have */
+	PIMAP_CRITERIA_INVALID,
+	PIMAP_CRITERIA_UNKNOWN_CHARSET,
+	/* */
+	PIMAP_CRITERIA_TOO_LARGE
+};
+
+/* Checks the search keys that a client has sent and writes them in UTF-8:
+   that text is what is stored, what XFILTER GET answers and what
+   pimap_criteria_build() reads. charset may be NULL. set has the limits. */
+enum pimap_criteria_result
+pimap_criteria_parse(const struct pimap_settings *set,
+		     const struct imap_arg *args, const char *charset,
+		     string_t *text, const char **error_r);
+/* The same for search keys that come as one line of UTF-8. */
+enum pimap_criteria_result
+pimap_criteria_parse_line(const struct pimap_settings *set, const char *line,
+			  string_t *text, const char **error_r);
+
+/* Returns the search of a criteria text as it is right now: a
+   DAYSBEFORETODAY in it counts from the present day (R-6.3). Returns NULL and
+   error_r if the text is invalid. */
+struct mail_search_args *
+pimap_criteria_build(const char *text, const char **error_r);
+
+/* The search keys that a filter may have, separated by spaces. */
+const char *pimap_criteria_get_keys(void);
+
+void pimap_criteria_init(void);
+void pimap_criteria_deinit(void);
+
+#endif

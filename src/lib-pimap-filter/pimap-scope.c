@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: LGPL-2.1-only */
+/* Which mailboxes show a device's view: all that are opened in its session,
+   whatever command does it or none, except those that Dovecot or another plugin
+   opens for a purpose of its own and that have to be whole:
+
+   - flag SAVEONLY: nothing is read from them
+   - flag IGNORE_ACLS: storage rebuild, list index rebuild, autoexpunge
+   - opened while a mail is being saved, copied or committed: quota's counting,
+     trash, lazy_expunge, imapsieve
+   - opened within pimap_scope_whole_begin() and _end()
+
+   A new case is added here, not where the mailbox is opened. */
+
+#include "lib.h"
+#include "mail-storage-private.h"
+#include "mail-storage-hooks.h"
+#include "pimap-user.h"
+#include "pimap-view.h"
+#include "pimap-scope.h"
+
+#define PIMAP_SCOPE_CONTEXT_REQUIRE(obj) \
+	MODULE_CONTEXT_REQUIRE(obj, pimap_scope_module)
+
+struct pimap_scope_box {
+	union mailbox_module_context module_ctx;
+	struct pimap_user *puser;
+	enum mailbox_sync_flags sync_flags;
+};
+
+static MODULE_CONTEXT_DEFINE_INIT(pimap_scope_module,
+				  &mail_storage_module_register);
+
+void pimap_scope_whole_begin(struct pimap_user *puser)
+{
+	puser->whole_depth++;
+}
+
+void pimap_scope_whole_end(struct pimap_user *puser)
+{
+	i_assert(puser->whole_depth > 0);
+	puser->whole_depth--;
+}
+
+static int
+pimap_scope_save_begin(struct mail_save_context *ctx, struct istream *input)
+{
+	struct pimap_scope_box *sbox =
+		PIMAP_SCOPE_CONTEXT_REQUIRE(ctx->transaction->box);
+	int ret;
+
+	pimap_scope_whole_begin(sbox->puser);
+	ret = sbox->module_ctx.super.save_begin(ctx, input);
+	pimap_scope_whole_end(sbox->puser);
+	return ret;
+}
+
+static int pimap_scope_save_finish(struct mail_save_context *ctx)
+{
+	struct pimap_scope_box *sbox =
+		PIMAP_SCOPE_CONTEXT_REQUIRE(ctx->transaction->box);
+	int ret;
+
+	pimap_scope_whole_begin(sbox->puser);
+	ret = sbox->module_ctx.super.save_finish(ctx);
+	pimap_scope_whole_end(sbox->puser);
+	return ret;
+}
+
+static int pimap_scope_copy(struct mail_save_context *ctx, struct mail *mail)
+{
+	struct pimap_scope_box *sbox =
+		PIMAP_SCOPE_CONTEXT_REQUIRE(ctx->transaction->box);
+	int ret;
+
+	pimap_scope_whole_begin(sbox->puser);
+	ret = sbox->module_ctx.super.copy(ctx, mail);
+	pimap_scope_whole_end(sbox->puser);
+	return ret;
+}
+
+static struct mailbox_sync_context *
+pimap_scope_sync_init(struct mailbox *box, enum mailbox_sync_flags flags)
+{
+	struct pimap_scope_box *sbox = PIMAP_SCOPE_CONTEXT_REQUIRE(box);
+
+	sbox->sync_flags = flags;
+	return sbox->module_ctx.super.sync_init(box, flags);
+}
+
+bool pimap_scope_synced_expunges(struct mailbox *box)
+{
+	struct pimap_scope_box *sbox = PIMAP_SCOPE_CONTEXT_REQUIRE(box);
+
+	return (sbox->sync_flags & MAILBOX_SYNC_FLAG_NO_EXPUNGES) == 0;
+}
+
+static int
+pimap_scope_transaction_commit(struct mailbox_transaction_context *t,
+			       struct mail_transaction_commit_changes *changes_r)
+{
+	struct pimap_scope_box *sbox = PIMAP_SCOPE_CONTEXT_REQUIRE(t->box);
+	int ret;
+
+	pimap_scope_whole_begin(sbox->puser);
+	ret = sbox->module_ctx.super.transaction_commit(t, changes_r);
+	pimap_scope_whole_end(sbox->puser);
+	return ret;
+}
+
+static void pimap_scope_mailbox_allocated(struct mailbox *box)
+{
+	struct pimap_user *puser = pimap_user_get(box->storage->user);
+	struct mailbox_vfuncs *v = box->vlast;
+	struct pimap_scope_box *sbox;
+
+	if (puser == NULL || puser->device == NULL)
+		return;
+	sbox = p_new(box->pool, struct pimap_scope_box, 1);
+	sbox->module_ctx.super = *v;
+	sbox->puser = puser;
+	box->vlast = &sbox->module_ctx.super;
+	v->save_begin = pimap_scope_save_begin;
+	v->save_finish = pimap_scope_save_finish;
+	v->copy = pimap_scope_copy;
+	v->sync_init = pimap_scope_sync_init;
+	v->transaction_commit = pimap_scope_transaction_commit;
+	MODULE_CONTEXT_SET(box, pimap_scope_module, sbox);
+}
+
+static void pimap_scope_mailbox_allocated_view(struct mailbox *box)
+{
+	struct pimap_user *puser = pimap_user_get(box->storage->user);
+	const char *criteria, *error;
+
+	if (puser == NULL || puser->device == NULL ||
+	    !puser->views_enabled || puser->whole_depth > 0 ||
+	    (box->flags & (MAILBOX_FLAG_SAVEONLY |
+			   MAILBOX_FLAG_IGNORE_ACLS)) != 0)
+		return;
+	if (pimap_user_get_view_criteria(puser, box->vname, &criteria,
+					 &error) < 0)
+		pimap_view_attach(box, NULL, error);
+	else if (criteria != NULL)
+		pimap_view_attach(box, criteria, NULL);
+}
+
+/* Two: the functions that one hook overrides are in place only when the next
+   one is called. */
+static const struct mail_storage_hooks pimap_scope_hooks = {
+	.mailbox_allocated = pimap_scope_mailbox_allocated,
+};
+static const struct mail_storage_hooks pimap_scope_view_hooks = {
+	.mailbox_allocated = pimap_scope_mailbox_allocated_view,
+};
+
+void pimap_scope_init(struct module *module)
+{
+	mail_storage_hooks_add(module, &pimap_scope_hooks);
+	mail_storage_hooks_add(module, &pimap_scope_view_hooks);
+}
+
+void pimap_scope_deinit(void)
+{
+	mail_storage_hooks_remove(&pimap_scope_view_hooks);
+	mail_storage_hooks_remove(&pimap_scope_hooks);
+}

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: LGPL-2.1-only */
+#ifndef PIMAP_SCOPE_H
+#define PIMAP_SCOPE_H
+
+struct mailbox;
+struct module;
+struct pimap_user;
+
+/* Mailboxes that are opened between these show everything, device session or
+   not. */
+void pimap_scope_whole_begin(struct pimap_user *puser);
+void pimap_scope_whole_end(struct pimap_user *puser);
+
+/* Returns TRUE if EXPUNGE was allowed at the mailbox's last sync. For
+   mailboxes of device sessions only. */
+bool pimap_scope_synced_expunges(struct mailbox *box);
+
+void pimap_scope_init(struct module *module);
+void pimap_scope_deinit(void);
+
+#endif

@@ -1,0 +1,373 @@
+/* SPDX-License-Identifier: LGPL-2.1-only */
+/* The view behind one mailbox: which of the mailbox's functions see the real
+   view, which the filtered one. */
+
+#include "lib.h"
+#include "array.h"
+#include "hostpid.h"
+#include "seq-range-array.h"
+#include "mail-search.h"
+#include "mail-index-transaction-private.h"
+#include "mailbox-search-result-private.h"
+#include "index-storage.h"
+#include "index-thread-private.h"
+#include "pimap-compat.h"
+#include "pimap-user.h"
+#include "pimap-view.h"
+#include "pimap-view-private.h"
+
+#define STATUS_ITEMS_OF_MESSAGES \
+	(STATUS_MESSAGES | STATUS_RECENT | STATUS_UNSEEN | \
+	 STATUS_FIRST_UNSEEN_SEQ | STATUS_HIGHESTMODSEQ | \
+	 PIMAP_STATUS_LAST_CACHED_SEQ)
+
+struct pimap_view_storage_module pimap_view_storage_module =
+	MODULE_CONTEXT_INIT(&mail_storage_module_register);
+
+/* dovecot.index.thread is shared by all sessions and must have all messages.
+   This session gets a file of its own, by opening the thread index before
+   index_storage_mailbox_open() does. */
+static bool
+pimap_view_open_thread(struct mailbox *box, struct pimap_view *view)
+{
+	struct mail_index *index;
+	char *filepath;
+
+	if (index_storage_mailbox_alloc_index(box) < 0)
+		return FALSE;
+	index = box->index;
+	if (mail_index_open(index, mail_storage_settings_to_index_flags(
+					box->storage->set)) <= 0)
+		return FALSE;
+	filepath = index->filepath;
+	index->filepath = i_strdup_printf("%s.pimap.%s.%u", filepath, my_pid,
+					  box->generation_sequence);
+	view->thread_path = p_strconcat(box->pool, index->filepath, ".thread",
+					NULL);
+	index_thread_mailbox_opened(box);
+	i_free(index->filepath);
+	index->filepath = filepath;
+	return TRUE;
+}
+
+static int pimap_view_open(struct mailbox *box)
+{
+	struct pimap_view *view = PIMAP_VIEW_CONTEXT_REQUIRE(box);
+	bool thread_opened = FALSE;
+	int ret;
+
+	if (view->criteria == NULL) {
+		mailbox_set_critical(box, "pimap: %s", view->error);
+		return -1;
+	}
+	if (!view->thread_opened) {
+		thread_opened = pimap_view_open_thread(box, view);
+		view->thread_opened = thread_opened;
+	}
+	ret = view->module_ctx.super.open(box);
+	if (thread_opened)
+		mail_index_close(box->index);
+	if (ret < 0)
+		return -1;
+	if (box->view != NULL && view->filtered == NULL) T_BEGIN {
+		pimap_view_open_filtered(box, view);
+	} T_END;
+	return 0;
+}
+
+static void pimap_view_close(struct mailbox *box)
+{
+	struct pimap_view *view = PIMAP_VIEW_CONTEXT_REQUIRE(box);
+
+	pimap_view_free_result(box, view);
+	if (view->search_args != NULL)
+		mail_search_args_unref(&view->search_args);
+	if (view->filtered != NULL) {
+		box->view = view->real;
+		mail_index_view_close(&view->filtered);
+		view->real = NULL;
+		view->synced = FALSE;
+	}
+	if (view->thread_path != NULL)
+		i_unlink_if_exists(view->thread_path);
+	array_clear(&view->own_uids);
+	view->module_ctx.super.close(box);
+}
+
+/* Deleting a folder takes all its messages: not those that the device doesn't
+   see (R-1.8). */
+static int pimap_view_delete(struct mailbox *box)
+{
+	struct pimap_view *view = PIMAP_VIEW_CONTEXT_REQUIRE(box);
+	struct pimap_user *puser = pimap_user_get(box->storage->user);
+	int ret;
+
+	if (view->filtered != NULL && !puser->set->pimap_delete_hidden) {
+		if (mailbox_sync(box, 0) < 0)
+			return -1;
+		if (mail_index_view_get_messages_count(view->real) >
+		    seq_range_count(&view->result->uids)) {
+			mail_storage_set_error(box->storage,
+				MAIL_ERROR_NOTPOSSIBLE, "The folder has "
+				"messages that this device doesn't see");
+			return -1;
+		}
+	}
+	pimap_view_enter_real(box, view);
+	ret = view->module_ctx.super.delete_box(box);
+	pimap_view_leave_real(box, view);
+	return ret;
+}
+
+static unsigned int pimap_view_recent_count(struct mailbox *box)
+{
+	ARRAY_TYPE(seq_range) uids;
+	unsigned int count = 0;
+
+	if (!array_is_created(&box->recent_flags) ||
+	    array_count(&box->recent_flags) == 0)
+		return 0;
+	T_BEGIN {
+		t_array_init(&uids, 64);
+		pimap_view_get_uids(box->view, &uids);
+		if (array_count(&uids) > 0) {
+			seq_range_array_intersect(&uids, &box->recent_flags);
+			count = seq_range_count(&uids);
+		}
+	} T_END;
+	return count;
+}
+
+static int
+pimap_view_get_status(struct mailbox *box, enum mailbox_status_items items,
+		      struct mailbox_status *status_r)
+{
+	struct pimap_view *view = PIMAP_VIEW_CONTEXT_REQUIRE(box);
+	struct mailbox_status real_status;
+	int ret;
+
+	if (view->real_depth > 0)
+		return view->module_ctx.super.get_status(box, items, status_r);
+	if (!box->opened && (items & STATUS_ITEMS_OF_MESSAGES) != 0) {
+		/* the list index would answer with the real counts */
+		if (mailbox_open(box) < 0 ||
+		    mailbox_sync(box, MAILBOX_SYNC_FLAG_FAST) < 0)
+			return -1;
+	}
+	if (pimap_view_fill(box, view) < 0)
+		return -1;
+	/* Dovecot asserts that RECENT isn't above the number of messages */
+	if (view->module_ctx.super.get_status(box,
+			items & ENUM_NEGATE(STATUS_RECENT), status_r) < 0)
+		return -1;
+	if ((items & STATUS_RECENT) == 0)
+		return 0;
+	i_zero(&real_status);
+	pimap_view_enter_real(box, view);
+	ret = view->module_ctx.super.get_status(box, STATUS_RECENT,
+						&real_status);
+	pimap_view_leave_real(box, view);
+	if (ret == 0)
+		status_r->recent = pimap_view_recent_count(box);
+	return ret;
+}
+
+static int pimap_view_virtual_size(struct mailbox *box, uint64_t *size_r)
+{
+	struct mailbox_transaction_context *trans;
+	struct mail *mail;
+	uint32_t seq, count;
+	uoff_t size;
+	int ret = 0;
+
+	*size_r = 0;
+	trans = mailbox_transaction_begin(box, 0, __func__);
+	mail = mail_alloc(trans, MAIL_FETCH_VIRTUAL_SIZE, NULL);
+	count = mail_index_view_get_messages_count(box->view);
+	for (seq = 1; seq <= count; seq++) {
+		mail_set_seq(mail, seq);
+		if (mail_get_virtual_size(mail, &size) == 0)
+			*size_r += size;
+		else if (!mail->expunged)
+			ret = -1;
+	}
+	mail_free(&mail);
+	if (mailbox_transaction_commit(&trans) < 0)
+		ret = -1;
+	return ret;
+}
+
+static int
+pimap_view_get_metadata(struct mailbox *box,
+			enum mailbox_metadata_items items,
+			struct mailbox_metadata *metadata_r)
+{
+	struct pimap_view *view = PIMAP_VIEW_CONTEXT_REQUIRE(box);
+	bool own_size = view->real_depth == 0 &&
+		(items & MAILBOX_METADATA_VIRTUAL_SIZE) != 0;
+	int ret;
+
+	if ((items & ENUM_NEGATE(MAILBOX_METADATA_BACKEND_NAMESPACE)) != 0 &&
+	    !box->opened && mailbox_open(box) < 0)
+		return -1;
+	if (own_size && !box->synced &&
+	    mailbox_sync(box, MAILBOX_SYNC_FLAG_FAST) < 0)
+		return -1;
+	/* what Dovecot stores in the index is about the whole folder */
+	pimap_view_enter_real(box, view);
+	ret = view->module_ctx.super.get_metadata(box, items, metadata_r);
+	pimap_view_leave_real(box, view);
+	if (ret == 0 && own_size)
+		ret = pimap_view_virtual_size(box, &metadata_r->virtual_size);
+	return ret;
+}
+
+/* If a message has a sort ID, all before it must have one. The filtered view
+   can't give that: it uses those that exist and never writes any. */
+static void pimap_view_drop_sort_ids(struct mail_index_transaction *trans)
+{
+	const struct mail_index_registered_ext *ext;
+	ARRAY_TYPE(seq_array) *updates;
+	unsigned int i, count;
+
+	if (!array_is_created(&trans->ext_rec_updates))
+		return;
+	count = array_count(&trans->ext_rec_updates);
+	for (i = 0; i < count; i++) {
+		updates = array_idx_modifiable(&trans->ext_rec_updates, i);
+		ext = array_idx(&trans->view->index->extensions, i);
+		if (array_is_created(updates) && pimap_str_begins(ext->name, "sort-"))
+			array_free(updates);
+	}
+}
+
+static void
+pimap_view_add_own(struct pimap_view *view, uint32_t seq1, uint32_t seq2)
+{
+	uint32_t seq, count =
+		mail_index_view_get_messages_count(view->filtered);
+
+	/* sequences above it are messages saved in the same transaction */
+	for (seq = seq1; seq <= seq2 && seq <= count; seq++) {
+		seq_range_array_add(&view->own_uids,
+			MAIL_INDEX_REC_AT_SEQ(view->filtered->map, seq)->uid);
+	}
+}
+
+/* R-1.4b: remember whose flags this session changes. */
+static void
+pimap_view_note_own(struct pimap_view *view,
+		    const struct mail_index_transaction *trans)
+{
+	const struct mail_index_transaction_keyword_update *kw;
+	const struct mail_index_flag_update *update;
+	const struct seq_range *range;
+
+	/* uid1 and uid2 are still sequences before the commit */
+	if (array_is_created(&trans->updates)) {
+		array_foreach(&trans->updates, update)
+			pimap_view_add_own(view, update->uid1, update->uid2);
+	}
+	if (array_is_created(&trans->keyword_updates)) {
+		array_foreach(&trans->keyword_updates, kw) {
+			if (array_is_created(&kw->add_seq)) {
+				array_foreach(&kw->add_seq, range)
+					pimap_view_add_own(view, range->seq1,
+							   range->seq2);
+			}
+			if (array_is_created(&kw->remove_seq)) {
+				array_foreach(&kw->remove_seq, range)
+					pimap_view_add_own(view, range->seq1,
+							   range->seq2);
+			}
+		}
+	}
+}
+
+static struct mailbox_transaction_context *
+pimap_view_transaction_begin(struct mailbox *box,
+			     enum mailbox_transaction_flags flags,
+			     const char *reason)
+{
+	struct pimap_view *view = PIMAP_VIEW_CONTEXT_REQUIRE(box);
+
+	/* on failure the mailbox seems empty, and the reason is logged */
+	(void)pimap_view_fill(box, view);
+	return view->module_ctx.super.transaction_begin(box, flags, reason);
+}
+
+static int
+pimap_view_transaction_commit(struct mailbox_transaction_context *t,
+			      struct mail_transaction_commit_changes *changes_r)
+{
+	struct mailbox *box = t->box;
+	struct pimap_view *view = PIMAP_VIEW_CONTEXT_REQUIRE(box);
+	int ret;
+
+	if (view->filtered != NULL && view->real_depth == 0) {
+		pimap_view_drop_sort_ids(t->itrans);
+		pimap_view_note_own(view, t->itrans);
+	}
+	/* storages sync in their commit, and update the list index */
+	pimap_view_enter_real(box, view);
+	ret = view->module_ctx.super.transaction_commit(t, changes_r);
+	pimap_view_leave_real(box, view);
+	return ret;
+}
+
+static bool pimap_view_is_inconsistent(struct mailbox *box)
+{
+	struct pimap_view *view = PIMAP_VIEW_CONTEXT_REQUIRE(box);
+	bool ret;
+
+	pimap_view_enter_real(box, view);
+	ret = view->module_ctx.super.is_inconsistent(box);
+	pimap_view_leave_real(box, view);
+	return ret || view->broken;
+}
+
+void pimap_view_release_own(struct mailbox *box)
+{
+	struct pimap_view *view = PIMAP_VIEW_CONTEXT(box);
+
+	if (view == NULL || array_count(&view->own_uids) == 0)
+		return;
+	array_clear(&view->own_uids);
+	view->rebuild = TRUE;
+}
+
+bool pimap_view_is_outdated(struct mailbox *box, const char *criteria)
+{
+	struct pimap_view *view = PIMAP_VIEW_CONTEXT(box);
+
+	if (view == NULL)
+		return criteria != NULL;
+	return view->late || null_strcmp(view->criteria, criteria) != 0;
+}
+
+void pimap_view_attach(struct mailbox *box, const char *criteria,
+		       const char *error)
+{
+	struct mailbox_vfuncs *v = box->vlast;
+	struct pimap_view *view;
+
+	view = p_new(box->pool, struct pimap_view, 1);
+	view->module_ctx.super = *v;
+	box->vlast = &view->module_ctx.super;
+	view->criteria = p_strdup(box->pool, criteria);
+	view->error = p_strdup(box->pool, error);
+	p_array_init(&view->own_uids, box->pool, 16);
+
+	v->open = pimap_view_open;
+	v->close = pimap_view_close;
+	v->delete_box = pimap_view_delete;
+	v->get_status = pimap_view_get_status;
+	v->get_metadata = pimap_view_get_metadata;
+	v->sync_init = pimap_view_sync_init;
+	v->sync_next = pimap_view_sync_next;
+	v->sync_deinit = pimap_view_sync_deinit;
+	v->transaction_begin = pimap_view_transaction_begin;
+	v->transaction_commit = pimap_view_transaction_commit;
+	v->is_inconsistent = pimap_view_is_inconsistent;
+	MODULE_CONTEXT_SET(box, pimap_view_storage_module, view);
+}

@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: LGPL-2.1-only */
+/* The settings: one table for all versions of Dovecot, and how its values are
+   got.
+
+   Where settings_get() exists (2.4), the configuration must know every setting
+   before it is used: this file alone is the module that doveconf and the config
+   process load from modules/settings. So nothing but libdovecot's symbols may
+   be used there. */
+
+#include "lib.h"
+#include "array.h"
+#include "settings-parser.h"
+#include "mail-user.h"
+#include "pimap-settings.h"
+
+#ifdef PIMAP_HAVE_SETTINGS_GET
+#  include "settings.h"
+#endif
+
+#include <ctype.h>
+
+#define DEF(type, name) \
+	SETTING_DEFINE_STRUCT_##type(#name, name, struct pimap_settings)
+
+static const struct setting_define pimap_setting_defines[] = {
+	DEF(STR, pimap_device),
+	DEF(STR, pimap_separator),
+	DEF(STR, pimap_profile),
+	DEF(UINT, pimap_max_listed_folders),
+	DEF(UINT, pimap_max_devices),
+	DEF(UINT, pimap_max_filters),
+	DEF(SIZE, pimap_max_filter_size),
+	DEF(UINT, pimap_max_filter_nesting),
+	DEF(BOOL, pimap_delete_hidden),
+
+	SETTING_DEFINE_LIST_END
+};
+
+static const struct pimap_settings pimap_default_settings = {
+	.pimap_device = "",
+	.pimap_separator = "#",
+	.pimap_profile = "",
+	.pimap_max_listed_folders = 500,
+	.pimap_max_devices = 50,
+	.pimap_max_filters = 100,
+	.pimap_max_filter_size = 8*1024,
+	.pimap_max_filter_nesting = 32,
+	.pimap_delete_hidden = FALSE,
+};
+
+static bool
+pimap_settings_check(void *_set, pool_t pool ATTR_UNUSED, const char **error_r)
+{
+	const struct pimap_settings *set = _set;
+
+#ifdef PIMAP_SETTINGS_MODULE
+	/* Dovecot 2.4.1 prefers the configuration to what the passdb says:
+	   every login would be this device's. */
+	if (set->pimap_device[0] != '\0') {
+		*error_r = "pimap_device is set by passdb pimap, "
+			"not in the configuration";
+		return FALSE;
+	}
+#endif
+	if (strlen(set->pimap_separator) != 1 ||
+	    strchr("@/\"\\%{}", set->pimap_separator[0]) != NULL ||
+	    i_isalnum(set->pimap_separator[0])) {
+		*error_r = t_strdup_printf("pimap_separator \"%s\" isn't one "
+			"character that no name has (write # as \"#\")",
+			set->pimap_separator);
+		return FALSE;
+	}
+	if (set->pimap_max_filter_nesting == 0) {
+		*error_r = "pimap_max_filter_nesting must not be 0";
+		return FALSE;
+	}
+	return TRUE;
+}
+
+const struct setting_parser_info pimap_setting_parser_info = {
+#ifdef PIMAP_HAVE_SETTINGS_GET
+	.name = "pimap",
+	.pool_offset1 = 1 + offsetof(struct pimap_settings, pool),
+#else
+	.module_name = "pimap",
+	.type_offset = SIZE_MAX,
+	.parent_offset = SIZE_MAX,
+#endif
+	.defines = pimap_setting_defines,
+	.defaults = &pimap_default_settings,
+	.struct_size = sizeof(struct pimap_settings),
+	.check_func = pimap_settings_check,
+};
+
+#ifdef PIMAP_HAVE_SETTINGS_GET
+
+/* Another name for a setting of Dovecot's own, which the auth process can't
+   ask for otherwise. */
+struct pimap_auth_settings {
+	pool_t pool;
+	ARRAY_TYPE(const_string) mail_plugins;
+};
+
+static const struct setting_define pimap_auth_setting_defines[] = {
+	SETTING_DEFINE_STRUCT_BOOLLIST("mail_plugins", mail_plugins,
+				       struct pimap_auth_settings),
+
+	SETTING_DEFINE_LIST_END
+};
+
+static const struct pimap_auth_settings pimap_auth_default_settings = {
+	.mail_plugins = ARRAY_INIT,
+};
+
+static const struct setting_parser_info pimap_auth_setting_parser_info = {
+	.name = "pimap_auth",
+	.pool_offset1 = 1 + offsetof(struct pimap_auth_settings, pool),
+	.defines = pimap_auth_setting_defines,
+	.defaults = &pimap_auth_default_settings,
+	.struct_size = sizeof(struct pimap_auth_settings),
+};
+
+int pimap_settings_get_auth(struct event *parent, char *separator_r,
+			    bool *plugin_loaded_r, const char **error_r)
+{
+	const struct pimap_settings *set;
+	const struct pimap_auth_settings *auth_set;
+	struct event *event = event_create(parent);
+	int ret = -1;
+
+	event_add_str(event, "protocol", "imap");
+	if (settings_get(event, &pimap_setting_parser_info, 0, &set,
+			 error_r) == 0) {
+		*separator_r = set->pimap_separator[0];
+		settings_free(set);
+		ret = settings_get(event, &pimap_auth_setting_parser_info, 0,
+				   &auth_set, error_r);
+	}
+	if (ret == 0) {
+		*plugin_loaded_r = array_is_created(&auth_set->mail_plugins) &&
+			str_array_find(settings_boollist_get(
+				&auth_set->mail_plugins), "pimap");
+		settings_free(auth_set);
+	}
+	event_unref(&event);
+	return ret;
+}
+
+int pimap_settings_get(struct mail_user *user,
+		       const struct pimap_settings **set_r,
+		       const char **error_r)
+{
+	const struct pimap_settings *set;
+
+	if (settings_get(user->event, &pimap_setting_parser_info, 0, &set,
+			 error_r) < 0)
+		return -1;
+	*set_r = set;
+	/* Settings that outlive this module crash the process at its end: the
+	   warning about them names a file, in a string of the module. */
+	pool_add_external_ref(user->pool, set->pool);
+	settings_free(set);
+	return 0;
+}
+
+#else
+
+int pimap_settings_get(struct mail_user *user,
+		       const struct pimap_settings **set_r,
+		       const char **error_r)
+{
+	const struct setting_define *def;
+	struct setting_parser_context *parser;
+	const char *value;
+	int ret = 0;
+
+	parser = settings_parser_init(user->pool, &pimap_setting_parser_info, 0);
+	for (def = pimap_setting_defines; def->key != NULL && ret == 0; def++) {
+		value = mail_user_plugin_getenv(user, def->key);
+		if (value != NULL &&
+		    settings_parse_keyvalue(parser, def->key, value) <= 0) {
+			*error_r = t_strdup(settings_parser_get_error(parser));
+			ret = -1;
+		}
+	}
+	if (ret == 0 && !settings_parser_check(parser, user->pool, error_r))
+		ret = -1;
+	if (ret == 0)
+		*set_r = settings_parser_get(parser);
+	settings_parser_deinit(&parser);
+	return ret;
+}
+
+#endif
+
+#ifdef PIMAP_SETTINGS_MODULE
+extern const char *pimap_settings_version;
+extern const struct setting_parser_info *pimap_settings_set_infos[];
+
+const char *pimap_settings_version = DOVECOT_ABI_VERSION;
+const struct setting_parser_info *pimap_settings_set_infos[] = {
+	&pimap_setting_parser_info,
+	&pimap_auth_setting_parser_info,
+	NULL
+};
+#endif

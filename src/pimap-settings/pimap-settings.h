@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: LGPL-2.1-only */
+#ifndef PIMAP_SETTINGS_H
+#define PIMAP_SETTINGS_H
+
+struct event;
+struct mail_user;
+
+/* Specification, section 15. In Dovecot 2.3 they are in plugin {}, in 2.4
+   global; a userdb field of the same name overrides them for its user. */
+struct pimap_settings {
+	pool_t pool;
+
+	/* the device that logged in, set by the passdb; "" = plain session */
+	const char *pimap_device;
+	/* one character. Dovecot 2.3: an argument of the passdb instead */
+	const char *pimap_separator;
+	/* path of the profile, "" = with the control files of his mail */
+	const char *pimap_profile;
+	/* more folders than these aren't listed by XPROVISION */
+	unsigned int pimap_max_listed_folders;
+	/* per user */
+	unsigned int pimap_max_devices;
+	unsigned int pimap_max_filters;
+	/* of one filter's criteria: bytes, and levels of parentheses */
+	uoff_t pimap_max_filter_size;
+	unsigned int pimap_max_filter_nesting;
+	/* a device may delete folders with messages that it doesn't see */
+	bool pimap_delete_hidden;
+};
+
+extern const struct setting_parser_info pimap_setting_parser_info;
+
+/* Returns 0 and the user's settings, which live as long as he does, or -1 and
+   error_r. */
+int pimap_settings_get(struct mail_user *user,
+		       const struct pimap_settings **set_r,
+		       const char **error_r);
+
+/* The auth process's part (Dovecot 2.4 only; in 2.3 it doesn't see plugin {}).
+   separator_r is the configured one; plugin_loaded_r tells whether pimap is in
+   the mail_plugins of IMAP sessions. Returns 0, or -1 and error_r. */
+int pimap_settings_get_auth(struct event *event, char *separator_r,
+			    bool *plugin_loaded_r, const char **error_r);
+
+#endif
