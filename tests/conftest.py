@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: LGPL-2.1-only
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+
+import pytest
+
+from imap_client import Client
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+DOVECOT_24 = subprocess.run(
+    ["dovecot", "--version"], check=True, text=True, stdout=subprocess.PIPE,
+    env=dict(os.environ, PATH=os.environ["PATH"] + ":/usr/sbin"),
+).stdout.startswith("2.4.")
+
+
+def settings(values):
+    """The text that sets pimap's settings, but for the separator."""
+    lines = "".join("%s = %s\n" % item for item in values.items())
+    return lines if DOVECOT_24 else "plugin {\n%s}\n" % lines
+
+
+class Server:
+    def __init__(self, path, fmt, extra=None, auth=None, plain=False):
+        """extra, auth: text of configuration files"""
+        self.path = str(path)
+        command = [HERE + "/private-dovecot", "start", self.path, "-f", fmt]
+        for option, text in (("-x", extra), ("-a", auth)):
+            if text is not None:
+                conf = self.path + option + ".conf"
+                with open(conf, "w") as output:
+                    output.write(text)
+                command += [option, conf]
+        if plain:
+            command.append("-n")
+        output = subprocess.run(command, check=True, text=True,
+                                stdout=subprocess.PIPE).stdout
+        self.vars = dict(line.split("=", 1) for line in output.splitlines())
+        self.port = int(self.vars["IMAP_PORT"])
+        self.clients = []
+
+    @classmethod
+    def temporary(cls, fmt, **options):
+        # not pytest's own folder: as root, only root may enter that
+        path = tempfile.mkdtemp(prefix="pimap-test.")
+        os.chmod(path, 0o755)
+        try:
+            return cls(path + "/dovecot", fmt, **options)
+        except subprocess.CalledProcessError:
+            shutil.rmtree(path)
+            raise
+
+    def client(self, user):
+        client = Client(self.port, user)
+        self.clients.append(client)
+        return client
+
+    def close_clients(self):
+        """Dovecot waits 10 seconds for connected clients when it stops."""
+        while self.clients:
+            self.clients.pop().close()
+
+    def doveadm(self, *args, fails=False):
+        """Returns what it prints; its errors too, if it is to fail."""
+        result = subprocess.run([self.vars["DOVEADM"], *args], text=True,
+                                stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        assert (result.returncode != 0) == fails, result
+        return result.stdout + result.stderr if fails else result.stdout
+
+    def log(self):
+        with open(self.vars["LOG"]) as log:
+            return log.read()
+
+    def logs(self, text):
+        """True as soon as the text is in the log."""
+        for _ in range(100):
+            if text in self.log():
+                return True
+            time.sleep(0.05)
+        return False
+
+    def faults(self):
+        """The log's lines that no test expects."""
+        return [line for line in self.log().splitlines()
+                if any(word in line for word in
+                       ("Error:", "Fatal:", "Panic:", "Warning:"))]
+
+    def stop(self):
+        """Stops it, and removes its folder unless a fault is in its log."""
+        faults = [line for line in self.faults() if "panic" in line.lower()]
+        subprocess.run([HERE + "/private-dovecot", "stop", self.path],
+                       check=True)
+        assert faults == [], self.path
+        shutil.rmtree(os.path.dirname(self.path))
+
+
+@pytest.fixture(scope="session", params=["maildir", "sdbox", "mdbox"])
+def server(request):
+    """One server per mail format. Each test takes a user of its own."""
+    server = Server.temporary(request.param)
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def user(request):
+    return "".join(c if c.isalnum() else "-" for c in request.node.name)
+
+
+@pytest.fixture(scope="session")
+def real_mail(tmp_path_factory):
+    """Messages that people wrote to mailing lists, as bytes."""
+    folder = tmp_path_factory.mktemp("mail")
+    subprocess.run([HERE + "/real-mail", str(folder)], check=True)
+    messages = []
+    for name in sorted(os.listdir(folder / "cur")):
+        messages.append((folder / "cur" / name).read_bytes())
+    return messages
+
+
+@pytest.fixture(autouse=True)
+def no_faults(request):
+    """A test fails if the server logged an error that it didn't expect."""
+    if "server" not in request.fixturenames:
+        yield
+        return
+    server = request.getfixturevalue("server")
+    before = len(server.faults())
+    yield
+    server.close_clients()
+    if request.node.get_closest_marker("expects_faults") is None:
+        assert server.faults()[before:] == []
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "expects_faults: errors are logged")

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: LGPL-2.1-only
+"""The main job, shown on a mailbox: demo.py PORT MAIL"""
+
+import email.header
+import mailbox
+import os
+import re
+import sys
+
+from imap_client import Client
+
+
+def read_mail(path):
+    if os.path.isdir(path):
+        folder = mailbox.Maildir(path, create=False)
+    else:
+        folder = mailbox.mbox(path, create=False)
+    return [folder.get_bytes(key) for key in sorted(folder.keys())]
+
+
+def say(text):
+    print("\n" + text)
+
+
+def show(client, command):
+    print("  C: " + command)
+    result = client.ok(command)
+    for response in result.untagged:
+        if re.match(r"\* (\d+ EXISTS|SEARCH|STATUS|X|\d+ EXPUNGE)", response.line):
+            print("  S: " + response.line[:100])
+    print("  S: %s %s" % (result.status, result.text.split(" (")[0]))
+    return result
+
+
+def subjects(client, count):
+    for number in range(1, min(count, len(client.uids)) + 1):
+        response, = client.ok("FETCH %d (UID BODY.PEEK[HEADER.FIELDS (SUBJECT)])"
+                              % number).untagged
+        text = response.literals[0].decode("utf-8", "replace")
+        text = "".join(part if isinstance(part, str) else
+                       part.decode(charset or "latin1", "replace")
+                       for part, charset in email.header.decode_header(
+                           " ".join(text.split())))
+        uid = re.search(r"UID (\d+)", response.line).group(1)
+        print("     %3d  UID %-5s %s" % (number, uid, text[:70]))
+
+
+def main():
+    port, path = int(sys.argv[1]), sys.argv[2]
+    messages = read_mail(path)
+    joe = Client(port, "joe")
+    for start in range(0, len(messages), 500):
+        joe.append("INBOX", messages[start:start + 500])
+    joe.ok("SELECT INBOX")
+    everything = joe.fetch_all()
+    words = {}
+    for response in joe.ok("FETCH 1:* (BODY.PEEK[HEADER.FIELDS (FROM)])").untagged:
+        for literal in response.literals:
+            match = re.search(rb"([\w.+-]+@[\w.-]+)", literal)
+            if match:
+                words.setdefault(match.group(1).decode().lower(), []).append(1)
+    sender = max(words, key=lambda word: len(words[word]))
+    expected = joe.search("FROM %s UNDELETED" % sender)
+
+    say("joe has %d messages. His phone logs in as joe#phone, and wants only mail\n"
+        "from %s:" % (len(everything), sender))
+    phone = Client(port, "joe#phone")
+    for line in phone.login.untagged:
+        print("  S: " + line.line)
+    show(phone, 'XFILTER SET boss "from one sender" (FROM %s UNDELETED)' % sender)
+    show(phone, "XFILTER GET boss (DESC CRITERIA)")
+    show(phone, "XSETPIMAPPREF PIMAP_XFILTER (INBOX V boss)")
+    show(phone, "XGETPIMAPPREFS (PIMAP_XFILTER)")
+
+    say("From now on that is all the phone sees, renumbered, with the folder's own UIDs:")
+    show(phone, "STATUS INBOX (MESSAGES UIDNEXT)")
+    show(phone, "SELECT INBOX")
+    assert phone.fetch_all() == expected, "the view is wrong"
+    subjects(phone, 5)
+
+    say("It is live. A message comes in, and another session deletes one:")
+    joe.append("INBOX", [b"From: %s\r\nSubject: Lunch?\r\n\r\nNow.\r\n" % sender.encode(),
+                         b"From: spam@example.com\r\nSubject: Not for the phone\r\n\r\n\r\n"])
+    joe.ok("UID STORE %d +FLAGS (\\Deleted)" % expected[0])
+    show(phone, "NOOP")
+    subjects(phone, 3)
+    assert phone.fetch_all() == joe.search("FROM %s UNDELETED" % sender)
+
+    say("A plain session still has everything:")
+    show(joe, "STATUS INBOX (MESSAGES UIDNEXT)")
+    hidden = sorted(set(everything) - set(expected))
+    if hidden:
+        say("and the phone can't get at what is hidden:")
+        show(phone, "UID FETCH %d (FLAGS)" % hidden[0])
+    phone.logout()
+    joe.logout()
+
+
+main()
