@@ -148,7 +148,7 @@ def test_xprovision(server, user):
         "XPIMAPPREF PIMAP_INBAND_PUSH (OFF)",
         "XPIMAPPREF XFILTER_TYPE (V N B)",
         'XPIMAPPREF XFILTER_NAME (ALL NONE "two words")',
-        "XPIMAPPREF PIMAP_EVENT_FILTER (NEW ALL NONE)",
+        "XPIMAPPREF PIMAP_EVENT_FILTER (ALL NONE NEW)",
         "XPIMAPPREF PIMAP_OUTBAND_FORMAT (EMN EXTENDED)")]
     assert [row.split()[0] for row in server.doveadm(
         "pimap", "device", "list", "-u", user).splitlines()[1:]] == ["P1"]

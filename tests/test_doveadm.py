@@ -48,7 +48,7 @@ def test_filter_for_an_ordinary_mail_program(server, user):
     phone = server.client(user + "#phone")
     phone.ok("SELECT INBOX")
     assert phone.fetch_all() == [1, 3]
-    assert rows(pimap("device", "list")) == [["phone", "ALL", "NONE", "1"]]
+    assert rows(pimap("device", "list")) == [["phone", "view", "ALL", "NONE", "1"]]
     assert rows(pimap("filter", "list"))[0][1] == "yes"
 
     pimap("pref", "set", "phone", "PIMAP_EVENT_FILTER", "all")
@@ -104,7 +104,7 @@ def test_all_users():
             ["ann", "unread", "no"], ["bob", "unread", "yes"],
             ["joe", "unread", "no"]]
         assert rows(server.doveadm("pimap", "device", "list", "-A")) == [
-            ["bob", "P1", "unread", "NONE", "0"]]
+            ["bob", "P1", "view", "unread", "NONE", "0"]]
         assert server.client("bob#P1").login.lines("* SESSIONID")
         with pytest.raises(PermissionError):
             server.client("eve#P1")

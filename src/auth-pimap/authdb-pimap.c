@@ -50,13 +50,18 @@ passdb_pimap_is_allowed(struct auth_request *request, const char **reason_r)
 }
 
 static void
-passdb_pimap_set_device(struct auth_request *request, const char *device)
+passdb_pimap_set_device(struct auth_request *request, const char *device,
+			bool any_case)
 {
 	/* our fields must not make userdb prefetch believe that the passdb
 	   which verifies the password has returned userdb fields */
 	bool prefetch = request->userdb_prefetch_set;
 
 	auth_request_set_field(request, "userdb_pimap_device", device, NULL);
+	if (any_case) {
+		auth_request_set_field(request, "userdb_pimap_device_any_case",
+				       "yes", NULL);
+	}
 	/* whatever section overrides mail_plugins: a device session without
 	   pimap would see everything */
 	auth_request_set_field(request, AUTHDB_PIMAP_COMPAT_PLUGINS_FIELD,
@@ -91,7 +96,7 @@ static enum passdb_result passdb_pimap_split(struct auth_request *request)
 	if (ret > 0)
 		auth_request_set_field(request, "user", user, NULL);
 
-	passdb_pimap_set_device(request, device);
+	passdb_pimap_set_device(request, device, FALSE);
 	return PASSDB_RESULT_NEXT;
 }
 
@@ -114,7 +119,7 @@ passdb_pimap_split_master(struct auth_request *request)
 	if (!passdb_pimap_is_allowed(request, &reason))
 		return passdb_pimap_refuse(request, reason);
 	auth_request_set_field(request, "login_user", user, NULL);
-	passdb_pimap_set_device(request, device);
+	passdb_pimap_set_device(request, device, TRUE);
 	return PASSDB_RESULT_NEXT;
 }
 

@@ -3,27 +3,9 @@
 
 #include "lib.h"
 #include "array.h"
-#include "pimap-profile.h"
+#include "pimap-device.h"
 #include "doveadm-print.h"
 #include "doveadm-pimap.h"
-
-static unsigned int
-device_count_folders(const struct pimap_device *device)
-{
-	const struct pimap_folder_filter *f1, *f2;
-	unsigned int count = 0;
-
-	array_foreach(&device->folders, f1) {
-		/* one that has both filters counts once */
-		array_foreach(&device->folders, f2) {
-			if (strcmp(f1->vname, f2->vname) == 0)
-				break;
-		}
-		if (f1 == f2)
-			count++;
-	}
-	return count;
-}
 
 static int
 device_list_run(struct doveadm_mail_cmd_context *ctx, struct mail_user *user)
@@ -32,16 +14,19 @@ device_list_run(struct doveadm_mail_cmd_context *ctx, struct mail_user *user)
 		container_of(ctx, struct doveadm_pimap_cmd, ctx);
 	const struct pimap_profile *profile;
 	struct pimap_device *device;
+	struct pimap_filter_ref ref;
+	unsigned int i;
 
 	if (doveadm_pimap_get_profile(cmd, user, &profile) < 0)
 		return -1;
 	array_foreach_elem(&profile->devices, device) {
 		doveadm_print(device->id);
-		doveadm_print(pimap_filter_ref_name(
-			&device->defaults[PIMAP_FILTER_VIEW]));
-		doveadm_print(pimap_filter_ref_name(
-			&device->defaults[PIMAP_FILTER_NOTIFY]));
-		doveadm_print_num(device_count_folders(device));
+		doveadm_print(pimap_device_mode_name(device->mode));
+		for (i = 0; i < PIMAP_FILTER_TYPE_COUNT; i++) {
+			ref = pimap_device_get_filter(device, NULL, i);
+			doveadm_print(pimap_filter_ref_name(&ref));
+		}
+		doveadm_print_num(array_count(&device->folders));
 	}
 	return 0;
 }
@@ -49,6 +34,7 @@ device_list_run(struct doveadm_mail_cmd_context *ctx, struct mail_user *user)
 static void device_list_headers(void)
 {
 	doveadm_print_header("device", "device", DOVEADM_PRINT_HEADER_FLAG_EXPAND);
+	doveadm_print_header_simple("mode");
 	doveadm_print_header_simple("view");
 	doveadm_print_header_simple("notification");
 	doveadm_print_header("folders", "folders with own filters",
@@ -61,11 +47,101 @@ static struct doveadm_mail_cmd_context *device_list_alloc(void)
 				       DOVEADM_PRINT_TYPE_TABLE);
 }
 
+static int
+device_check_args(struct doveadm_pimap_cmd *cmd, enum pimap_device_mode *mode_r)
+{
+	*mode_r = PIMAP_DEVICE_MODE_VIEW;
+	if (cmd->device == NULL || !pimap_device_id_is_valid(cmd->device))
+		return doveadm_pimap_fail(cmd, MAIL_ERROR_PARAMS,
+			"A device is 1 to 64 letters, digits, dots, - and _");
+	if (cmd->mode != NULL && !pimap_device_mode_parse(cmd->mode, mode_r))
+		return doveadm_pimap_fail(cmd, MAIL_ERROR_PARAMS,
+					  "The mode is session or view");
+	return 0;
+}
+
+static int
+device_add_run(struct doveadm_mail_cmd_context *ctx, struct mail_user *user)
+{
+	struct doveadm_pimap_cmd *cmd =
+		container_of(ctx, struct doveadm_pimap_cmd, ctx);
+	struct pimap_user_change change;
+	struct pimap_device *device;
+	enum pimap_device_mode mode;
+
+	if (device_check_args(cmd, &mode) < 0 ||
+	    doveadm_pimap_change_begin(cmd, user, &change) < 0)
+		return -1;
+	if (pimap_profile_find_device(change.profile, cmd->device) != NULL)
+		return doveadm_pimap_change_fail(cmd, &change,
+			MAIL_ERROR_EXISTS, "There is such a device already");
+	if (doveadm_pimap_change_get_device(cmd, &change, &device) < 0)
+		return -1;
+	device->mode = mode;
+	return doveadm_pimap_change_commit(cmd, &change);
+}
+
+static struct doveadm_mail_cmd_context *device_add_alloc(void)
+{
+	return doveadm_pimap_cmd_alloc(device_add_run, NULL, NULL);
+}
+
+static int
+device_mode_run(struct doveadm_mail_cmd_context *ctx, struct mail_user *user)
+{
+	struct doveadm_pimap_cmd *cmd =
+		container_of(ctx, struct doveadm_pimap_cmd, ctx);
+	struct pimap_user_change change;
+	struct pimap_device *device;
+	enum pimap_device_mode mode;
+
+	if (device_check_args(cmd, &mode) < 0)
+		return -1;
+	if (cmd->mode == NULL)
+		return doveadm_pimap_fail(cmd, MAIL_ERROR_PARAMS,
+					  "The mode is session or view");
+	if (doveadm_pimap_change_begin(cmd, user, &change) < 0)
+		return -1;
+	device = pimap_profile_find_device(change.profile, cmd->device);
+	if (device == NULL)
+		return doveadm_pimap_change_fail(cmd, &change,
+			MAIL_ERROR_NOTFOUND, "There is no such device");
+	device->mode = mode;
+	return doveadm_pimap_change_commit(cmd, &change);
+}
+
+static struct doveadm_mail_cmd_context *device_mode_alloc(void)
+{
+	return doveadm_pimap_cmd_alloc(device_mode_run, NULL, NULL);
+}
+
+struct doveadm_cmd_ver2 doveadm_pimap_cmd_device_add = {
+	.name = "pimap device add",
+	.usage = DOVEADM_CMD_MAIL_USAGE_PREFIX "[-m session|view] <device>",
+	.mail_cmd = device_add_alloc,
+DOVEADM_CMD_PARAMS_START
+DOVEADM_CMD_MAIL_COMMON
+DOVEADM_CMD_PARAM('m', "mode", CMD_PARAM_STR, 0)
+DOVEADM_CMD_PARAM('\0', "device", CMD_PARAM_STR, CMD_PARAM_FLAG_POSITIONAL)
+DOVEADM_CMD_PARAMS_END
+};
+
 struct doveadm_cmd_ver2 doveadm_pimap_cmd_device_list = {
 	.name = "pimap device list",
 	.usage = DOVEADM_CMD_MAIL_USAGE_PREFIX,
 	.mail_cmd = device_list_alloc,
 DOVEADM_CMD_PARAMS_START
 DOVEADM_CMD_MAIL_COMMON
+DOVEADM_CMD_PARAMS_END
+};
+
+struct doveadm_cmd_ver2 doveadm_pimap_cmd_device_mode = {
+	.name = "pimap device mode",
+	.usage = DOVEADM_CMD_MAIL_USAGE_PREFIX "<device> session|view",
+	.mail_cmd = device_mode_alloc,
+DOVEADM_CMD_PARAMS_START
+DOVEADM_CMD_MAIL_COMMON
+DOVEADM_CMD_PARAM('\0', "device", CMD_PARAM_STR, CMD_PARAM_FLAG_POSITIONAL)
+DOVEADM_CMD_PARAM('\0', "mode", CMD_PARAM_STR, CMD_PARAM_FLAG_POSITIONAL)
 DOVEADM_CMD_PARAMS_END
 };

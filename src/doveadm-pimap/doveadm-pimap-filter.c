@@ -4,7 +4,6 @@
 #include "lib.h"
 #include "array.h"
 #include "str.h"
-#include "pimap-profile.h"
 #include "pimap-criteria.h"
 #include "doveadm-print.h"
 #include "doveadm-pimap.h"
@@ -140,7 +139,7 @@ filter_delete_run(struct doveadm_mail_cmd_context *ctx, struct mail_user *user)
 	if (filter_get_name(cmd, &name) < 0 ||
 	    doveadm_pimap_change_begin(cmd, user, &change) < 0)
 		return -1;
-	if (pimap_profile_filter_is_used(change.profile, name))
+	if (pimap_user_change_filter_is_used(&change, name))
 		return doveadm_pimap_change_fail(cmd, &change,
 			MAIL_ERROR_INUSE, "A device uses the filter");
 	if (!pimap_profile_delete_filter(change.profile, name))

@@ -2,10 +2,13 @@
 /* doveadm pimap pref */
 
 #include "lib.h"
+#include "array.h"
+#include "unichar.h"
 #include "mail-namespace.h"
 #include "mail-storage.h"
 #include "mail-user.h"
 #include "pimap-device.h"
+#include "pimap-folder.h"
 #include "pimap-pref.h"
 #include "doveadm-print.h"
 #include "doveadm-pimap.h"
@@ -16,8 +19,25 @@ pref_get_xfilter(const char *vname, const char *type,
 		 void *context ATTR_UNUSED)
 {
 	doveadm_print(PIMAP_PREF_XFILTER);
-	doveadm_print(t_strdup_printf("%s %s %s", vname == NULL ? "ALL" : vname,
-				      type, pimap_filter_ref_name(ref)));
+	doveadm_print(t_strdup_printf("%s %s %s", vname, type,
+				      pimap_filter_ref_name(ref)));
+}
+
+static void
+pref_print_xfilters(struct mail_user *user, const struct pimap_device *device)
+{
+	const struct pimap_folder *folder;
+	const char *const *names;
+
+	pimap_pref_xfilter_all(device, pref_get_xfilter, NULL);
+	names = pimap_folders_get_names(pimap_user_get(user), device);
+	array_foreach(&device->folders, folder) {
+		if (*names != NULL) {
+			pimap_pref_xfilter_foreach(folder->filters, *names,
+						   pref_get_xfilter, NULL);
+		}
+		names++;
+	}
 }
 
 static int
@@ -28,6 +48,7 @@ pref_get_run(struct doveadm_mail_cmd_context *ctx, struct mail_user *user)
 	const struct pimap_pref_def *def;
 	const struct pimap_profile *profile;
 	const struct pimap_device *device;
+	const char *value;
 
 	if (cmd->device == NULL)
 		return doveadm_pimap_fail(cmd, MAIL_ERROR_PARAMS,
@@ -45,11 +66,12 @@ pref_get_run(struct doveadm_mail_cmd_context *ctx, struct mail_user *user)
 	for (def = pimap_pref_defs; def->name != NULL; def++) {
 		if (cmd->pref == NULL || strcasecmp(cmd->pref, def->name) == 0) {
 			doveadm_print(def->name);
-			doveadm_print(pimap_pref_get(device, def));
+			value = pimap_pref_get(device, def);
+			doveadm_print(value != NULL ? value : "");
 		}
 	}
 	if (cmd->pref == NULL || pimap_pref_is_xfilter(cmd->pref))
-		pimap_pref_xfilter_foreach(device, pref_get_xfilter, NULL);
+		pref_print_xfilters(user, device);
 	return 0;
 }
 
@@ -66,8 +88,8 @@ static struct doveadm_mail_cmd_context *pref_get_alloc(void)
 }
 
 static int
-pref_check_folder(struct doveadm_pimap_cmd *cmd, struct mail_user *user,
-		  const char *vname)
+pref_get_folder(struct doveadm_pimap_cmd *cmd, struct mail_user *user,
+		const char *vname, guid_128_t guid_r)
 {
 	struct mail_namespace *ns =
 		mail_namespace_find(user->namespaces, vname);
@@ -78,54 +100,69 @@ pref_check_folder(struct doveadm_pimap_cmd *cmd, struct mail_user *user,
 	ret = mailbox_exists(box, TRUE, &existence);
 	if (ret < 0)
 		doveadm_mail_failed_mailbox(&cmd->ctx, box);
-	else if (existence == MAILBOX_EXISTENCE_NONE)
+	else if (existence != MAILBOX_EXISTENCE_SELECT) {
 		ret = doveadm_pimap_fail(cmd, MAIL_ERROR_NOTFOUND,
-					 "There is no such folder");
+			"There is no such folder that can have messages");
+	} else if ((ret = pimap_folder_get_guid(box, guid_r)) < 0)
+		doveadm_mail_failed_mailbox(&cmd->ctx, box);
 	mailbox_free(&box);
 	return ret;
 }
 
 static int
-pref_set_xfilter(struct doveadm_pimap_cmd *cmd, struct mail_user *user,
-		 struct pimap_user_change *change, struct pimap_device *device)
+pref_set_xfilter(struct doveadm_pimap_cmd *cmd, struct mail_user *user)
 {
+	struct pimap_user_change change;
+	struct pimap_device *device;
 	struct pimap_pref_xfilter value;
+	guid_128_t guid;
 	const char *error;
 
 	if (str_array_length(cmd->words) != 3)
-		return doveadm_pimap_change_fail(cmd, change, MAIL_ERROR_PARAMS,
+		return doveadm_pimap_fail(cmd, MAIL_ERROR_PARAMS,
 			PIMAP_PREF_XFILTER" takes <folder or ALL> <V, N or B> "
 			"<filter>");
+	if (!uni_utf8_str_is_valid(cmd->words[0]))
+		return doveadm_pimap_fail(cmd, MAIL_ERROR_PARAMS,
+					  "The folder's name isn't UTF-8");
 	if (pimap_pref_xfilter_parse(cmd->words[0], cmd->words[1],
 				     cmd->words[2], &value, &error) < 0)
-		return doveadm_pimap_change_fail(cmd, change,
-						 MAIL_ERROR_PARAMS, error);
-	if (value.vname != NULL &&
-	    pref_check_folder(cmd, user, value.vname) < 0) {
-		pimap_user_change_rollback(change);
+		return doveadm_pimap_fail(cmd, MAIL_ERROR_PARAMS, error);
+	if (!value.all_folders &&
+	    pref_get_folder(cmd, user, cmd->words[0], guid) < 0)
 		return -1;
-	}
-	if (!pimap_pref_xfilter_set(change->profile, device, &value))
-		return doveadm_pimap_change_fail(cmd, change,
+	if (doveadm_pimap_change_begin(cmd, user, &change) < 0 ||
+	    doveadm_pimap_change_get_device(cmd, &change, &device) < 0)
+		return -1;
+	if (!pimap_pref_xfilter_set(change.profile, device, &value, guid,
+				    cmd->words[0]))
+		return doveadm_pimap_change_fail(cmd, &change,
 			MAIL_ERROR_NOTFOUND, "There is no such filter");
-	return doveadm_pimap_change_commit(cmd, change);
+	return doveadm_pimap_change_commit(cmd, &change);
 }
 
 static int
-pref_set_word(struct doveadm_pimap_cmd *cmd, struct pimap_user_change *change,
-	      struct pimap_device *device)
+pref_set_value(struct doveadm_pimap_cmd *cmd, struct mail_user *user)
 {
 	const struct pimap_pref_def *def = pimap_pref_find(cmd->pref);
+	struct pimap_user_change change;
+	struct pimap_device *device;
+	const char *error;
 
 	if (def == NULL)
-		return doveadm_pimap_change_fail(cmd, change, MAIL_ERROR_PARAMS,
-						 "There is no such preference");
-	if (str_array_length(cmd->words) != 1 ||
-	    !pimap_pref_set(change->profile, device, def, cmd->words[0]))
-		return doveadm_pimap_change_fail(cmd, change, MAIL_ERROR_PARAMS,
-			t_strdup_printf("%s takes %s", def->name,
-				t_strarray_join(def->values, " or ")));
-	return doveadm_pimap_change_commit(cmd, change);
+		return doveadm_pimap_fail(cmd, MAIL_ERROR_PARAMS,
+					  "There is no such preference");
+	if (str_array_length(cmd->words) != 1)
+		return doveadm_pimap_fail(cmd, MAIL_ERROR_PARAMS,
+					  "The preference takes one value");
+	if (doveadm_pimap_change_begin(cmd, user, &change) < 0 ||
+	    doveadm_pimap_change_get_device(cmd, &change, &device) < 0)
+		return -1;
+	if (pimap_pref_set(change.profile, device, def, cmd->words[0],
+			   &error) < 0)
+		return doveadm_pimap_change_fail(cmd, &change,
+						 MAIL_ERROR_PARAMS, error);
+	return doveadm_pimap_change_commit(cmd, &change);
 }
 
 static int
@@ -133,22 +170,13 @@ pref_set_run(struct doveadm_mail_cmd_context *ctx, struct mail_user *user)
 {
 	struct doveadm_pimap_cmd *cmd =
 		container_of(ctx, struct doveadm_pimap_cmd, ctx);
-	struct pimap_user_change change;
-	struct pimap_device *device;
 
 	if (cmd->device == NULL || !pimap_device_id_is_valid(cmd->device) ||
 	    cmd->pref == NULL || cmd->words == NULL)
 		return doveadm_pimap_fail(cmd, MAIL_ERROR_PARAMS,
 			"A device, a preference and its value are needed");
-	if (doveadm_pimap_change_begin(cmd, user, &change) < 0)
-		return -1;
-	device = pimap_user_change_get_device(&change, cmd->device);
-	if (device == NULL)
-		return doveadm_pimap_change_fail(cmd, &change,
-			MAIL_ERROR_LIMIT, "Too many devices");
 	return pimap_pref_is_xfilter(cmd->pref) ?
-		pref_set_xfilter(cmd, user, &change, device) :
-		pref_set_word(cmd, &change, device);
+		pref_set_xfilter(cmd, user) : pref_set_value(cmd, user);
 }
 
 static struct doveadm_mail_cmd_context *pref_set_alloc(void)

@@ -5,7 +5,6 @@
 
 #include "lib.h"
 #include "pimap-compat.h"
-#include "pimap-profile.h"
 #include "doveadm-print.h"
 #include "doveadm-pimap.h"
 
@@ -13,7 +12,9 @@ extern const char *doveadm_pimap_plugin_version;
 const char *doveadm_pimap_plugin_version = DOVECOT_ABI_VERSION;
 
 static struct doveadm_cmd_ver2 *const doveadm_pimap_cmds[] = {
+	&doveadm_pimap_cmd_device_add,
 	&doveadm_pimap_cmd_device_list,
+	&doveadm_pimap_cmd_device_mode,
 	&doveadm_pimap_cmd_filter_list,
 	&doveadm_pimap_cmd_filter_show,
 	&doveadm_pimap_cmd_filter_set,
@@ -31,6 +32,7 @@ static void doveadm_pimap_cmd_init(PIMAP_DOVEADM_INIT_ARGS(_ctx))
 	(void)doveadm_cmd_param_str(_ctx->cctx, "filter", &cmd->filter);
 	(void)doveadm_cmd_param_str(_ctx->cctx, "preference", &cmd->pref);
 	(void)doveadm_cmd_param_str(_ctx->cctx, "description", &cmd->desc);
+	(void)doveadm_cmd_param_str(_ctx->cctx, "mode", &cmd->mode);
 	(void)doveadm_cmd_param_array(_ctx->cctx, "words", &cmd->words);
 	/* not before: with -A the user name is the first column */
 	if (cmd->print_headers != NULL)
@@ -41,7 +43,7 @@ static bool
 doveadm_pimap_parse_arg(struct doveadm_mail_cmd_context *ctx ATTR_UNUSED,
 			int c)
 {
-	return c == 'd';
+	return c == 'd' || c == 'm';
 }
 
 struct doveadm_mail_cmd_context *
@@ -52,7 +54,7 @@ doveadm_pimap_cmd_alloc(int (*run)(struct doveadm_mail_cmd_context *ctx,
 	struct doveadm_pimap_cmd *cmd =
 		doveadm_mail_cmd_alloc(struct doveadm_pimap_cmd);
 
-	pimap_doveadm_set_options(&cmd->ctx, "d:", doveadm_pimap_parse_arg);
+	pimap_doveadm_set_options(&cmd->ctx, "d:m:", doveadm_pimap_parse_arg);
 	cmd->ctx.v.init = doveadm_pimap_cmd_init;
 	cmd->ctx.v.run = run;
 	cmd->print_headers = print_headers;
@@ -114,9 +116,26 @@ int doveadm_pimap_change_commit(struct doveadm_pimap_cmd *cmd,
 {
 	const char *error;
 
-	if (pimap_user_change_commit(change, &error) < 0)
-		return doveadm_pimap_fail(cmd, MAIL_ERROR_TEMP, error);
-	return 0;
+	switch (pimap_user_change_commit(change, &error)) {
+	case PIMAP_STORE_OK:
+		return 0;
+	case PIMAP_STORE_TOO_LARGE:
+		return doveadm_pimap_fail(cmd, MAIL_ERROR_LIMIT, error);
+	case PIMAP_STORE_FAILED:
+		break;
+	}
+	return doveadm_pimap_fail(cmd, MAIL_ERROR_TEMP, error);
+}
+
+int doveadm_pimap_change_get_device(struct doveadm_pimap_cmd *cmd,
+				    struct pimap_user_change *change,
+				    struct pimap_device **device_r)
+{
+	*device_r = pimap_user_change_get_device(change, cmd->device,
+						 PIMAP_DEVICE_MODE_VIEW);
+	return *device_r != NULL ? 0 :
+		doveadm_pimap_change_fail(cmd, change, MAIL_ERROR_LIMIT,
+					  "Too many devices");
 }
 
 int doveadm_pimap_change_fail(struct doveadm_pimap_cmd *cmd,

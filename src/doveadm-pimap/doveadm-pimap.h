@@ -12,7 +12,7 @@ struct doveadm_pimap_cmd {
 	struct doveadm_mail_cmd_context ctx;
 
 	/* NULL: not given */
-	const char *device, *filter, *pref, *desc;
+	const char *device, *filter, *pref, *desc, *mode;
 	/* the rest of the arguments, or NULL */
 	const char *const *words;
 
@@ -36,6 +36,11 @@ int doveadm_pimap_change_begin(struct doveadm_pimap_cmd *cmd,
 			       struct pimap_user_change *change_r);
 int doveadm_pimap_change_commit(struct doveadm_pimap_cmd *cmd,
 				struct pimap_user_change *change);
+/* Adds the device, in mode view, if it isn't there yet (R-2.8). On failure the
+   change has ended, too. */
+int doveadm_pimap_change_get_device(struct doveadm_pimap_cmd *cmd,
+				    struct pimap_user_change *change,
+				    struct pimap_device **device_r);
 /* Ends the change without having changed anything. Returns -1. */
 int doveadm_pimap_change_fail(struct doveadm_pimap_cmd *cmd,
 			      struct pimap_user_change *change,
@@ -44,7 +49,9 @@ int doveadm_pimap_change_fail(struct doveadm_pimap_cmd *cmd,
 int doveadm_pimap_fail(struct doveadm_pimap_cmd *cmd, enum mail_error error,
 		       const char *reason);
 
+extern struct doveadm_cmd_ver2 doveadm_pimap_cmd_device_add;
 extern struct doveadm_cmd_ver2 doveadm_pimap_cmd_device_list;
+extern struct doveadm_cmd_ver2 doveadm_pimap_cmd_device_mode;
 extern struct doveadm_cmd_ver2 doveadm_pimap_cmd_filter_list;
 extern struct doveadm_cmd_ver2 doveadm_pimap_cmd_filter_show;
 extern struct doveadm_cmd_ver2 doveadm_pimap_cmd_filter_set;

@@ -7,7 +7,6 @@
 #include "imap-commands.h"
 #include "imap-quote.h"
 #include "pimap-compat.h"
-#include "pimap-profile.h"
 #include "pimap-criteria.h"
 #include "pimap-user.h"
 #include "imap-pimap-plugin.h"
@@ -81,8 +80,12 @@ xfilter_get(struct client_command_context *cmd, struct pimap_user *puser,
 	}
 	if (ref.kind == PIMAP_FILTER_NAMED)
 		filter = pimap_profile_find_filter(profile, ref.name);
-	if (filter == NULL && ref.kind != PIMAP_FILTER_ALL &&
-	    ref.kind != PIMAP_FILTER_NONE) {
+	if (ref.kind == PIMAP_FILTER_DEFAULT) {
+		client_send_tagline(cmd,
+			"NO [CANNOT] DEFAULT has no criteria of its own.");
+		return TRUE;
+	}
+	if (filter == NULL && ref.kind == PIMAP_FILTER_NAMED) {
 		client_send_tagline(cmd,
 			"NO [NONEXISTENT] There is no such filter.");
 		return TRUE;
@@ -145,8 +148,7 @@ xfilter_set(struct client_command_context *cmd, struct pimap_user *puser,
 			"NO [BADCHARSET (UTF-8 US-ASCII)] Unknown charset.");
 		return TRUE;
 	case PIMAP_CRITERIA_TOO_LARGE:
-		client_send_tagline(cmd,
-				    t_strdup_printf("NO [LIMIT] %s", error));
+		imap_pimap_cmd_limit(cmd, error);
 		return TRUE;
 	}
 	if (pimap_user_change_begin(puser, &change, &error) < 0) {
@@ -156,7 +158,7 @@ xfilter_set(struct client_command_context *cmd, struct pimap_user *puser,
 	if (!pimap_user_change_set_filter(&change, ref.name, desc,
 					  str_c(criteria))) {
 		pimap_user_change_rollback(&change);
-		client_send_tagline(cmd, "NO [LIMIT] Too many filters.");
+		imap_pimap_cmd_limit(cmd, "Too many filters");
 		return TRUE;
 	}
 	imap_pimap_cmd_commit(cmd, &change, "OK XFILTER completed");
@@ -185,7 +187,7 @@ xfilter_delete(struct client_command_context *cmd, struct pimap_user *puser,
 		imap_pimap_cmd_internal_error(cmd, error);
 		return TRUE;
 	}
-	if (pimap_profile_filter_is_used(change.profile, ref.name))
+	if (pimap_user_change_filter_is_used(&change, ref.name))
 		reply = "NO [INUSE] A device uses the filter.";
 	else if (!pimap_profile_delete_filter(change.profile, ref.name))
 		reply = "NO [NONEXISTENT] There is no such filter.";

@@ -2,6 +2,7 @@
 /* XSETPIMAPPREF and XGETPIMAPPREFS (draft 5.2.2, R-5) */
 
 #include "imap-common.h"
+#include "array.h"
 #include "str.h"
 #include "imap-arg.h"
 #include "imap-commands.h"
@@ -9,37 +10,45 @@
 #include "imap-utf7.h"
 #include "mail-namespace.h"
 #include "pimap-compat.h"
+#include "pimap-folder.h"
 #include "pimap-pref.h"
 #include "pimap-user.h"
 #include "imap-pimap-plugin.h"
+
+/* Preferences in one XGETPIMAPPREFS */
+#define XGETPIMAPPREFS_MAX 32
 
 /* SETting */
 
 /* Returns FALSE if it answered the command. */
 static bool
-xfilter_folder_check(struct client_command_context *cmd, const char *mailbox,
-		     const char **vname_r)
+xfilter_get_folder(struct client_command_context *cmd, const char *mailbox,
+		   guid_128_t guid_r, const char **vname_r)
 {
 	struct mail_namespace *ns;
 	struct mailbox *box;
 	enum mailbox_existence existence;
-	int ret;
+	bool ret = FALSE;
 
 	ns = client_find_namespace(cmd, &mailbox);
 	if (ns == NULL)
 		return FALSE;
 	box = mailbox_alloc(ns->list, mailbox, 0);
-	ret = mailbox_exists(box, TRUE, &existence);
 	*vname_r = t_strdup(mailbox_get_vname(box));
-	if (ret < 0)
+	if (mailbox_exists(box, TRUE, &existence) < 0)
 		client_send_box_error(cmd, box);
 	else if (existence == MAILBOX_EXISTENCE_NONE) {
 		client_send_tagline(cmd,
 			"NO [NONEXISTENT] There is no such folder.");
-		ret = -1;
-	}
+	} else if (existence == MAILBOX_EXISTENCE_NOSELECT) {
+		client_send_tagline(cmd,
+			"NO [CANNOT] The folder can't have messages.");
+	} else if (pimap_folder_get_guid(box, guid_r) < 0)
+		client_send_box_error(cmd, box);
+	else
+		ret = TRUE;
 	mailbox_free(&box);
-	return ret == 0;
+	return ret;
 }
 
 /* The device in the profile that is being changed. Returns NULL if it ended the
@@ -50,11 +59,12 @@ xsetpimappref_get_device(struct client_command_context *cmd,
 			 struct pimap_user_change *change)
 {
 	struct pimap_device *device =
-		pimap_user_change_get_device(change, puser->device);
+		pimap_user_change_get_device(change, puser->device,
+					     PIMAP_DEVICE_MODE_SESSION);
 
 	if (device == NULL) {
 		pimap_user_change_rollback(change);
-		client_send_tagline(cmd, "NO [LIMIT] Too many devices.");
+		imap_pimap_cmd_limit(cmd, "Too many devices");
 	}
 	return device;
 }
@@ -67,8 +77,9 @@ xsetpimappref_xfilter(struct client_command_context *cmd,
 	struct pimap_device *device;
 	const struct imap_arg *list;
 	struct pimap_pref_xfilter value;
-	const char *mailbox, *type, *filter, *error;
+	const char *mailbox, *type, *filter, *error, *vname = NULL;
 	unsigned int count;
+	guid_128_t guid;
 
 	if (!imap_arg_get_list_full(&args[0], &list, &count) || count != 3 ||
 	    !IMAP_ARG_IS_EOL(&args[1]) ||
@@ -84,8 +95,8 @@ xsetpimappref_xfilter(struct client_command_context *cmd,
 		client_send_command_error(cmd, error);
 		return TRUE;
 	}
-	if (value.vname != NULL &&
-	    !xfilter_folder_check(cmd, mailbox, &value.vname))
+	if (!value.all_folders &&
+	    !xfilter_get_folder(cmd, mailbox, guid, &vname))
 		return TRUE;
 
 	if (pimap_user_change_begin(puser, &change, &error) < 0) {
@@ -95,7 +106,8 @@ xsetpimappref_xfilter(struct client_command_context *cmd,
 	device = xsetpimappref_get_device(cmd, puser, &change);
 	if (device == NULL)
 		return TRUE;
-	if (!pimap_pref_xfilter_set(change.profile, device, &value)) {
+	if (!pimap_pref_xfilter_set(change.profile, device, &value, guid,
+				    vname)) {
 		pimap_user_change_rollback(&change);
 		client_send_tagline(cmd,
 			"NO [NONEXISTENT] There is no such filter.");
@@ -106,17 +118,28 @@ xsetpimappref_xfilter(struct client_command_context *cmd,
 }
 
 static bool
-xsetpimappref_word(struct client_command_context *cmd,
-		   struct pimap_user *puser, const struct pimap_pref_def *def,
-		   const struct imap_arg *args)
+xsetpimappref_value(struct client_command_context *cmd,
+		    struct pimap_user *puser, const struct pimap_pref_def *def,
+		    const struct imap_arg *args)
 {
 	struct pimap_user_change change;
 	struct pimap_device *device;
+	const struct imap_arg *list;
 	const char *value, *error;
 
-	if (!imap_arg_get_astring(&args[0], &value) ||
-	    !IMAP_ARG_IS_EOL(&args[1])) {
+	if (def->may_be_list && imap_arg_get_list(&args[0], &list))
+		value = "(...)";
+	else if (!imap_arg_get_astring(&args[0], &value)) {
 		client_send_command_error(cmd, "The preference takes one value.");
+		return TRUE;
+	}
+	if (!IMAP_ARG_IS_EOL(&args[1])) {
+		client_send_command_error(cmd, "The preference takes one value.");
+		return TRUE;
+	}
+	if (def->values == NULL && !pimap_pref_text_is_valid(value)) {
+		client_send_command_error(cmd,
+			"The value is too long or isn't plain UTF-8 text.");
 		return TRUE;
 	}
 	if (pimap_user_change_begin(puser, &change, &error) < 0) {
@@ -126,11 +149,10 @@ xsetpimappref_word(struct client_command_context *cmd,
 	device = xsetpimappref_get_device(cmd, puser, &change);
 	if (device == NULL)
 		return TRUE;
-	if (!pimap_pref_set(change.profile, device, def, value)) {
+	if (pimap_pref_set(change.profile, device, def, value, &error) < 0) {
 		pimap_user_change_rollback(&change);
-		client_send_tagline(cmd, t_strdup_printf(
-			"NO [CANNOT] %s takes %s here.", def->name,
-			t_strarray_join(def->values, " or ")));
+		client_send_tagline(cmd, t_strdup_printf("NO [CANNOT] %s.",
+							 error));
 		return TRUE;
 	}
 	imap_pimap_cmd_commit(cmd, &change, "OK XSETPIMAPPREF completed");
@@ -157,7 +179,7 @@ bool cmd_xsetpimappref(struct client_command_context *cmd)
 		return xsetpimappref_xfilter(cmd, puser, args + 1);
 	def = pimap_pref_find(name);
 	if (def != NULL)
-		return xsetpimappref_word(cmd, puser, def, args + 1);
+		return xsetpimappref_value(cmd, puser, def, args + 1);
 	client_send_command_error(cmd, "Unknown preference.");
 	return TRUE;
 }
@@ -178,61 +200,90 @@ append_xfilter(const char *vname, const char *type,
 
 	append_separator(dest);
 	str_append(dest, PIMAP_PREF_XFILTER" (");
-	if (vname == NULL)
-		str_append(dest, "ALL");
-	else {
-		if (imap_utf8_to_utf7(vname, mutf7) < 0)
-			str_append(mutf7, vname);
-		pimap_imap_append_astring(dest, str_c(mutf7));
-	}
+	if (imap_utf8_to_utf7(vname, mutf7) < 0)
+		str_append(mutf7, vname);
+	pimap_imap_append_astring(dest, str_c(mutf7));
 	str_printfa(dest, " %s ", type);
 	pimap_imap_append_astring(dest, pimap_filter_ref_name(ref));
 	str_append_c(dest, ')');
 }
 
+/* */
+static void
+append_xfilters(string_t *dest, struct pimap_user *puser,
+		const struct pimap_device *device)
+{
+	const struct pimap_folder *folder;
+	const char *const *names;
+
+	pimap_pref_xfilter_all(device, append_xfilter, dest);
+	if (device == NULL)
+		return;
+	names = pimap_folders_get_names(puser, device);
+	array_foreach(&device->folders, folder) {
+		if (*names != NULL && strcmp(*names, PIMAP_FOLDER_ALL) != 0) {
+			pimap_pref_xfilter_foreach(folder->filters, *names,
+						   append_xfilter, dest);
+		}
+		names++;
+	}
+}
+
+/* Returns FALSE if there is no such preference. */
+static bool
+append_pref(string_t *dest, struct pimap_user *puser,
+	    const struct pimap_device *device, const char *name)
+{
+	const struct pimap_pref_def *def;
+	const char *value;
+
+	if (pimap_pref_is_xfilter(name)) {
+		append_xfilters(dest, puser, device);
+		return TRUE;
+	}
+	def = pimap_pref_find(name);
+	if (def == NULL)
+		return FALSE;
+	append_separator(dest);
+	str_printfa(dest, "%s ", def->name);
+	value = pimap_pref_get(device, def);
+	if (value == NULL)
+		str_append(dest, "NIL");
+	else
+		pimap_imap_append_astring(dest, value);
+	return TRUE;
+}
+
 bool cmd_xgetpimapprefs(struct client_command_context *cmd)
 {
-	const struct pimap_profile *profile;
 	const struct pimap_device *device;
-	const struct pimap_pref_def *def;
 	struct pimap_user *puser;
 	const struct imap_arg *args, *list;
 	const char *name, *error;
 	string_t *str = t_str_new(256);
+	unsigned int count;
 
 	if (!client_read_args(cmd, 0, 0, &args))
 		return FALSE;
 	puser = imap_pimap_cmd_get_device_user(cmd);
 	if (puser == NULL)
 		return TRUE;
-	if (!imap_arg_get_list(&args[0], &list) || IMAP_ARG_IS_EOL(list) ||
-	    !IMAP_ARG_IS_EOL(&args[1])) {
-		client_send_command_error(cmd, "Missing (preferences).");
+	if (!imap_arg_get_list_full(&args[0], &list, &count) || count == 0 ||
+	    count > XGETPIMAPPREFS_MAX || !IMAP_ARG_IS_EOL(&args[1])) {
+		client_send_command_error(cmd, "XGETPIMAPPREFS takes a list of preferences.");
 		return TRUE;
 	}
-	if (pimap_user_get_profile(puser, &profile, &error) < 0) {
+	if (pimap_user_get_device(puser, &device, &error) < 0) {
 		imap_pimap_cmd_internal_error(cmd, error);
 		return TRUE;
 	}
-	device = pimap_profile_find_device(profile, puser->device);
 	str_append(str, "* XGETPIMAPPREFS (");
 	for (; !IMAP_ARG_IS_EOL(list); list++) {
-		if (!imap_arg_get_atom(list, &name)) {
-			client_send_command_error(cmd, "Invalid preference.");
-			return TRUE;
-		}
-		if (pimap_pref_is_xfilter(name)) {
-			pimap_pref_xfilter_foreach(device, append_xfilter, str);
-			continue;
-		}
-		def = pimap_pref_find(name);
-		if (def == NULL) {
+		if (!imap_arg_get_atom(list, &name) ||
+		    !append_pref(str, puser, device, name)) {
 			client_send_command_error(cmd, "Unknown preference.");
 			return TRUE;
 		}
-		append_separator(str);
-		str_printfa(str, "%s %s", def->name,
-			    pimap_pref_get(device, def));
 	}
 	str_append_c(str, ')');
 	client_send_line(cmd->client, str_c(str));

@@ -134,7 +134,7 @@ xprovision_get_device(struct client_command_context *cmd,
 			"NO [CANNOT] This session is another device's.");
 		return FALSE;
 	}
-	if (*notif_id_r != NULL && !pimap_pref_notif_id_is_valid(*notif_id_r)) {
+	if (*notif_id_r != NULL && !pimap_pref_text_is_valid(*notif_id_r)) {
 		client_send_command_error(cmd,
 			"The registration is too long or isn't text.");
 		return FALSE;
@@ -158,10 +158,11 @@ bool cmd_xprovision(struct client_command_context *cmd)
 		imap_pimap_cmd_internal_error(cmd, error);
 		return TRUE;
 	}
-	device = pimap_user_change_get_device(&change, id);
+	device = pimap_user_change_get_device(&change, id,
+					      PIMAP_DEVICE_MODE_SESSION);
 	if (device == NULL) {
 		pimap_user_change_rollback(&change);
-		client_send_tagline(cmd, "NO [LIMIT] Too many devices.");
+		imap_pimap_cmd_limit(cmd, "Too many devices");
 		return TRUE;
 	}
 	if (notif_id != NULL) {

@@ -13,12 +13,12 @@
 #include "imap-sync-private.h"
 #include "mail-storage-private.h"
 #include "mail-user.h"
-#include "pimap-profile.h"
 #include "pimap-plugin.h"
 #include "pimap-user.h"
 #include "pimap-scope.h"
 #include "pimap-view.h"
 #include "pimap-output.h"
+#include "imap-pimap-admission.h"
 #include "imap-pimap-plugin.h"
 
 #define IMAP_PIMAP_CONTEXT(obj) \
@@ -78,25 +78,41 @@ void imap_pimap_cmd_internal_error(struct client_command_context *cmd,
 		"the administrator has been told.");
 }
 
+void imap_pimap_cmd_limit(struct client_command_context *cmd,
+			  const char *reason)
+{
+	client_send_tagline(cmd, t_strdup_printf("NO [LIMIT] %s.", reason));
+}
+
 void imap_pimap_cmd_commit(struct client_command_context *cmd,
 			   struct pimap_user_change *change,
 			   const char *ok_reply)
 {
 	const char *error;
 
-	if (pimap_user_change_commit(change, &error) < 0)
-		imap_pimap_cmd_internal_error(cmd, error);
-	else
+	switch (pimap_user_change_commit(change, &error)) {
+	case PIMAP_STORE_OK:
 		client_send_tagline(cmd, ok_reply);
+		break;
+	case PIMAP_STORE_TOO_LARGE:
+		imap_pimap_cmd_limit(cmd, error);
+		break;
+	case PIMAP_STORE_FAILED:
+		imap_pimap_cmd_internal_error(cmd, error);
+		break;
+	}
 }
 
 static void imap_pimap_cmd_pre(struct client_command_context *cmd)
 {
 	struct pimap_user *puser = pimap_user_get(cmd->client->user);
 
-	if (puser != NULL && cmd->name != NULL &&
-	    str_array_icase_find(whole_commands, cmd->name))
+	if (puser == NULL || cmd->name == NULL)
+		return;
+	if (str_array_icase_find(whole_commands, cmd->name))
 		pimap_scope_whole_begin(puser);
+	if (puser->device != NULL)
+		imap_pimap_admission_command(cmd);
 }
 
 static void imap_pimap_cmd_post(struct client_command_context *cmd)
@@ -137,18 +153,22 @@ static void imap_pimap_client_init(struct client *client)
 	} T_END;
 }
 
-/* R-1.4c, R-1.7: once until the next SELECT, where EXPUNGE is allowed */
+/* R-1.4c, R-1.7: once until the next SELECT, where EXPUNGE is allowed; ordinary
+   mail programs don't know it (R-2.8). */
 static void
 imap_pimap_send_resync(struct imap_pimap_client *pclient, struct client *client)
 {
 	struct mailbox *box = client->mailbox;
+	const struct pimap_device *device;
 	const char *criteria, *error;
 
 	if (box->generation_sequence == pclient->resync_generation)
 		return;
 	/* a profile that can't be read is logged where it is used */
-	if (pimap_user_get_view_criteria(pimap_user_get(client->user),
-					 box->vname, &criteria, &error) < 0 ||
+	if (pimap_user_get_device(pimap_user_get(client->user), &device,
+				  &error) < 0 ||
+	    (device != NULL && device->mode == PIMAP_DEVICE_MODE_VIEW) ||
+	    pimap_scope_get_view_criteria(box, &criteria, &error) < 0 ||
 	    !pimap_view_is_outdated(box, criteria))
 		return;
 	client_send_line(client, "* RESYNC");
@@ -203,6 +223,8 @@ static void imap_pimap_client_created(struct client **clientp)
 		MODULE_CONTEXT_SET(client, imap_pimap_module, pclient);
 		T_BEGIN {
 			imap_pimap_add_capabilities(client);
+			if (puser->device != NULL)
+				imap_pimap_admission_capability(client);
 		} T_END;
 		if (puser->device != NULL) {
 			client->v.sync_notify_more = imap_pimap_sync_notify_more;
@@ -216,8 +238,14 @@ static void imap_pimap_client_created(struct client **clientp)
 		next_hook_client_created(clientp);
 }
 
+/* pimap loads this module, but mail_plugins may name it too: then Dovecot has
+   it initialised a second time. */
+static unsigned int imap_pimap_init_count = 0;
+
 void imap_pimap_plugin_init(struct module *module ATTR_UNUSED)
 {
+	if (imap_pimap_init_count++ > 0)
+		return;
 	command_register("XFILTER", cmd_xfilter, 0);
 	command_register("XPROVISION", cmd_xprovision, 0);
 	command_register("XSETPIMAPPREF", cmd_xsetpimappref, 0);
@@ -231,6 +259,8 @@ void imap_pimap_plugin_init(struct module *module ATTR_UNUSED)
 
 void imap_pimap_plugin_deinit(void)
 {
+	if (--imap_pimap_init_count > 0)
+		return;
 	pimap_user_devices_handled = FALSE;
 	imap_client_created_hook_set(next_hook_client_created);
 	command_hook_unregister(imap_pimap_cmd_pre, imap_pimap_cmd_post);

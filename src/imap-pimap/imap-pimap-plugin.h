@@ -15,6 +15,9 @@ imap_pimap_cmd_get_device_user(struct client_command_context *cmd);
    the server, not with the command. */
 void imap_pimap_cmd_internal_error(struct client_command_context *cmd,
 				   const char *error);
+/* Answers the command with NO [LIMIT]. */
+void imap_pimap_cmd_limit(struct client_command_context *cmd,
+			  const char *reason);
 /* Commits the change and answers the command with OK or NO. */
 void imap_pimap_cmd_commit(struct client_command_context *cmd,
 			   struct pimap_user_change *change,

@@ -14,6 +14,8 @@
 #include "lib.h"
 #include "mail-storage-private.h"
 #include "mail-storage-hooks.h"
+#include "pimap-folder.h"
+#include "pimap-pref.h"
 #include "pimap-user.h"
 #include "pimap-view.h"
 #include "pimap-scope.h"
@@ -25,6 +27,8 @@ struct pimap_scope_box {
 	union mailbox_module_context module_ctx;
 	struct pimap_user *puser;
 	enum mailbox_sync_flags sync_flags;
+	/* empty as long as nothing has depended on it */
+	guid_128_t guid;
 };
 
 static MODULE_CONTEXT_DEFINE_INIT(pimap_scope_module,
@@ -127,21 +131,55 @@ static void pimap_scope_mailbox_allocated(struct mailbox *box)
 	MODULE_CONTEXT_SET(box, pimap_scope_module, sbox);
 }
 
+int pimap_scope_get_view_criteria(struct mailbox *box,
+				  const char **criteria_r, const char **error_r)
+{
+	struct pimap_scope_box *sbox = PIMAP_SCOPE_CONTEXT_REQUIRE(box);
+	const struct pimap_device *device;
+	bool by_guid;
+
+	if (pimap_user_get_device(sbox->puser, &device, error_r) < 0)
+		return -1;
+	/* a folder called ALL has no settings of its own */
+	by_guid = device != NULL &&
+		pimap_device_has_folder_filters(device, PIMAP_FILTER_VIEW) &&
+		strcmp(box->vname, PIMAP_FOLDER_ALL) != 0;
+	if (by_guid && guid_128_is_empty(sbox->guid) &&
+	    pimap_folder_get_guid(box, sbox->guid) < 0) {
+		*error_r = t_strdup(mailbox_get_last_internal_error(box, NULL));
+		return -1;
+	}
+	return pimap_user_get_view_criteria(sbox->puser,
+		by_guid ? sbox->guid : NULL, criteria_r, error_r);
+}
+
+/* FALSE if the device has no view on any folder: then nothing is hooked. */
+static bool pimap_scope_may_have_view(struct pimap_user *puser)
+{
+	const struct pimap_device *device;
+	const char *criteria, *error;
+
+	if (pimap_user_get_device(puser, &device, &error) < 0 ||
+	    (device != NULL && pimap_device_has_folder_filters(device,
+						PIMAP_FILTER_VIEW)))
+		return TRUE;
+	return pimap_user_get_view_criteria(puser, NULL, &criteria,
+					    &error) < 0 || criteria != NULL;
+}
+
 static void pimap_scope_mailbox_allocated_view(struct mailbox *box)
 {
 	struct pimap_user *puser = pimap_user_get(box->storage->user);
-	const char *criteria, *error;
 
 	if (puser == NULL || puser->device == NULL ||
 	    !puser->views_enabled || puser->whole_depth > 0 ||
 	    (box->flags & (MAILBOX_FLAG_SAVEONLY |
 			   MAILBOX_FLAG_IGNORE_ACLS)) != 0)
 		return;
-	if (pimap_user_get_view_criteria(puser, box->vname, &criteria,
-					 &error) < 0)
-		pimap_view_attach(box, NULL, error);
-	else if (criteria != NULL)
-		pimap_view_attach(box, criteria, NULL);
+	if (pimap_scope_may_have_view(puser)) {
+		pimap_view_attach(box, pimap_scope_get_view_criteria,
+				  puser->set->pimap_delete_hidden);
+	}
 }
 
 /* Two: the functions that one hook overrides are in place only when the next

@@ -15,6 +15,12 @@ void pimap_scope_whole_end(struct pimap_user *puser);
    mailboxes of device sessions only. */
 bool pimap_scope_synced_expunges(struct mailbox *box);
 
+/* The view that the mailbox, which is open, would have if it were opened now.
+   Returns 0 and criteria_r (valid until the next call; NULL: everything), or -1
+   and error_r. For mailboxes of device sessions only. */
+int pimap_scope_get_view_criteria(struct mailbox *box, const char **criteria_r,
+				  const char **error_r);
+
 void pimap_scope_init(struct module *module);
 void pimap_scope_deinit(void);
 

@@ -3,12 +3,11 @@
 
 #include "lib.h"
 #include "array.h"
-#include "file-dotlock.h"
 #include "mail-namespace.h"
 #include "mail-storage-private.h"
 #include "mail-user.h"
-#include "pimap-profile.h"
 #include "pimap-criteria.h"
+#include "pimap-folder.h"
 #include "pimap-user.h"
 
 #define PIMAP_USER_CONTEXT(obj) \
@@ -28,18 +27,20 @@ struct pimap_user *pimap_user_get(struct mail_user *user)
 	return PIMAP_USER_CONTEXT(user);
 }
 
-static int
-pimap_user_get_path(struct pimap_user *puser, const char **error_r)
+static int pimap_user_get_path(struct pimap_user *puser, const char **path_r,
+			       const char **error_r)
 {
 	struct mail_namespace *ns;
 	const char *dir;
 
-	if (puser->profile_path != NULL)
-		return 0;
 	if (puser->set->pimap_profile[0] != '\0') {
-		puser->profile_path = i_strdup(mail_user_home_expand(
-			puser->user, puser->set->pimap_profile));
-		return 0;
+		*path_r = mail_user_home_expand(puser->user,
+						puser->set->pimap_profile);
+		if ((*path_r)[0] == '/')
+			return 0;
+		*error_r = t_strdup_printf("pimap_profile %s is not an absolute "
+			"path (or the user has no home)", *path_r);
+		return -1;
 	}
 	ns = mail_namespace_find_inbox(puser->user->namespaces);
 	if (ns == NULL ||
@@ -55,70 +56,113 @@ pimap_user_get_path(struct pimap_user *puser, const char **error_r)
 			ns->list, NULL));
 		return -1;
 	}
-	puser->profile_path = i_strconcat(dir, "/"PIMAP_PROFILE_FNAME, NULL);
+	*path_r = t_strconcat(dir, "/"PIMAP_PROFILE_FNAME, NULL);
 	return 0;
 }
 
-static bool stat_equals(const struct stat *st1, const struct stat *st2)
+static int
+pimap_user_get_store(struct pimap_user *puser, struct pimap_store **store_r,
+		     const char **error_r)
 {
-	return st1->st_ino == st2->st_ino && st1->st_size == st2->st_size &&
-		st1->st_mtime == st2->st_mtime &&
-		st1->st_mtim.tv_nsec == st2->st_mtim.tv_nsec;
+	const char *path;
+
+	if (puser->store == NULL) {
+		if (pimap_user_get_path(puser, &path, error_r) < 0)
+			return -1;
+		puser->store = pimap_store_file_create(path);
+	}
+	*store_r = puser->store;
+	return 0;
+}
+
+/* Dovecot has lower-cased the name of a master login: the id is that of the
+   only device which it fits in any case (R-2.1). */
+static int
+pimap_user_match_device(struct pimap_user *puser,
+			const struct pimap_profile *profile,
+			const char **error_r)
+{
+	const char *match = NULL;
+	struct pimap_device *device;
+
+	if (pimap_profile_find_device(profile, puser->device) != NULL)
+		match = puser->device;
+	array_foreach_elem(&profile->devices, device) {
+		if (strcasecmp(device->id, puser->device) != 0 ||
+		    match == puser->device)
+			continue;
+		if (match != NULL) {
+			*error_r = t_strdup_printf("A master user can't log in "
+				"as device %s: it fits %s and %s",
+				puser->device, match, device->id);
+			return -1;
+		}
+		match = device->id;
+	}
+	if (match != NULL && match != puser->device)
+		puser->device = p_strdup(puser->user->pool, match);
+	return 0;
 }
 
 int pimap_user_get_profile(struct pimap_user *puser,
 			   const struct pimap_profile **profile_r,
 			   const char **error_r)
 {
-	struct stat st;
+	struct pimap_store *store;
+	struct pimap_profile *profile;
+	int ret;
 
-	if (pimap_user_get_path(puser, error_r) < 0)
+	if (pimap_user_get_store(puser, &store, error_r) < 0 ||
+	    (ret = pimap_store_read(store, &profile, error_r)) < 0)
 		return -1;
-	if (puser->profile != NULL) {
-		if (stat(puser->profile_path, &st) < 0) {
-			if (errno != ENOENT) {
-				*error_r = t_strdup_printf("stat(%s) failed: %m",
-							   puser->profile_path);
-				return -1;
-			}
-			i_zero(&st);
-		}
-		if (stat_equals(&st, &puser->profile_st)) {
-			*profile_r = puser->profile;
-			return 0;
-		}
+	if (ret > 0) {
 		pimap_profile_free(&puser->profile);
+		puser->profile = profile;
 	}
-	if (pimap_profile_read(puser->profile_path, &puser->profile,
-			       &puser->profile_st, error_r) < 0) {
-		puser->profile = NULL;
+	if (puser->device != NULL && puser->set->pimap_device_any_case &&
+	    pimap_user_match_device(puser, puser->profile, error_r) < 0)
 		return -1;
-	}
 	*profile_r = puser->profile;
 	return 0;
 }
 
-int pimap_user_get_view_criteria(struct pimap_user *puser, const char *vname,
-				 const char **criteria_r, const char **error_r)
+int pimap_user_get_device(struct pimap_user *puser,
+			  const struct pimap_device **device_r,
+			  const char **error_r)
 {
 	const struct pimap_profile *profile;
-	const struct pimap_filter *filter;
-	struct pimap_filter_ref ref;
 
 	if (pimap_user_get_profile(puser, &profile, error_r) < 0)
 		return -1;
-	ref = pimap_device_get_filter(
-		pimap_profile_find_device(profile, puser->device), vname,
-		PIMAP_FILTER_VIEW);
-	if (ref.kind == PIMAP_FILTER_ALL) {
+	*device_r = pimap_profile_find_device(profile, puser->device);
+	return 0;
+}
+
+int pimap_user_get_view_criteria(struct pimap_user *puser,
+				 const guid_128_t guid,
+				 const char **criteria_r, const char **error_r)
+{
+	const struct pimap_device *device;
+	const struct pimap_filter *filter;
+	struct pimap_filter_ref ref;
+
+	if (pimap_user_get_device(puser, &device, error_r) < 0)
+		return -1;
+	ref = pimap_device_get_filter(device, guid, PIMAP_FILTER_VIEW);
+	switch (ref.kind) {
+	case PIMAP_FILTER_ALL:
 		*criteria_r = NULL;
-	} else if (ref.kind == PIMAP_FILTER_NAMED) {
+		return 0;
+	case PIMAP_FILTER_NAMED:
 		/* a profile in which it is missing isn't read */
-		filter = pimap_profile_find_filter(profile, ref.name);
+		filter = pimap_profile_find_filter(puser->profile, ref.name);
 		*criteria_r = filter->criteria;
-	} else {
-		*criteria_r = PIMAP_CRITERIA_NONE;
+		return 0;
+	case PIMAP_FILTER_NONE:
+	case PIMAP_FILTER_DEFAULT:
+		break;
 	}
+	*criteria_r = PIMAP_CRITERIA_NONE;
 	return 0;
 }
 
@@ -126,30 +170,28 @@ int pimap_user_change_begin(struct pimap_user *puser,
 			    struct pimap_user_change *change_r,
 			    const char **error_r)
 {
-	struct stat st;
+	struct pimap_store *store;
 
 	i_zero(change_r);
 	change_r->puser = puser;
-	if (pimap_user_get_path(puser, error_r) < 0 ||
-	    pimap_profile_lock(puser->profile_path, &change_r->dotlock,
-			       error_r) < 0)
+	if (pimap_user_get_store(puser, &store, error_r) < 0)
 		return -1;
-	if (pimap_profile_read(puser->profile_path, &change_r->profile, &st,
-			       error_r) < 0) {
-		file_dotlock_delete(&change_r->dotlock);
-		return -1;
-	}
-	return 0;
+	return pimap_store_begin(store, &change_r->profile, error_r);
 }
 
 struct pimap_device *
-pimap_user_change_get_device(struct pimap_user_change *change, const char *id)
+pimap_user_change_get_device(struct pimap_user_change *change, const char *id,
+			     enum pimap_device_mode mode)
 {
-	if (pimap_profile_find_device(change->profile, id) == NULL &&
-	    array_count(&change->profile->devices) >=
-			change->puser->set->pimap_max_devices)
+	struct pimap_device *device =
+		pimap_profile_find_device(change->profile, id);
+
+	if (device != NULL)
+		return device;
+	if (array_count(&change->profile->devices) >=
+	    change->puser->set->pimap_max_devices)
 		return NULL;
-	return pimap_profile_get_device(change->profile, id);
+	return pimap_profile_add_device(change->profile, id, mode);
 }
 
 bool pimap_user_change_set_filter(struct pimap_user_change *change,
@@ -164,20 +206,30 @@ bool pimap_user_change_set_filter(struct pimap_user_change *change,
 	return TRUE;
 }
 
-int pimap_user_change_commit(struct pimap_user_change *change,
-			     const char **error_r)
+bool pimap_user_change_filter_is_used(struct pimap_user_change *change,
+				      const char *name)
 {
-	int ret;
+	if (!pimap_profile_filter_is_used(change->profile, name))
+		return FALSE;
+	pimap_folders_drop_gone(change->puser, change->profile);
+	return pimap_profile_filter_is_used(change->profile, name);
+}
 
-	ret = pimap_profile_write(change->profile, change->puser->profile_path,
-				  &change->dotlock, error_r);
+enum pimap_store_result
+pimap_user_change_commit(struct pimap_user_change *change,
+			 const char **error_r)
+{
+	enum pimap_store_result result;
+
+	result = pimap_store_commit(change->puser->store, change->profile,
+				    error_r);
 	pimap_profile_free(&change->profile);
-	return ret;
+	return result;
 }
 
 void pimap_user_change_rollback(struct pimap_user_change *change)
 {
-	file_dotlock_delete(&change->dotlock);
+	pimap_store_rollback(change->puser->store);
 	pimap_profile_free(&change->profile);
 }
 
@@ -186,7 +238,7 @@ static void pimap_user_deinit(struct mail_user *user)
 	struct pimap_user *puser = PIMAP_USER_CONTEXT_REQUIRE(user);
 
 	pimap_profile_free(&puser->profile);
-	i_free(puser->profile_path);
+	pimap_store_free(&puser->store);
 	puser->module_ctx.super.deinit(user);
 }
 

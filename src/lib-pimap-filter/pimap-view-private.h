@@ -5,6 +5,7 @@
 #include "mail-storage-private.h"
 #include "mail-index-private.h"
 #include "mail-index-view-private.h"
+#include "pimap-view.h"
 
 /* One mailbox, one index, two views of the index: "real" is the ordinary one,
    "filtered" has a map of its own with only the visible messages' records.
@@ -12,7 +13,7 @@
    folder: then it is the real one (pimap_view_enter_real()).
 
    Invariants, outside of enter/leave_real:
-   - box->view == filtered once the mailbox is open
+   - box->view == filtered once the mailbox is open, unless all is shown
    - filtered has exactly the messages that the session has been told of
    - every UID shown the first time is >= the filtered map's next_uid */
 struct pimap_view {
@@ -20,9 +21,13 @@ struct pimap_view {
 	struct mail_index_view *real;
 	struct mail_index_view *filtered;
 	unsigned int real_depth;
+	/* the filtered view's sync that is under way */
+	struct mailbox_sync_context *sync_ctx;
 
-	/* criteria == NULL: error says why */
-	const char *criteria, *error;
+	pimap_view_lookup_t *lookup;
+	/* set when resolved; NULL: all messages are shown, and there is no
+	   filtered view */
+	const char *criteria;
 	struct mail_search_args *search_args;
 	/* UIDs that match, kept up to date by Dovecot. It is in
 	   box->search_results only while the real view is synced. */
@@ -35,6 +40,9 @@ struct pimap_view {
 	uint32_t built_head_seq, built_expunge_seq;
 	uoff_t built_head_offset, built_expunge_offset;
 
+	bool delete_hidden:1;
+	/* lookup() has answered. Until then filtered is empty. */
+	bool resolved:1;
 	/* the mailbox has been synced: what filtered has may be known */
 	bool synced:1;
 	/* filtered must be made anew even if the real view stays the same */
@@ -67,6 +75,10 @@ void pimap_view_set_map(struct pimap_view *view, struct mail_index_map *map);
 /* Adds the UIDs of all messages of an index view. */
 void pimap_view_get_uids(struct mail_index_view *index_view,
 			 ARRAY_TYPE(seq_range) *uids);
+
+/* Finds out what the mailbox, which is open, is to show, if that hasn't been
+   done. Returns -1 if it can't be known. */
+int pimap_view_resolve(struct mailbox *box, struct pimap_view *view);
 
 /* A mailbox that was opened but not synced shows what is in its index: fills
    the filtered view accordingly, if that hasn't been done. */

@@ -286,16 +286,32 @@ pimap_view_sync_init(struct mailbox *box, enum mailbox_sync_flags flags)
 {
 	struct pimap_view *view = PIMAP_VIEW_CONTEXT_REQUIRE(box);
 	struct pimap_view_sync_context *ctx;
+	bool resolved = pimap_view_resolve(box, view) == 0;
 	ARRAY(struct mail_search_result *) client_results;
 	ARRAY_TYPE(seq_range) flag_uids, modseq_uids;
+
+	if (view->filtered == NULL)
+		return view->module_ctx.super.sync_init(box, flags);
+	if (view->real_depth > 0) {
+		/* core code syncs for itself: what it learns is not to be told,
+		   but it must not be missed at the next sync either */
+		pimap_view_free_result(box, view);
+		view->rebuild = TRUE;
+		return view->module_ctx.super.sync_init(box, flags);
+	}
 
 	ctx = i_new(struct pimap_view_sync_context, 1);
 	ctx->ctx.box = box;
 	ctx->ctx.flags = flags;
+	view->sync_ctx = &ctx->ctx;
 	i_array_init(&ctx->flags, 16);
 	i_array_init(&ctx->modseqs, 16);
 	i_array_init(&ctx->expunges, 16);
 	i_array_init(&ctx->changed_uids, 16);
+	if (!resolved) {
+		ctx->failed = TRUE;
+		return &ctx->ctx;
+	}
 
 	t_array_init(&flag_uids, 32);
 	t_array_init(&modseq_uids, 32);
@@ -340,8 +356,11 @@ bool pimap_view_sync_next(struct mailbox_sync_context *_ctx,
 {
 	struct pimap_view_sync_context *ctx =
 		(struct pimap_view_sync_context *)_ctx;
+	struct pimap_view *view = PIMAP_VIEW_CONTEXT_REQUIRE(_ctx->box);
 	unsigned int last;
 
+	if (_ctx != view->sync_ctx)
+		return view->module_ctx.super.sync_next(_ctx, sync_rec_r);
 	if (ctx->failed)
 		return FALSE;
 	if (sync_next_range(&ctx->flags, &ctx->flags_idx,
@@ -368,8 +387,12 @@ int pimap_view_sync_deinit(struct mailbox_sync_context *_ctx,
 	struct pimap_view *view = PIMAP_VIEW_CONTEXT_REQUIRE(box);
 	struct mail_search_result *result;
 	uint32_t kept;
-	int ret = ctx->failed ? -1 : 0;
+	int ret;
 
+	if (_ctx != view->sync_ctx)
+		return view->module_ctx.super.sync_deinit(_ctx, status_r);
+	view->sync_ctx = NULL;
+	ret = ctx->failed ? -1 : 0;
 	if (ret == 0 && ctx->new_map != NULL) {
 		kept = ctx->old_count - seq_range_count(&ctx->expunges);
 		pimap_view_set_map(view, ctx->new_map);

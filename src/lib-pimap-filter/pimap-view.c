@@ -12,7 +12,6 @@
 #include "index-storage.h"
 #include "index-thread-private.h"
 #include "pimap-compat.h"
-#include "pimap-user.h"
 #include "pimap-view.h"
 #include "pimap-view-private.h"
 
@@ -56,10 +55,6 @@ static int pimap_view_open(struct mailbox *box)
 	bool thread_opened = FALSE;
 	int ret;
 
-	if (view->criteria == NULL) {
-		mailbox_set_critical(box, "pimap: %s", view->error);
-		return -1;
-	}
 	if (!view->thread_opened) {
 		thread_opened = pimap_view_open_thread(box, view);
 		view->thread_opened = thread_opened;
@@ -75,6 +70,40 @@ static int pimap_view_open(struct mailbox *box)
 	return 0;
 }
 
+/* All messages are shown from now on. */
+static void pimap_view_drop_filtered(struct mailbox *box,
+				     struct pimap_view *view)
+{
+	if (view->filtered == NULL)
+		return;
+	box->view = view->real;
+	mail_index_view_close(&view->filtered);
+	view->real = NULL;
+	view->synced = FALSE;
+}
+
+int pimap_view_resolve(struct mailbox *box, struct pimap_view *view)
+{
+	const char *criteria, *error;
+	int ret;
+
+	if (view->resolved || view->filtered == NULL || view->real_depth > 0)
+		return 0;
+	/* it may ask the mailbox for its metadata */
+	pimap_view_enter_real(box, view);
+	ret = view->lookup(box, &criteria, &error);
+	pimap_view_leave_real(box, view);
+	if (ret < 0) {
+		mailbox_set_critical(box, "pimap: %s", error);
+		return -1;
+	}
+	view->resolved = TRUE;
+	view->criteria = p_strdup(box->pool, criteria);
+	if (criteria == NULL)
+		pimap_view_drop_filtered(box, view);
+	return 0;
+}
+
 static void pimap_view_close(struct mailbox *box)
 {
 	struct pimap_view *view = PIMAP_VIEW_CONTEXT_REQUIRE(box);
@@ -82,12 +111,8 @@ static void pimap_view_close(struct mailbox *box)
 	pimap_view_free_result(box, view);
 	if (view->search_args != NULL)
 		mail_search_args_unref(&view->search_args);
-	if (view->filtered != NULL) {
-		box->view = view->real;
-		mail_index_view_close(&view->filtered);
-		view->real = NULL;
-		view->synced = FALSE;
-	}
+	pimap_view_drop_filtered(box, view);
+	view->resolved = FALSE;
 	if (view->thread_path != NULL)
 		i_unlink_if_exists(view->thread_path);
 	array_clear(&view->own_uids);
@@ -99,10 +124,11 @@ static void pimap_view_close(struct mailbox *box)
 static int pimap_view_delete(struct mailbox *box)
 {
 	struct pimap_view *view = PIMAP_VIEW_CONTEXT_REQUIRE(box);
-	struct pimap_user *puser = pimap_user_get(box->storage->user);
 	int ret;
 
-	if (view->filtered != NULL && !puser->set->pimap_delete_hidden) {
+	if (pimap_view_resolve(box, view) < 0)
+		return -1;
+	if (view->filtered != NULL && !view->delete_hidden) {
 		if (mailbox_sync(box, 0) < 0)
 			return -1;
 		if (mail_index_view_get_messages_count(view->real) >
@@ -154,8 +180,10 @@ pimap_view_get_status(struct mailbox *box, enum mailbox_status_items items,
 		    mailbox_sync(box, MAILBOX_SYNC_FLAG_FAST) < 0)
 			return -1;
 	}
-	if (pimap_view_fill(box, view) < 0)
+	if (pimap_view_resolve(box, view) < 0 || pimap_view_fill(box, view) < 0)
 		return -1;
+	if (view->filtered == NULL)
+		return view->module_ctx.super.get_status(box, items, status_r);
 	/* Dovecot asserts that RECENT isn't above the number of messages */
 	if (view->module_ctx.super.get_status(box,
 			items & ENUM_NEGATE(STATUS_RECENT), status_r) < 0)
@@ -213,6 +241,13 @@ pimap_view_get_metadata(struct mailbox *box,
 	if (own_size && !box->synced &&
 	    mailbox_sync(box, MAILBOX_SYNC_FLAG_FAST) < 0)
 		return -1;
+	if (own_size && (pimap_view_resolve(box, view) < 0 ||
+			 pimap_view_fill(box, view) < 0))
+		return -1;
+	if (view->filtered == NULL) {
+		return view->module_ctx.super.get_metadata(box, items,
+							   metadata_r);
+	}
 	/* what Dovecot stores in the index is about the whole folder */
 	pimap_view_enter_real(box, view);
 	ret = view->module_ctx.super.get_metadata(box, items, metadata_r);
@@ -292,7 +327,8 @@ pimap_view_transaction_begin(struct mailbox *box,
 	struct pimap_view *view = PIMAP_VIEW_CONTEXT_REQUIRE(box);
 
 	/* on failure the mailbox seems empty, and the reason is logged */
-	(void)pimap_view_fill(box, view);
+	if (pimap_view_resolve(box, view) == 0)
+		(void)pimap_view_fill(box, view);
 	return view->module_ctx.super.transaction_begin(box, flags, reason);
 }
 
@@ -345,8 +381,8 @@ bool pimap_view_is_outdated(struct mailbox *box, const char *criteria)
 	return view->late || null_strcmp(view->criteria, criteria) != 0;
 }
 
-void pimap_view_attach(struct mailbox *box, const char *criteria,
-		       const char *error)
+void pimap_view_attach(struct mailbox *box, pimap_view_lookup_t *lookup,
+		       bool delete_hidden)
 {
 	struct mailbox_vfuncs *v = box->vlast;
 	struct pimap_view *view;
@@ -354,8 +390,8 @@ void pimap_view_attach(struct mailbox *box, const char *criteria,
 	view = p_new(box->pool, struct pimap_view, 1);
 	view->module_ctx.super = *v;
 	box->vlast = &view->module_ctx.super;
-	view->criteria = p_strdup(box->pool, criteria);
-	view->error = p_strdup(box->pool, error);
+	view->lookup = lookup;
+	view->delete_hidden = delete_hidden;
 	p_array_init(&view->own_uids, box->pool, 16);
 
 	v->open = pimap_view_open;

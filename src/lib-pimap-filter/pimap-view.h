@@ -4,12 +4,18 @@
 
 struct mailbox;
 
-/* Makes the mailbox show only the messages that match the criteria
-   (pimap-criteria.h). To be called from a mailbox_allocated hook. criteria =
-   NULL: the view isn't known because of error; opening the mailbox logs it and
-   fails (R-14.4). */
-void pimap_view_attach(struct mailbox *box, const char *criteria,
-		       const char *error);
+/* Tells which messages a mailbox, which is open, is to show: those that match
+   criteria_r (pimap-criteria.h), or all if that is NULL. Returns 0, or -1 and
+   error_r if that isn't known: then the mailbox shows nothing, and the error is
+   logged (R-14.4). */
+typedef int pimap_view_lookup_t(struct mailbox *box, const char **criteria_r,
+				const char **error_r);
+
+/* Makes the mailbox show a view, looked up once when it is first read. To be
+   called from a mailbox_allocated hook. Unless delete_hidden, the mailbox can't
+   be deleted while it has messages that the view hides (R-1.8). */
+void pimap_view_attach(struct mailbox *box, pimap_view_lookup_t *lookup,
+		       bool delete_hidden);
 
 /* The messages that stopped matching by this session's own flag changes, kept
    until now, leave at the next sync (R-1.4b). Does nothing if the mailbox has

@@ -11,16 +11,25 @@
 static const char *const values_channel[] = { "NONE", NULL };
 static const char *const values_new_format[] = { "NONE", NULL };
 static const char *const values_push[] = { "OFF", NULL };
+static const char *const values_encryption[] = { "NONE", NULL };
+static const char *const values_event[] = { "ALL", "NONE", "NEW", NULL };
 static const char *const values_format[] = { "EMN", "EXTENDED", NULL };
-static const char *const values_event[] = { "NEW", "ALL", "NONE", NULL };
 
 const struct pimap_pref_def pimap_pref_defs[] = {
-	{ "PIMAP_OUTBAND_CHANNEL", values_channel },
-	{ "PIMAP_INBAND_NEW_FORMAT", values_new_format },
-	{ "PIMAP_INBAND_PUSH", values_push },
-	{ "PIMAP_OUTBAND_FORMAT", values_format },
-	{ "PIMAP_EVENT_FILTER", values_event },
-	{ NULL, NULL }
+	{ .name = "PIMAP_OUTBAND_CHANNEL", .values = values_channel,
+	  .default_value = "NONE" },
+	{ .name = "PIMAP_OUTBAND_ADDRESS" },
+	{ .name = "PIMAP_INBAND_NEW_FORMAT", .values = values_new_format,
+	  .default_value = "NONE", .may_be_list = TRUE },
+	{ .name = "PIMAP_INBAND_PUSH", .values = values_push,
+	  .default_value = "OFF" },
+	{ .name = "PIMAP_ENCRYPTION", .values = values_encryption,
+	  .default_value = "NONE", .hidden = TRUE },
+	{ .name = "PIMAP_EVENT_FILTER", .values = values_event,
+	  .default_value = "NEW" },
+	{ .name = "PIMAP_OUTBAND_FORMAT", .values = values_format,
+	  .default_value = "EMN" },
+	{ .name = NULL }
 };
 
 const struct pimap_pref_def *pimap_pref_find(const char *name)
@@ -34,15 +43,16 @@ const struct pimap_pref_def *pimap_pref_find(const char *name)
 	return NULL;
 }
 
-bool pimap_pref_notif_id_is_valid(const char *id)
+bool pimap_pref_text_is_valid(const char *text)
 {
 	const char *p;
 
-	for (p = id; *p != '\0'; p++) {
+	for (p = text; *p != '\0'; p++) {
 		if ((unsigned char)*p < ' ' || *p == '\177')
 			return FALSE;
 	}
-	return strlen(id) <= PIMAP_PREF_NOTIF_ID_MAX && uni_utf8_str_is_valid(id);
+	return strlen(text) <= PIMAP_PREF_TEXT_MAX &&
+		uni_utf8_str_is_valid(text);
 }
 
 bool pimap_pref_is_xfilter(const char *name)
@@ -51,20 +61,35 @@ bool pimap_pref_is_xfilter(const char *name)
 		strcasecmp(name, "XFILTER") == 0;
 }
 
-bool pimap_pref_set(struct pimap_profile *profile, struct pimap_device *device,
-		    const struct pimap_pref_def *def, const char *value)
+int pimap_pref_set(struct pimap_profile *profile, struct pimap_device *device,
+		   const struct pimap_pref_def *def, const char *value,
+		   const char **error_r)
 {
 	unsigned int i;
 
-	for (i = 0; def->values[i] != NULL; i++) {
-		if (strcasecmp(def->values[i], value) == 0)
-			break;
+	if (def->values == NULL) {
+		if (!pimap_pref_text_is_valid(value)) {
+			*error_r = t_strdup_printf("%s is too long or isn't "
+				"plain UTF-8 text", def->name);
+			return -1;
+		}
+	} else {
+		for (i = 0; def->values[i] != NULL; i++) {
+			if (strcasecmp(def->values[i], value) == 0)
+				break;
+		}
+		if (def->values[i] == NULL) {
+			*error_r = t_strdup_printf("%s takes %s here",
+				def->name, t_strarray_join(def->values, " or "));
+			return -1;
+		}
+		value = def->values[i];
 	}
-	if (def->values[i] == NULL)
-		return FALSE;
-	pimap_device_set_pref(profile, device, def->name,
-			      i == 0 ? NULL : def->values[i]);
-	return TRUE;
+	if (strcmp(value, def->default_value == NULL ? "" :
+		   def->default_value) == 0)
+		value = NULL;
+	pimap_device_set_pref(profile, device, def->name, value);
+	return 0;
 }
 
 const char *pimap_pref_get(const struct pimap_device *device,
@@ -72,7 +97,7 @@ const char *pimap_pref_get(const struct pimap_device *device,
 {
 	const char *value = pimap_device_get_pref(device, def->name);
 
-	return value != NULL ? value : def->values[0];
+	return value != NULL ? value : def->default_value;
 }
 
 int pimap_pref_xfilter_parse(const char *folder, const char *type,
@@ -83,7 +108,7 @@ int pimap_pref_xfilter_parse(const char *folder, const char *type,
 	bool both;
 
 	i_zero(value_r);
-	value_r->vname = strcmp(folder, "ALL") == 0 ? NULL : folder;
+	value_r->all_folders = strcmp(folder, PIMAP_FOLDER_ALL) == 0;
 	both = strcasecmp(type, "B") == 0 || strcasecmp(type, "BOTH") == 0;
 	value_r->types[PIMAP_FILTER_VIEW] = both ||
 		strcasecmp(type, "V") == 0 || strcasecmp(type, "VIEW") == 0;
@@ -103,7 +128,8 @@ int pimap_pref_xfilter_parse(const char *folder, const char *type,
 
 bool pimap_pref_xfilter_set(struct pimap_profile *profile,
 			    struct pimap_device *device,
-			    const struct pimap_pref_xfilter *value)
+			    const struct pimap_pref_xfilter *value,
+			    const guid_128_t guid, const char *vname)
 {
 	unsigned int i;
 
@@ -112,70 +138,42 @@ bool pimap_pref_xfilter_set(struct pimap_profile *profile,
 		return FALSE;
 	for (i = 0; i < PIMAP_FILTER_TYPE_COUNT; i++) {
 		if (value->types[i]) {
-			pimap_device_set_filter(profile, device, value->vname,
-						i, &value->ref);
+			pimap_device_set_filter(profile, device,
+				value->all_folders ? NULL : guid,
+				value->all_folders ? NULL : vname,
+				i, &value->ref);
 		}
 	}
 	return TRUE;
 }
 
-/* Both types of one folder, or of ALL: as B if they are equal. */
-static void
-xfilter_callback(const char *vname, const struct pimap_filter_ref *view,
-		 const struct pimap_filter_ref *notify,
-		 pimap_pref_xfilter_callback_t *callback, void *context)
+void pimap_pref_xfilter_foreach(const struct pimap_filter_ref *filters,
+				const char *vname,
+				pimap_pref_xfilter_callback_t *callback,
+				void *context)
 {
-	if (view != NULL && notify != NULL &&
+	const struct pimap_filter_ref *view = &filters[PIMAP_FILTER_VIEW];
+	const struct pimap_filter_ref *notify = &filters[PIMAP_FILTER_NOTIFY];
+
+	if (view->kind != PIMAP_FILTER_DEFAULT &&
 	    pimap_filter_ref_equals(view, notify)) {
 		callback(vname, "B", view, context);
 		return;
 	}
-	if (view != NULL)
+	if (view->kind != PIMAP_FILTER_DEFAULT)
 		callback(vname, "V", view, context);
-	if (notify != NULL)
+	if (notify->kind != PIMAP_FILTER_DEFAULT)
 		callback(vname, "N", notify, context);
 }
 
-static const struct pimap_filter_ref *
-folder_own_filter(const struct pimap_device *device, const char *vname,
-		  enum pimap_filter_type type)
+void pimap_pref_xfilter_all(const struct pimap_device *device,
+			    pimap_pref_xfilter_callback_t *callback,
+			    void *context)
 {
-	const struct pimap_folder_filter *folder;
-
-	array_foreach(&device->folders, folder) {
-		if (folder->type == type && strcmp(folder->vname, vname) == 0)
-			return &folder->ref;
-	}
-	return NULL;
-}
-
-void pimap_pref_xfilter_foreach(const struct pimap_device *device,
-				pimap_pref_xfilter_callback_t *callback,
-				void *context)
-{
-	const struct pimap_folder_filter *folder;
-	struct pimap_filter_ref refs[PIMAP_FILTER_TYPE_COUNT];
-	ARRAY_TYPE(const_string) done;
+	struct pimap_filter_ref filters[PIMAP_FILTER_TYPE_COUNT];
 	unsigned int i;
 
-	for (i = 0; i < PIMAP_FILTER_TYPE_COUNT; i++) {
-		refs[i] = device != NULL ? device->defaults[i] :
-			pimap_device_get_filter(NULL, "", i);
-	}
-	xfilter_callback(NULL, &refs[PIMAP_FILTER_VIEW],
-			 &refs[PIMAP_FILTER_NOTIFY], callback, context);
-	if (device == NULL)
-		return;
-	t_array_init(&done, 8);
-	array_foreach(&device->folders, folder) {
-		if (array_lsearch(&done, &folder->vname, i_strcmp_p) != NULL)
-			continue;
-		array_push_back(&done, &folder->vname);
-		xfilter_callback(folder->vname,
-			folder_own_filter(device, folder->vname,
-					  PIMAP_FILTER_VIEW),
-			folder_own_filter(device, folder->vname,
-					  PIMAP_FILTER_NOTIFY),
-			callback, context);
-	}
+	for (i = 0; i < PIMAP_FILTER_TYPE_COUNT; i++)
+		filters[i] = pimap_device_get_filter(device, NULL, i);
+	pimap_pref_xfilter_foreach(filters, PIMAP_FOLDER_ALL, callback, context);
 }

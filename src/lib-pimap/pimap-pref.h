@@ -10,13 +10,22 @@
 
 /* Set by XPROVISION: the channel's registration token */
 #define PIMAP_PREF_NOTIF_ID "NOTIF_ID"
-#define PIMAP_PREF_NOTIF_ID_MAX 4096
+/* bytes of a token or an address */
+#define PIMAP_PREF_TEXT_MAX 4096
 
-/* A preference that takes one of a few words */
+/* A preference that has one value */
 struct pimap_pref_def {
 	const char *name;
-	/* the first is the default */
+	/* What it takes and XPROVISION offers, in that order. NULL: any text,
+	   of which XPROVISION says nothing. */
 	const char *const *values;
+	/* NULL = NIL */
+	const char *default_value;
+	/* a client may send it as a list */
+	bool may_be_list;
+	/* acted on, but only where something else is configured: not offered
+	   by XPROVISION otherwise (R-4.2) */
+	bool hidden;
 };
 
 /* Those, up to one whose name is NULL. */
@@ -24,43 +33,59 @@ extern const struct pimap_pref_def pimap_pref_defs[];
 
 /* Returns NULL if there is no such preference, or if it is PIMAP_XFILTER. */
 const struct pimap_pref_def *pimap_pref_find(const char *name);
-bool pimap_pref_notif_id_is_valid(const char *id);
 /* TRUE for PIMAP_XFILTER, and XFILTER as the draft has it too. */
 bool pimap_pref_is_xfilter(const char *name);
+/* A token or an address: UTF-8 without control characters (R-14.5), of at most
+   PIMAP_PREF_TEXT_MAX bytes. */
+bool pimap_pref_text_is_valid(const char *text);
 
-/* Returns FALSE if that isn't one of the values. */
-bool pimap_pref_set(struct pimap_profile *profile, struct pimap_device *device,
-		    const struct pimap_pref_def *def, const char *value);
-/* The value in force. device may be NULL: default. */
+/* Sets the preference. Returns 0, or -1 and error_r if it doesn't take that
+   value (R-5.4). */
+int pimap_pref_set(struct pimap_profile *profile, struct pimap_device *device,
+		   const struct pimap_pref_def *def, const char *value,
+		   const char **error_r);
+/* The value in force, or NULL: NIL. device may be NULL: default. */
 const char *pimap_pref_get(const struct pimap_device *device,
 			   const struct pimap_pref_def *def);
 
-/* Which filters a folder gets */
+/* What PIMAP_XFILTER sets */
 struct pimap_pref_xfilter {
-	const char *vname; /* NULL = ALL */
+	bool all_folders;
 	bool types[PIMAP_FILTER_TYPE_COUNT];
 	struct pimap_filter_ref ref;
 };
 
-/* Reads folder (known to exist, if it isn't ALL), V, N or B and the name of a
-   filter. Returns 0, or -1 and error_r if they can't be a PIMAP_XFILTER. */
+/* Reads a folder's name, V, N or B and the name of a filter; whether there is
+   such a folder is the caller's business (unless all_folders is set). Returns
+   0, or -1 and error_r if they can't be a PIMAP_XFILTER. */
 int pimap_pref_xfilter_parse(const char *folder, const char *type,
 			     const char *filter,
 			     struct pimap_pref_xfilter *value_r,
 			     const char **error_r);
-/* Returns FALSE if the user has no filter of that name. */
+/* guid and vname are those of the folder; not used for all folders. Returns
+   FALSE if the user has no filter of that name. */
 bool pimap_pref_xfilter_set(struct pimap_profile *profile,
 			    struct pimap_device *device,
-			    const struct pimap_pref_xfilter *value);
+			    const struct pimap_pref_xfilter *value,
+			    const guid_128_t guid, const char *vname);
 
-/* vname = NULL: ALL. type: "V", "N" or "B". */
+/* type: "V", "N" or "B". */
 typedef void pimap_pref_xfilter_callback_t(const char *vname, const char *type,
 					   const struct pimap_filter_ref *ref,
 					   void *context);
-/* Calls back for ALL, then for each folder that differs (R-5.2). device may be
-   NULL: defaults. */
-void pimap_pref_xfilter_foreach(const struct pimap_device *device,
+/* Calls back for the filters of one folder, B if both are set and equal, else V
+   and N as far as set (R-5.2). */
+void pimap_pref_xfilter_foreach(const struct pimap_filter_ref *filters,
+				const char *vname,
 				pimap_pref_xfilter_callback_t *callback,
 				void *context);
+/* The same for what all folders have that have no filter of their own: those in
+   force. device may be NULL: defaults. */
+void pimap_pref_xfilter_all(const struct pimap_device *device,
+			    pimap_pref_xfilter_callback_t *callback,
+			    void *context);
+
+/* The name that stands for all folders, upper case only */
+#define PIMAP_FOLDER_ALL "ALL"
 
 #endif

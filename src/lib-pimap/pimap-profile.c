@@ -1,18 +1,19 @@
 /* SPDX-License-Identifier: LGPL-2.1-only */
-/* The profile of a user, its text form and the file it is kept in.
+/* The profile of a user and its text form.
 
    The text is one record a line, fields separated by TAB and escaped as in
    all of Dovecot's own protocols:
 
      pimap-profile 1
      filter  name  criteria  [desc]
-     device  id
-     default type  kind  [name]        of the device above
-     folder  vname type kind [name]    of the device above
-     pref    name  value               of the device above
-     end     crc32                     of all the lines before it
+     device  id    mode   view  notify
+     folder  guid  vname  view  notify    of the device above
+     pref    name  value                  of the device above
+     end     crc32                        of all the lines before it
 
-   A file that isn't whole is never used. */
+   view and notify are D (default), A (all), N (none) or U and the name of a
+   filter of the user's, which stands above. Text that isn't whole is never
+   used. */
 
 #include "lib.h"
 #include "array.h"
@@ -20,25 +21,16 @@
 #include "strescape.h"
 #include "crc32.h"
 #include "unichar.h"
-#include "istream.h"
-#include "file-dotlock.h"
-#include "mkdir-parents.h"
-#include "write-full.h"
 #include "pimap-device.h"
 #include "pimap-profile.h"
 
-#include <sys/stat.h>
-#include <unistd.h>
-
 #define PIMAP_PROFILE_HEADER "pimap-profile\t1\n"
-#define PIMAP_PROFILE_MAX_SIZE (4*1024*1024)
 
-static const char type_chars[PIMAP_FILTER_TYPE_COUNT+1] = "VN";
-static const char kind_chars[] = "ANU"; /* all, none, user's */
+/* by enum pimap_filter_kind */
+static const char kind_chars[] = "DANU";
 
-static const struct dotlock_settings profile_dotlock_set = {
-	.timeout = 30,
-	.stale_timeout = 60,
+static const char *const mode_names[PIMAP_DEVICE_MODE_COUNT] = {
+	"session", "view"
 };
 
 struct pimap_profile *pimap_profile_alloc(void)
@@ -105,6 +97,12 @@ const char *pimap_filter_ref_name(const struct pimap_filter_ref *ref)
 	i_unreached();
 }
 
+bool pimap_filter_ref_equals(const struct pimap_filter_ref *r1,
+			     const struct pimap_filter_ref *r2)
+{
+	return r1->kind == r2->kind && null_strcmp(r1->name, r2->name) == 0;
+}
+
 bool pimap_filter_desc_is_valid(const char *desc)
 {
 	return desc == NULL || (strlen(desc) <= PIMAP_FILTER_DESC_MAX &&
@@ -152,25 +150,29 @@ bool pimap_profile_delete_filter(struct pimap_profile *profile,
 }
 
 static bool
-pimap_filter_ref_is_named(const struct pimap_filter_ref *ref, const char *name)
+filters_have_named(const struct pimap_filter_ref *filters, const char *name)
 {
-	return ref->kind == PIMAP_FILTER_NAMED && strcmp(ref->name, name) == 0;
+	unsigned int i;
+
+	for (i = 0; i < PIMAP_FILTER_TYPE_COUNT; i++) {
+		if (filters[i].kind == PIMAP_FILTER_NAMED &&
+		    strcmp(filters[i].name, name) == 0)
+			return TRUE;
+	}
+	return FALSE;
 }
 
 bool pimap_profile_filter_is_used(const struct pimap_profile *profile,
 				  const char *name)
 {
-	const struct pimap_folder_filter *folder;
+	const struct pimap_folder *folder;
 	struct pimap_device *device;
-	unsigned int i;
 
 	array_foreach_elem(&profile->devices, device) {
-		for (i = 0; i < PIMAP_FILTER_TYPE_COUNT; i++) {
-			if (pimap_filter_ref_is_named(&device->defaults[i], name))
-				return TRUE;
-		}
+		if (filters_have_named(device->filters, name))
+			return TRUE;
 		array_foreach(&device->folders, folder) {
-			if (pimap_filter_ref_is_named(&folder->ref, name))
+			if (filters_have_named(folder->filters, name))
 				return TRUE;
 		}
 	}
@@ -190,98 +192,137 @@ pimap_profile_find_device(const struct pimap_profile *profile, const char *id)
 }
 
 struct pimap_device *
-pimap_profile_get_device(struct pimap_profile *profile, const char *id)
+pimap_profile_add_device(struct pimap_profile *profile, const char *id,
+			 enum pimap_device_mode mode)
 {
-	struct pimap_device *device = pimap_profile_find_device(profile, id);
+	struct pimap_device *device;
 
-	if (device == NULL) {
-		device = p_new(profile->pool, struct pimap_device, 1);
-		device->id = p_strdup(profile->pool, id);
-		device->defaults[PIMAP_FILTER_VIEW].kind = PIMAP_FILTER_ALL;
-		device->defaults[PIMAP_FILTER_NOTIFY].kind = PIMAP_FILTER_NONE;
-		p_array_init(&device->folders, profile->pool, 4);
-		p_array_init(&device->prefs, profile->pool, 4);
-		array_push_back(&profile->devices, &device);
-	}
+	device = p_new(profile->pool, struct pimap_device, 1);
+	device->id = p_strdup(profile->pool, id);
+	device->mode = mode;
+	p_array_init(&device->folders, profile->pool, 4);
+	p_array_init(&device->prefs, profile->pool, 4);
+	array_push_back(&profile->devices, &device);
 	return device;
 }
 
-bool pimap_filter_ref_equals(const struct pimap_filter_ref *r1,
-			     const struct pimap_filter_ref *r2)
+bool pimap_device_mode_parse(const char *name, enum pimap_device_mode *mode_r)
 {
-	return r1->kind == r2->kind &&
-		null_strcmp(r1->name, r2->name) == 0;
+	unsigned int i;
+
+	for (i = 0; i < PIMAP_DEVICE_MODE_COUNT; i++) {
+		if (strcmp(mode_names[i], name) == 0) {
+			*mode_r = i;
+			return TRUE;
+		}
+	}
+	return FALSE;
 }
 
-static struct pimap_folder_filter *
-pimap_device_find_folder(const struct pimap_device *device, const char *vname,
-			 enum pimap_filter_type type)
+const char *pimap_device_mode_name(enum pimap_device_mode mode)
 {
-	struct pimap_folder_filter *folder;
+	return mode_names[mode];
+}
+
+static struct pimap_folder *
+pimap_device_find_folder(const struct pimap_device *device,
+			 const guid_128_t guid)
+{
+	struct pimap_folder *folder;
 
 	array_foreach_modifiable(&device->folders, folder) {
-		if (folder->type == type && strcmp(folder->vname, vname) == 0)
+		if (guid_128_equals(folder->guid, guid))
 			return folder;
 	}
 	return NULL;
 }
 
-static void
-pimap_device_drop_folders(struct pimap_device *device, const char *vname,
-			  enum pimap_filter_type type)
+/* Drops folders that have no filter of their own any more. */
+static void pimap_device_tidy_folders(struct pimap_device *device)
 {
-	const struct pimap_folder_filter *folder;
-	unsigned int i;
+	const struct pimap_folder *folder;
+	unsigned int i, type;
 
 	for (i = array_count(&device->folders); i > 0; i--) {
 		folder = array_idx(&device->folders, i-1);
-		if (folder->type == type &&
-		    (vname == NULL || strcmp(folder->vname, vname) == 0))
+		for (type = 0; type < PIMAP_FILTER_TYPE_COUNT; type++) {
+			if (folder->filters[type].kind != PIMAP_FILTER_DEFAULT)
+				break;
+		}
+		if (type == PIMAP_FILTER_TYPE_COUNT)
 			array_delete(&device->folders, i-1, 1);
 	}
 }
 
+static struct pimap_folder *
+pimap_device_get_folder(struct pimap_profile *profile,
+			struct pimap_device *device,
+			const guid_128_t guid, const char *vname)
+{
+	struct pimap_folder *folder = pimap_device_find_folder(device, guid);
+
+	if (folder == NULL) {
+		folder = array_append_space(&device->folders);
+		guid_128_copy(folder->guid, guid);
+	}
+	if (null_strcmp(folder->vname, vname) != 0)
+		folder->vname = p_strdup(profile->pool, vname);
+	return folder;
+}
+
 void pimap_device_set_filter(struct pimap_profile *profile,
-			     struct pimap_device *device, const char *vname,
+			     struct pimap_device *device,
+			     const guid_128_t guid, const char *vname,
 			     enum pimap_filter_type type,
 			     const struct pimap_filter_ref *ref)
 {
 	struct pimap_filter_ref *dest;
-	struct pimap_folder_filter *folder;
+	struct pimap_folder *folder;
 
-	pimap_device_drop_folders(device, vname, type);
-	if (vname == NULL) {
-		dest = &device->defaults[type];
-		if (ref->kind == PIMAP_FILTER_DEFAULT) {
-			*dest = pimap_device_get_filter(NULL, "", type);
-			return;
-		}
+	if (guid == NULL) {
+		array_foreach_modifiable(&device->folders, folder)
+			i_zero(&folder->filters[type]);
+		dest = &device->filters[type];
 	} else {
-		if (ref->kind == PIMAP_FILTER_DEFAULT)
-			return;
-		folder = array_append_space(&device->folders);
-		folder->vname = p_strdup(profile->pool, vname);
-		folder->type = type;
-		dest = &folder->ref;
+		dest = &pimap_device_get_folder(profile, device, guid,
+						vname)->filters[type];
 	}
 	dest->kind = ref->kind;
 	dest->name = p_strdup(profile->pool, ref->name);
+	pimap_device_tidy_folders(device);
 }
 
 struct pimap_filter_ref
-pimap_device_get_filter(const struct pimap_device *device, const char *vname,
-			enum pimap_filter_type type)
+pimap_device_get_filter(const struct pimap_device *device,
+			const guid_128_t guid, enum pimap_filter_type type)
 {
-	static const struct pimap_filter_ref defaults[] = {
+	static const struct pimap_filter_ref site_defaults[] = {
 		[PIMAP_FILTER_VIEW] = { .kind = PIMAP_FILTER_ALL },
 		[PIMAP_FILTER_NOTIFY] = { .kind = PIMAP_FILTER_NONE },
 	};
-	const struct pimap_folder_filter *folder;
+	const struct pimap_folder *folder = NULL;
 
-	if (device == NULL)
-		return defaults[type];
-	folder = pimap_device_find_folder(device, vname, type);
-	return folder != NULL ? folder->ref : device->defaults[type];
+	if (device != NULL && guid != NULL)
+		folder = pimap_device_find_folder(device, guid);
+	if (folder != NULL &&
+	    folder->filters[type].kind != PIMAP_FILTER_DEFAULT)
+		return folder->filters[type];
+	if (device != NULL &&
+	    device->filters[type].kind != PIMAP_FILTER_DEFAULT)
+		return device->filters[type];
+	return site_defaults[type];
+}
+
+bool pimap_device_has_folder_filters(const struct pimap_device *device,
+				     enum pimap_filter_type type)
+{
+	const struct pimap_folder *folder;
+
+	array_foreach(&device->folders, folder) {
+		if (folder->filters[type].kind != PIMAP_FILTER_DEFAULT)
+			return TRUE;
+	}
+	return FALSE;
 }
 
 static struct pimap_pref *
@@ -343,34 +384,27 @@ static void print_fields(string_t *dest, const char *first, ...)
 	str_append_c(dest, '\n');
 }
 
-static const char *type_str(enum pimap_filter_type type)
+static const char *ref_str(const struct pimap_filter_ref *ref)
 {
-	return t_strdup_printf("%c", type_chars[type]);
-}
-
-static const char *kind_str(enum pimap_filter_kind kind)
-{
-	return t_strdup_printf("%c", kind_chars[kind]);
+	return t_strdup_printf("%c%s", kind_chars[ref->kind],
+			       ref->name == NULL ? "" : ref->name);
 }
 
 static void
 pimap_device_print(const struct pimap_device *device, string_t *dest)
 {
-	const struct pimap_folder_filter *folder;
+	const struct pimap_folder *folder;
 	const struct pimap_pref *pref;
-	unsigned int i;
 
-	print_fields(dest, "device", device->id, NULL);
-	for (i = 0; i < PIMAP_FILTER_TYPE_COUNT; i++) {
-		print_fields(dest, "default", type_str(i),
-			     kind_str(device->defaults[i].kind),
-			     device->defaults[i].name, NULL);
-	}
+	print_fields(dest, "device", device->id, mode_names[device->mode],
+		     ref_str(&device->filters[PIMAP_FILTER_VIEW]),
+		     ref_str(&device->filters[PIMAP_FILTER_NOTIFY]), NULL);
 	array_foreach(&device->folders, folder) {
-		print_fields(dest, "folder", folder->vname,
-			     type_str(folder->type),
-			     kind_str(folder->ref.kind),
-			     folder->ref.name, NULL);
+		print_fields(dest, "folder", guid_128_to_string(folder->guid),
+			     folder->vname,
+			     ref_str(&folder->filters[PIMAP_FILTER_VIEW]),
+			     ref_str(&folder->filters[PIMAP_FILTER_NOTIFY]),
+			     NULL);
 	}
 	array_foreach(&device->prefs, pref)
 		print_fields(dest, "pref", pref->name, pref->value, NULL);
@@ -395,65 +429,103 @@ void pimap_profile_print(const struct pimap_profile *profile, string_t *dest)
 }
 
 static int
-parse_ref(struct pimap_profile *profile, const char *const *args,
-	  enum pimap_filter_type *type_r, struct pimap_filter_ref *ref_r)
+parse_refs(const struct pimap_profile *profile, const char *const *args,
+	   struct pimap_filter_ref refs_r[PIMAP_FILTER_TYPE_COUNT])
 {
+	unsigned int i;
 	const char *p;
 
-	i_zero(ref_r);
-	if (args[0] == NULL || strlen(args[0]) != 1 ||
-	    (p = strchr(type_chars, args[0][0])) == NULL)
-		return -1;
-	*type_r = p - type_chars;
-	if (args[1] == NULL || strlen(args[1]) != 1 ||
-	    (p = strchr(kind_chars, args[1][0])) == NULL)
-		return -1;
-	ref_r->kind = p - kind_chars;
-	if (ref_r->kind != PIMAP_FILTER_NAMED)
-		return args[2] == NULL ? 0 : -1;
-	if (args[2] == NULL || args[3] != NULL ||
-	    pimap_profile_find_filter(profile, args[2]) == NULL)
-		return -1;
-	ref_r->name = args[2];
+	for (i = 0; i < PIMAP_FILTER_TYPE_COUNT; i++) {
+		i_zero(&refs_r[i]);
+		if (args[i][0] == '\0' ||
+		    (p = strchr(kind_chars, args[i][0])) == NULL)
+			return -1;
+		refs_r[i].kind = p - kind_chars;
+		if (refs_r[i].kind != PIMAP_FILTER_NAMED) {
+			if (args[i][1] != '\0')
+				return -1;
+			continue;
+		}
+		if (pimap_profile_find_filter(profile, args[i] + 1) == NULL)
+			return -1;
+		refs_r[i].name = args[i] + 1;
+	}
 	return 0;
+}
+
+/* guid and vname are NULL for the device's own */
+static int
+parse_filters(struct pimap_profile *profile, struct pimap_device *device,
+	      const guid_128_t guid, const char *vname,
+	      const char *const *args)
+{
+	struct pimap_filter_ref refs[PIMAP_FILTER_TYPE_COUNT];
+	unsigned int i;
+
+	if (parse_refs(profile, args, refs) < 0)
+		return -1;
+	for (i = 0; i < PIMAP_FILTER_TYPE_COUNT; i++) {
+		if (refs[i].kind != PIMAP_FILTER_DEFAULT) {
+			pimap_device_set_filter(profile, device, guid, vname,
+						i, &refs[i]);
+		}
+	}
+	return 0;
+}
+
+static int
+parse_device(struct pimap_profile *profile, const char *const *args,
+	     struct pimap_device **device_r)
+{
+	enum pimap_device_mode mode;
+
+	if (str_array_length(args) != 4 ||
+	    !pimap_device_id_is_valid(args[0]) ||
+	    pimap_profile_find_device(profile, args[0]) != NULL ||
+	    !pimap_device_mode_parse(args[1], &mode))
+		return -1;
+	*device_r = pimap_profile_add_device(profile, args[0], mode);
+	return parse_filters(profile, *device_r, NULL, NULL, args + 2);
+}
+
+static int
+parse_folder(struct pimap_profile *profile, struct pimap_device *device,
+	     const char *const *args)
+{
+	guid_128_t guid;
+
+	if (str_array_length(args) != 4 ||
+	    guid_128_from_string(args[0], guid) < 0 ||
+	    args[1][0] == '\0' || !uni_utf8_str_is_valid(args[1]))
+		return -1;
+	return parse_filters(profile, device, guid, args[1], args + 2);
 }
 
 static int
 parse_record(struct pimap_profile *profile, struct pimap_device **device,
 	     const char *const *args)
 {
-	enum pimap_filter_type type;
-	struct pimap_filter_ref ref;
 	unsigned int count = str_array_length(args);
 
-	if (count < 2)
+	if (count < 3)
 		return -1;
 	if (strcmp(args[0], "filter") == 0) {
-		if (count < 3 || count > 4)
+		if (count > 4)
 			return -1;
 		pimap_profile_set_filter(profile, args[1], args[3], args[2]);
-	} else if (strcmp(args[0], "device") == 0) {
-		if (count != 2 || !pimap_device_id_is_valid(args[1]))
-			return -1;
-		*device = pimap_profile_get_device(profile, args[1]);
-	} else if (*device == NULL) {
-		return -1;
-	} else if (strcmp(args[0], "default") == 0) {
-		if (parse_ref(profile, args + 1, &type, &ref) < 0)
-			return -1;
-		pimap_device_set_filter(profile, *device, NULL, type, &ref);
-	} else if (strcmp(args[0], "folder") == 0) {
-		if (parse_ref(profile, args + 2, &type, &ref) < 0)
-			return -1;
-		pimap_device_set_filter(profile, *device, args[1], type, &ref);
-	} else if (strcmp(args[0], "pref") == 0) {
-		if (count != 3)
-			return -1;
-		pimap_device_set_pref(profile, *device, args[1], args[2]);
-	} else {
-		return -1;
+		return 0;
 	}
-	return 0;
+	if (strcmp(args[0], "device") == 0)
+		return parse_device(profile, args + 1, device);
+	if (*device == NULL)
+		return -1;
+	if (strcmp(args[0], "folder") == 0)
+		return parse_folder(profile, *device, args + 1);
+	if (strcmp(args[0], "pref") == 0 && count == 3) {
+		pimap_device_set_pref(profile, *device, args[1], args[2]);
+		return 0;
+	}
+	return -1;
 }
 
 static int
@@ -465,7 +537,8 @@ parse_lines(struct pimap_profile *profile, const char *text,
 	unsigned int i;
 	int ret = 0;
 
-	for (i = 1; lines[i] != NULL && lines[i][0] != '\0' && ret == 0; i++) T_BEGIN {
+	/* the text ends with a newline, so the last one is empty */
+	for (i = 1; lines[i+1] != NULL && ret == 0; i++) T_BEGIN {
 		ret = parse_record(profile, &device,
 				   t_strsplit_tabescaped(lines[i]));
 	} T_END;
@@ -504,123 +577,4 @@ int pimap_profile_parse(const void *data, size_t size,
 		pimap_profile_free(&profile);
 	*profile_r = profile;
 	return ret;
-}
-
-/* file */
-
-int pimap_profile_read(const char *path, struct pimap_profile **profile_r,
-		       struct stat *st_r, const char **error_r)
-{
-	struct istream *input;
-	const unsigned char *data;
-	size_t size;
-	const char *error;
-	int fd, ret;
-
-	fd = open(path, O_RDONLY);
-	if (fd == -1 && errno == ENOENT) {
-		i_zero(st_r);
-		*profile_r = pimap_profile_alloc();
-		return 0;
-	}
-	if (fd == -1) {
-		*error_r = t_strdup_printf("open(%s) failed: %m", path);
-		return -1;
-	}
-	if (fstat(fd, st_r) < 0) {
-		*error_r = t_strdup_printf("fstat(%s) failed: %m", path);
-		i_close_fd(&fd);
-		return -1;
-	}
-	input = i_stream_create_fd_autoclose(&fd, PIMAP_PROFILE_MAX_SIZE);
-	while ((ret = i_stream_read(input)) > 0) ;
-	data = i_stream_get_data(input, &size);
-	if (ret == -2) {
-		*error_r = t_strdup_printf("%s is too large", path);
-	} else if (input->stream_errno != 0) {
-		*error_r = t_strdup_printf("read(%s) failed: %s", path,
-					   i_stream_get_error(input));
-		ret = -2;
-	} else {
-		ret = pimap_profile_parse(data, size, profile_r, &error);
-		if (ret < 0) {
-			*error_r = t_strdup_printf(
-				"Profile %s is unusable: %s "
-				"(restore it, or delete it to lose all filters)",
-				path, error);
-		}
-	}
-	i_stream_unref(&input);
-	return ret < 0 ? -1 : 0;
-}
-
-int pimap_profile_lock(const char *path, struct dotlock **dotlock_r,
-		       const char **error_r)
-{
-	int fd;
-
-	fd = file_dotlock_open_mode(&profile_dotlock_set, path, 0, 0600,
-				    (uid_t)-1, (gid_t)-1, dotlock_r);
-	if (fd == -1 && errno == ENOENT &&
-	    mkdir_parents(t_strdup_until(path, strrchr(path, '/')), 0700) == 0) {
-		/* a home that had no mail yet */
-		fd = file_dotlock_open_mode(&profile_dotlock_set, path, 0, 0600,
-					    (uid_t)-1, (gid_t)-1, dotlock_r);
-	}
-	if (fd == -1) {
-		*error_r = errno == EAGAIN ?
-			t_strdup_printf("Timeout while locking %s", path) :
-			t_strdup_printf("file_dotlock_open(%s) failed: %m", path);
-		return -1;
-	}
-	return 0;
-}
-
-static int sync_dir_of(const char *path, const char **error_r)
-{
-	const char *dir = t_strdup_until(path, strrchr(path, '/'));
-	int fd, ret = 0;
-
-	fd = open(dir, O_RDONLY | O_DIRECTORY);
-	if (fd == -1) {
-		*error_r = t_strdup_printf("open(%s) failed: %m", dir);
-		return -1;
-	}
-	if (fsync(fd) < 0) {
-		*error_r = t_strdup_printf("fsync(%s) failed: %m", dir);
-		ret = -1;
-	}
-	i_close_fd(&fd);
-	return ret;
-}
-
-int pimap_profile_write(const struct pimap_profile *profile, const char *path,
-			struct dotlock **dotlock, const char **error_r)
-{
-	const char *lock_path = file_dotlock_get_lock_path(*dotlock);
-	string_t *text = str_new(default_pool, 1024);
-	int fd, ret = -1;
-
-	pimap_profile_print(profile, text);
-	fd = open(lock_path, O_WRONLY | O_TRUNC);
-	if (fd == -1)
-		*error_r = t_strdup_printf("open(%s) failed: %m", lock_path);
-	else if (write_full(fd, str_data(text), str_len(text)) < 0)
-		*error_r = t_strdup_printf("write(%s) failed: %m", lock_path);
-	else if (fsync(fd) < 0)
-		*error_r = t_strdup_printf("fsync(%s) failed: %m", lock_path);
-	else
-		ret = 0;
-	i_close_fd(&fd);
-	str_free(&text);
-	if (ret < 0) {
-		file_dotlock_delete(dotlock);
-		return -1;
-	}
-	if (file_dotlock_replace(dotlock,
-				 DOTLOCK_REPLACE_FLAG_VERIFY_OWNER) <= 0) {
-		*error_r = t_strdup_printf("Replacing %s failed", path);
-		return -1;
-	}
-	return sync_dir_of(path, error_r);
 }

@@ -2,11 +2,12 @@
 #ifndef PIMAP_PROFILE_H
 #define PIMAP_PROFILE_H
 
-#include <sys/stat.h>
+#include "guid.h"
 
-/* A user's profile: his named filters and, for each device, its preferences
-   and the filters that it has on its folders (R-1.1, R-5.1, R-6.1). Everything
-   in a profile is allocated from its pool. */
+/* A user's profile: his named filters and, for each device, its mode, its
+   preferences and the filters that it has on its folders (R-1.1, R-2.8, R-5.1,
+   R-6.1). Everything in a profile is allocated from its pool. Where it is kept
+   is pimap-store.h's business. */
 
 enum pimap_filter_type {
 	PIMAP_FILTER_VIEW,
@@ -16,13 +17,14 @@ enum pimap_filter_type {
 };
 
 enum pimap_filter_kind {
+	/* nothing was set: a folder goes with its device's filter of all
+	   folders, that with the site's default (R-5.3) */
+	PIMAP_FILTER_DEFAULT,
 	/* the system's filters that are always there */
 	PIMAP_FILTER_ALL,
 	PIMAP_FILTER_NONE,
 	/* one of the user's */
-	PIMAP_FILTER_NAMED,
-	/* what all folders have: only to be set */
-	PIMAP_FILTER_DEFAULT
+	PIMAP_FILTER_NAMED
 };
 
 #define PIMAP_FILTER_NAME_MAX 64
@@ -35,9 +37,11 @@ struct pimap_filter_ref {
 };
 
 /* Reads the name of a filter: ALL, NONE and DEFAULT are the system's, in any
-   case (R-6.1). Returns FALSE if it can't be a name. */
+   case (R-6.1). Returns FALSE if it can't be a name. ref_r->name is name. */
 bool pimap_filter_ref_parse(const char *name, struct pimap_filter_ref *ref_r);
 const char *pimap_filter_ref_name(const struct pimap_filter_ref *ref);
+bool pimap_filter_ref_equals(const struct pimap_filter_ref *r1,
+			     const struct pimap_filter_ref *r2);
 /* desc may be NULL. */
 bool pimap_filter_desc_is_valid(const char *desc);
 
@@ -49,38 +53,53 @@ struct pimap_filter {
 };
 ARRAY_DEFINE_TYPE(pimap_filter, struct pimap_filter);
 
-struct pimap_folder_filter {
+/* The filters of one folder. It is known by its GUID (R-5.3); vname is the name
+   that it had when a filter was last set, to find it by. */
+struct pimap_folder {
+	guid_128_t guid;
 	const char *vname;
-	enum pimap_filter_type type;
-	struct pimap_filter_ref ref;
+	struct pimap_filter_ref filters[PIMAP_FILTER_TYPE_COUNT];
 };
+ARRAY_DEFINE_TYPE(pimap_folder, struct pimap_folder);
 
 struct pimap_pref {
 	const char *name;
 	const char *value;
 };
 
+/* */
+enum pimap_device_mode {
+	/* a P-IMAP client */
+	PIMAP_DEVICE_MODE_SESSION,
+	/* an ordinary mail program */
+	PIMAP_DEVICE_MODE_VIEW,
+
+	PIMAP_DEVICE_MODE_COUNT
+};
+
 struct pimap_device {
 	const char *id;
-	/* filters of all the folders that have none of their own */
-	struct pimap_filter_ref defaults[PIMAP_FILTER_TYPE_COUNT];
-	ARRAY(struct pimap_folder_filter) folders;
+	enum pimap_device_mode mode;
+	/* of all the folders that have none of their own */
+	struct pimap_filter_ref filters[PIMAP_FILTER_TYPE_COUNT];
+	ARRAY_TYPE(pimap_folder) folders;
 	/* those that differ from the default */
 	ARRAY(struct pimap_pref) prefs;
 };
+ARRAY_DEFINE_TYPE(pimap_device, struct pimap_device *);
 
 struct pimap_profile {
 	pool_t pool;
 	ARRAY_TYPE(pimap_filter) filters;
-	ARRAY(struct pimap_device *) devices;
+	ARRAY_TYPE(pimap_device) devices;
 };
 
 /* An empty profile. */
 struct pimap_profile *pimap_profile_alloc(void);
 void pimap_profile_free(struct pimap_profile **profile);
 
-/* Returns 0, or -1 and error_r when the data isn't a whole and undamaged
-   profile (R-14.4). */
+/* Returns 0 and the profile, or -1 and error_r when the data isn't a whole and
+   undamaged one (R-14.4). */
 int pimap_profile_parse(const void *data, size_t size,
 			struct pimap_profile **profile_r, const char **error_r);
 void pimap_profile_print(const struct pimap_profile *profile, string_t *dest);
@@ -100,23 +119,31 @@ bool pimap_profile_filter_is_used(const struct pimap_profile *profile,
 
 struct pimap_device *
 pimap_profile_find_device(const struct pimap_profile *profile, const char *id);
-/* As above, but the device is added if it isn't there yet. */
+/* Adds a device that isn't there yet. */
 struct pimap_device *
-pimap_profile_get_device(struct pimap_profile *profile, const char *id);
+pimap_profile_add_device(struct pimap_profile *profile, const char *id,
+			 enum pimap_device_mode mode);
 
-/* vname = NULL sets the filter of every folder, and drops the folders' own of
-   that type. DEFAULT drops a folder's own, or sets what a new device has
-   (R-5.3). */
+/* Returns FALSE if there is no mode of that name. */
+bool pimap_device_mode_parse(const char *name,
+			     enum pimap_device_mode *mode_r);
+const char *pimap_device_mode_name(enum pimap_device_mode mode);
+
+/* guid and vname = NULL sets the filter of every folder, and drops the folders'
+   own of that type. DEFAULT drops what was set (R-5.3). */
 void pimap_device_set_filter(struct pimap_profile *profile,
-			     struct pimap_device *device, const char *vname,
+			     struct pimap_device *device,
+			     const guid_128_t guid, const char *vname,
 			     enum pimap_filter_type type,
 			     const struct pimap_filter_ref *ref);
-/* The filter in force for a folder. device may be NULL: defaults. */
+/* The filter in force for a folder (guid = NULL: for a folder that has none of
+   its own), never DEFAULT. device may be NULL: the site's defaults (R-1.2). */
 struct pimap_filter_ref
-pimap_device_get_filter(const struct pimap_device *device, const char *vname,
-			enum pimap_filter_type type);
-bool pimap_filter_ref_equals(const struct pimap_filter_ref *r1,
-			     const struct pimap_filter_ref *r2);
+pimap_device_get_filter(const struct pimap_device *device,
+			const guid_128_t guid, enum pimap_filter_type type);
+/* TRUE if some folder has a filter of its own of that type. */
+bool pimap_device_has_folder_filters(const struct pimap_device *device,
+				     enum pimap_filter_type type);
 
 /* value = NULL removes the preference. */
 void pimap_device_set_pref(struct pimap_profile *profile,
@@ -125,20 +152,5 @@ void pimap_device_set_pref(struct pimap_profile *profile,
 /* Returns NULL if it is not set. device may be NULL. */
 const char *pimap_device_get_pref(const struct pimap_device *device,
 				  const char *name);
-
-/* Reads the profile of path; a file that isn't there is an empty profile.
-   Returns 0, or -1 and error_r. st_r tells which version was read (st_ino = 0
-   when there was none). */
-int pimap_profile_read(const char *path, struct pimap_profile **profile_r,
-		       struct stat *st_r, const char **error_r);
-
-struct dotlock;
-/* Locks the profile for a change: waits at most 30 seconds for another
-   session's change. Returns 0, or -1 and error_r. */
-int pimap_profile_lock(const char *path, struct dotlock **dotlock_r,
-		       const char **error_r);
-/* Writes the profile and unlocks it. It is durable when this returns 0. */
-int pimap_profile_write(const struct pimap_profile *profile, const char *path,
-			struct dotlock **dotlock, const char **error_r);
 
 #endif

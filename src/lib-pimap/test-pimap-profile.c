@@ -2,10 +2,12 @@
 #include "lib.h"
 #include "array.h"
 #include "str.h"
+#include "crc32.h"
+#include "guid.h"
 #include "test-common.h"
 #include "pimap-profile.h"
 
-#include <sys/stat.h>
+static const guid_128_t test_guid = { 1, 2, 3 };
 
 static struct pimap_profile *test_profile(void)
 {
@@ -16,17 +18,23 @@ static struct pimap_profile *test_profile(void)
 	pimap_profile_set_filter(profile, "tab\there", "a\r\nb",
 				 "SUBJECT {3}\r\nabc");
 	pimap_profile_set_filter(profile, "x", NULL, "UNSEEN");
-	device = pimap_profile_get_device(profile, "P1");
-	pimap_device_set_filter(profile, device, "INBOX", PIMAP_FILTER_VIEW,
-				&ref);
+	device = pimap_profile_add_device(profile, "P1",
+					  PIMAP_DEVICE_MODE_VIEW);
+	pimap_device_set_filter(profile, device, test_guid, "Work\\tab\t",
+				PIMAP_FILTER_VIEW, &ref);
 	pimap_device_set_pref(profile, device, "PIMAP_INBAND_PUSH", "ON");
-	(void)pimap_profile_get_device(profile, "P2");
+	device = pimap_profile_add_device(profile, "P2",
+					  PIMAP_DEVICE_MODE_SESSION);
+	ref.name = "x";
+	pimap_device_set_filter(profile, device, NULL, NULL,
+				PIMAP_FILTER_NOTIFY, &ref);
 	return profile;
 }
 
 static void test_pimap_profile_round_trip(void)
 {
 	struct pimap_profile *profile = test_profile(), *profile2;
+	struct pimap_device *device;
 	struct pimap_filter_ref ref;
 	string_t *text = t_str_new(256), *text2 = t_str_new(256);
 	const char *error;
@@ -38,14 +46,105 @@ static void test_pimap_profile_round_trip(void)
 		i_fatal("%s\n%s", error, str_c(text));
 	pimap_profile_print(profile2, text2);
 	test_assert_strcmp(str_c(text), str_c(text2));
-	ref = pimap_device_get_filter(pimap_profile_find_device(profile2, "P1"),
-				      "INBOX", PIMAP_FILTER_VIEW);
+	device = pimap_profile_find_device(profile2, "P1");
+	test_assert(device->mode == PIMAP_DEVICE_MODE_VIEW);
+	test_assert_strcmp(pimap_device_get_pref(device, "PIMAP_INBAND_PUSH"),
+			   "ON");
+	ref = pimap_device_get_filter(device, test_guid, PIMAP_FILTER_VIEW);
 	test_assert(ref.kind == PIMAP_FILTER_NAMED);
 	test_assert_strcmp(ref.name, "tab\there");
 	test_assert(pimap_profile_filter_is_used(profile2, "tab\there"));
-	test_assert(!pimap_profile_filter_is_used(profile2, "x"));
+	test_assert(pimap_profile_filter_is_used(profile2, "x"));
+	test_assert(!pimap_profile_filter_is_used(profile2, "y"));
 	pimap_profile_free(&profile);
 	pimap_profile_free(&profile2);
+	test_end();
+}
+
+/* */
+static void test_pimap_profile_filters(void)
+{
+	static const guid_128_t guid2 = { 9 };
+	static const struct pimap_filter_ref all = { .kind = PIMAP_FILTER_ALL };
+	static const struct pimap_filter_ref none = { .kind = PIMAP_FILTER_NONE };
+	static const struct pimap_filter_ref unset = { .kind = PIMAP_FILTER_DEFAULT };
+	struct pimap_profile *profile = pimap_profile_alloc();
+	struct pimap_device *device =
+		pimap_profile_add_device(profile, "P1", PIMAP_DEVICE_MODE_VIEW);
+#define VIEW(guid) \
+	pimap_device_get_filter(device, guid, PIMAP_FILTER_VIEW).kind
+#define NOTIFY(guid) \
+	pimap_device_get_filter(device, guid, PIMAP_FILTER_NOTIFY).kind
+
+	test_begin("profile: which filter is in force");
+	/* the site's defaults */
+	test_assert(pimap_device_get_filter(NULL, test_guid,
+			PIMAP_FILTER_VIEW).kind == PIMAP_FILTER_ALL);
+	test_assert(VIEW(test_guid) == PIMAP_FILTER_ALL);
+	test_assert(NOTIFY(test_guid) == PIMAP_FILTER_NONE);
+	/* a folder's own, for the type that was set */
+	pimap_device_set_filter(profile, device, test_guid, "a",
+				PIMAP_FILTER_VIEW, &none);
+	test_assert(VIEW(test_guid) == PIMAP_FILTER_NONE);
+	test_assert(VIEW(guid2) == PIMAP_FILTER_ALL);
+	test_assert(pimap_device_has_folder_filters(device, PIMAP_FILTER_VIEW));
+	test_assert(!pimap_device_has_folder_filters(device, PIMAP_FILTER_NOTIFY));
+	/* all folders replaces that type's */
+	pimap_device_set_filter(profile, device, test_guid, "a",
+				PIMAP_FILTER_NOTIFY, &all);
+	pimap_device_set_filter(profile, device, NULL, NULL,
+				PIMAP_FILTER_NOTIFY, &none);
+	test_assert(NOTIFY(test_guid) == PIMAP_FILTER_NONE);
+	test_assert(VIEW(test_guid) == PIMAP_FILTER_NONE);
+	pimap_device_set_filter(profile, device, NULL, NULL,
+				PIMAP_FILTER_VIEW, &none);
+	test_assert(array_count(&device->folders) == 0);
+	test_assert(VIEW(guid2) == PIMAP_FILTER_NONE);
+	/* DEFAULT drops a folder's, then all folders' own */
+	pimap_device_set_filter(profile, device, guid2, "b",
+				PIMAP_FILTER_VIEW, &all);
+	test_assert(VIEW(guid2) == PIMAP_FILTER_ALL);
+	pimap_device_set_filter(profile, device, guid2, "b",
+				PIMAP_FILTER_VIEW, &unset);
+	test_assert(VIEW(guid2) == PIMAP_FILTER_NONE);
+	pimap_device_set_filter(profile, device, NULL, NULL,
+				PIMAP_FILTER_VIEW, &unset);
+	test_assert(VIEW(guid2) == PIMAP_FILTER_ALL);
+	test_assert(array_count(&device->folders) == 0);
+	pimap_profile_free(&profile);
+	test_end();
+}
+
+/* Records that a right checksum doesn't make right */
+static void test_pimap_profile_invalid(void)
+{
+	static const char *const records[] = {
+		"", "filter\tf", "filter\tf\tALL\td\tx", "device\tP1",
+		"device\t../x\tview\tD\tD", "device\tP1\tview\tD",
+		"device\tP1\tX\tD\tD", "device\tP1\tview\tD\tD\tD",
+		"device\tP1\tview\tX\tD", "device\tP1\tview\tAx\tD",
+		"device\tP1\tview\tUnosuch\tD", "device\tP1\tview\t\tD",
+		"device\tP1\tview\tD\tD\ndevice\tP1\tview\tD\tD",
+		"pref\ta\tb", "folder\t0102\ta\tN\tD", "foo\ta\tb",
+		"device\tP1\tview\tD\tD\nfolder\t0102\ta\tN\tD",
+		"device\tP1\tview\tD\tD\npref\ta\tb\tc",
+		"device\tP1\tview\tD\tD\nfolder\t"
+			"0102030405060708090a0b0c0d0e0f10\t\xff\tN\tD",
+	};
+	struct pimap_profile *profile;
+	string_t *text = t_str_new(256);
+	const char *error;
+	unsigned int i;
+
+	test_begin("profile: invalid records");
+	for (i = 0; i < N_ELEMENTS(records); i++) {
+		str_truncate(text, 0);
+		str_printfa(text, "pimap-profile\t1\n%s\n", records[i]);
+		str_printfa(text, "end\t%08x\n",
+			    crc32_data(str_data(text), str_len(text)));
+		test_assert_idx(pimap_profile_parse(str_data(text), str_len(text),
+				&profile, &error) < 0, i);
+	}
 	test_end();
 }
 
@@ -78,6 +177,8 @@ int main(void)
 {
 	static void (*const test_functions[])(void) = {
 		test_pimap_profile_round_trip,
+		test_pimap_profile_filters,
+		test_pimap_profile_invalid,
 		test_pimap_profile_damaged,
 		NULL
 	};

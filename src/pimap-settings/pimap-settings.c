@@ -23,7 +23,10 @@
 	SETTING_DEFINE_STRUCT_##type(#name, name, struct pimap_settings)
 
 static const struct setting_define pimap_setting_defines[] = {
+	/* set by passdb pimap */
 	DEF(STR, pimap_device),
+	DEF(BOOL, pimap_device_any_case),
+
 	DEF(STR, pimap_separator),
 	DEF(STR, pimap_profile),
 	DEF(UINT, pimap_max_listed_folders),
@@ -38,6 +41,7 @@ static const struct setting_define pimap_setting_defines[] = {
 
 static const struct pimap_settings pimap_default_settings = {
 	.pimap_device = "",
+	.pimap_device_any_case = FALSE,
 	.pimap_separator = "#",
 	.pimap_profile = "",
 	.pimap_max_listed_folders = 500,
@@ -56,7 +60,7 @@ pimap_settings_check(void *_set, pool_t pool ATTR_UNUSED, const char **error_r)
 #ifdef PIMAP_SETTINGS_MODULE
 	/* Dovecot 2.4.1 prefers the configuration to what the passdb says:
 	   every login would be this device's. */
-	if (set->pimap_device[0] != '\0') {
+	if (set->pimap_device[0] != '\0' || set->pimap_device_any_case) {
 		*error_r = "pimap_device is set by passdb pimap, "
 			"not in the configuration";
 		return FALSE;

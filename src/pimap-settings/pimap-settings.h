@@ -12,6 +12,8 @@ struct pimap_settings {
 
 	/* the device that logged in, set by the passdb; "" = plain session */
 	const char *pimap_device;
+	/* it is a master login, whose names Dovecot has lower-cased */
+	bool pimap_device_any_case;
 	/* one character. Dovecot 2.3: an argument of the passdb instead */
 	const char *pimap_separator;
 	/* path of the profile, "" = with the control files of his mail */

@@ -1,0 +1,315 @@
+/* SPDX-License-Identifier: LGPL-2.1-only */
+/* What is off in device sessions: see imap-pimap-admission.h.
+
+   A command that is off as a whole has its function replaced. One that is off
+   only with some arguments gets a function that looks at them first, and then
+   goes on with the command's own: the parser gives out the same arguments
+   again. Something that is shown to be tight is taken out of the tables. */
+
+#include "imap-common.h"
+#include "str.h"
+#include "imap-arg.h"
+#include "imap-commands.h"
+#include "mail-search.h"
+#include "mail-search-build.h"
+#include "mail-search-parser.h"
+#include "mail-search-register.h"
+#include "pimap-compat.h"
+#include "imap-pimap-admission.h"
+
+static const char *const off_capabilities[] = {
+	"CONDSTORE", "QRESYNC", "NOTIFY", "CONTEXT=SEARCH", "CONTEXT=SORT",
+	"SEARCHRES", "URLAUTH", "URLAUTH=BINARY", "METADATA",
+	"METADATA-SERVER", NULL
+};
+
+static const char *const off_commands[] = {
+	"NOTIFY", "CANCELUPDATE", "GENURLAUTH", "RESETKEY", "URLFETCH",
+	"GETMETADATA", "SETMETADATA", NULL
+};
+
+static const char *const off_features[] = { "CONDSTORE", "QRESYNC", NULL };
+static const char *const off_fetch_items[] = { "MODSEQ", NULL };
+static const char *const off_fetch_modifiers[] = {
+	"CHANGEDSINCE", "VANISHED", NULL
+};
+static const char *const off_store_modifiers[] = { "UNCHANGEDSINCE", NULL };
+static const char *const off_status_items[] = { "HIGHESTMODSEQ", NULL };
+static const char *const off_search_returns[] = {
+	"SAVE", "UPDATE", "CONTEXT", "PARTIAL", NULL
+};
+
+/* These return the word that is off, or NULL. */
+typedef const char *admission_check_t(const struct imap_arg *args);
+
+static const char *
+find_off(const struct imap_arg *args, const char *const *words)
+{
+	const char *atom;
+
+	for (; !IMAP_ARG_IS_EOL(args); args++) {
+		if (imap_arg_get_atom(args, &atom) &&
+		    str_array_icase_find(words, atom))
+			return t_str_ucase(atom);
+	}
+	return NULL;
+}
+
+static const char *
+find_off_in_list(const struct imap_arg *arg, const char *const *words)
+{
+	const struct imap_arg *list;
+
+	return imap_arg_get_list(arg, &list) ? find_off(list, words) : NULL;
+}
+
+/* SEARCHRES: the saved result as a set of messages */
+static const char *find_searchres(const struct imap_arg *arg)
+{
+	return imap_arg_atom_equals(arg, "$") ? "$" : NULL;
+}
+
+static const char *check_enable(const struct imap_arg *args)
+{
+	return find_off(args, off_features);
+}
+
+static const char *check_select(const struct imap_arg *args)
+{
+	return IMAP_ARG_IS_EOL(&args[0]) ? NULL :
+		find_off_in_list(&args[1], off_features);
+}
+
+static const char *check_set(const struct imap_arg *args)
+{
+	return find_searchres(&args[0]);
+}
+
+static const char *check_fetch(const struct imap_arg *args)
+{
+	const char *word = find_searchres(&args[0]);
+
+	if (word != NULL || IMAP_ARG_IS_EOL(&args[0]) ||
+	    IMAP_ARG_IS_EOL(&args[1]))
+		return word;
+	word = find_off_in_list(&args[1], off_fetch_items);
+	if (word == NULL && args[1].type == IMAP_ARG_ATOM)
+		word = find_off(&args[1], off_fetch_items);
+	/* after a single item with a section come more arguments, and the
+	   modifiers are the last */
+	for (args += 2; word == NULL && !IMAP_ARG_IS_EOL(args); args++) {
+		if (IMAP_ARG_IS_EOL(&args[1]))
+			word = find_off_in_list(args, off_fetch_modifiers);
+	}
+	return word;
+}
+
+static const char *check_store(const struct imap_arg *args)
+{
+	const char *word = find_searchres(&args[0]);
+
+	return word != NULL || IMAP_ARG_IS_EOL(&args[0]) ? word :
+		find_off_in_list(&args[1], off_store_modifiers);
+}
+
+static const char *check_status(const struct imap_arg *args)
+{
+	return IMAP_ARG_IS_EOL(&args[0]) ? NULL :
+		find_off_in_list(&args[1], off_status_items);
+}
+
+/* LIST ... RETURN (... STATUS (...)) */
+static const char *check_list(const struct imap_arg *args)
+{
+	const struct imap_arg *options;
+
+	for (; !IMAP_ARG_IS_EOL(args); args++) {
+		if (!imap_arg_atom_equals(args, "RETURN") ||
+		    !imap_arg_get_list(&args[1], &options))
+			continue;
+		for (; !IMAP_ARG_IS_EOL(options); options++) {
+			if (imap_arg_atom_equals(options, "STATUS"))
+				return find_off_in_list(&options[1],
+							off_status_items);
+		}
+		return NULL;
+	}
+	return NULL;
+}
+
+static const char *find_off_key(const struct mail_search_arg *arg)
+{
+	const char *word = NULL;
+
+	for (; arg != NULL && word == NULL; arg = arg->next) {
+		switch (arg->type) {
+		case SEARCH_MODSEQ:
+			word = "MODSEQ";
+			break;
+		case SEARCH_UIDSET:
+			if (strcmp(arg->value.str, "$") == 0)
+				word = "$";
+			break;
+		case SEARCH_OR:
+		case SEARCH_SUB:
+			word = find_off_key(arg->value.subargs);
+			break;
+		default:
+			break;
+		}
+	}
+	return word;
+}
+
+/* Only parsing tells a key from a string that looks like one. */
+static const char *
+check_keys(const struct imap_arg *args, const char *charset)
+{
+	struct mail_search_parser *parser;
+	struct mail_search_args *sargs;
+	const char *error, *word = NULL;
+
+	if (IMAP_ARG_IS_EOL(args))
+		return NULL;
+	parser = mail_search_parser_init_imap(args);
+	if (mail_search_build(pimap_search_register_get_imap(), parser,
+			      &charset, &sargs, &error) == 0) {
+		word = find_off_key(sargs->args);
+		mail_search_args_unref(&sargs);
+	}
+	mail_search_parser_deinit(&parser);
+	return word;
+}
+
+static const char *check_search_return(const struct imap_arg **args)
+{
+	const char *word;
+
+	if (!imap_arg_atom_equals(&(*args)[0], "RETURN"))
+		return NULL;
+	word = find_off_in_list(&(*args)[1], off_search_returns);
+	if (!IMAP_ARG_IS_EOL(&(*args)[1]))
+		*args += 2;
+	return word;
+}
+
+static const char *check_search(const struct imap_arg *args)
+{
+	const char *word, *charset = "UTF-8";
+
+	word = check_search_return(&args);
+	if (imap_arg_atom_equals(&args[0], "CHARSET") &&
+	    imap_arg_get_astring(&args[1], &charset))
+		args += 2;
+	return word != NULL ? word : check_keys(args, charset);
+}
+
+static const char *check_sort(const struct imap_arg *args)
+{
+	const char *word, *charset;
+
+	word = check_search_return(&args);
+	if (word != NULL || IMAP_ARG_IS_EOL(&args[0]) ||
+	    !imap_arg_get_astring(&args[1], &charset))
+		return word;
+	return check_keys(args + 2, charset);
+}
+
+static const struct {
+	const char *command;
+	admission_check_t *check;
+} admission_checks[] = {
+	{ "ENABLE", check_enable },
+	{ "SELECT", check_select },
+	{ "EXAMINE", check_select },
+	{ "STATUS", check_status },
+	{ "LIST", check_list },
+	{ "FETCH", check_fetch },
+	{ "UID FETCH", check_fetch },
+	{ "STORE", check_store },
+	{ "UID STORE", check_store },
+	{ "COPY", check_set },
+	{ "UID COPY", check_set },
+	{ "MOVE", check_set },
+	{ "UID MOVE", check_set },
+	{ "UID EXPUNGE", check_set },
+	{ "SEARCH", check_search },
+	{ "UID SEARCH", check_search },
+	{ "SORT", check_sort },
+	{ "UID SORT", check_sort },
+	/* the algorithm stands where SORT has its list */
+	{ "THREAD", check_sort },
+	{ "UID THREAD", check_sort },
+};
+
+static bool
+admission_refuse(struct client_command_context *cmd, const char *what)
+{
+	client_send_command_error(cmd, t_strdup_printf(
+		"%s isn't available in a device session.", what));
+	return TRUE;
+}
+
+static bool cmd_off(struct client_command_context *cmd)
+{
+	const struct imap_arg *args;
+
+	if (!client_read_args(cmd, 0, 0, &args))
+		return FALSE;
+	return admission_refuse(cmd, cmd->name);
+}
+
+static admission_check_t *admission_find_check(const char *name)
+{
+	unsigned int i;
+
+	for (i = 0; i < N_ELEMENTS(admission_checks); i++) {
+		if (strcasecmp(admission_checks[i].command, name) == 0)
+			return admission_checks[i].check;
+	}
+	return NULL;
+}
+
+static bool cmd_checked(struct client_command_context *cmd)
+{
+	const struct imap_arg *args;
+	const char *word;
+
+	if (!client_read_args(cmd, 0, 0, &args))
+		return FALSE;
+	word = admission_find_check(cmd->name)(args);
+	if (word != NULL)
+		return admission_refuse(cmd, word);
+	cmd->func = command_find(cmd->name)->func;
+	return cmd->func(cmd);
+}
+
+void imap_pimap_admission_command(struct client_command_context *cmd)
+{
+	const struct command *command;
+
+	/* not where the command's function has put another in its place, to go
+	   on with later */
+	if (cmd->name == NULL || (command = command_find(cmd->name)) == NULL ||
+	    cmd->func != command->func)
+		return;
+	if (str_array_icase_find(off_commands, cmd->name))
+		cmd->func = cmd_off;
+	else if (admission_find_check(cmd->name) != NULL)
+		cmd->func = cmd_checked;
+}
+
+void imap_pimap_admission_capability(struct client *client)
+{
+	const char *const *words =
+		t_strsplit_spaces(str_c(client->capability_string), " ");
+
+	str_truncate(client->capability_string, 0);
+	for (; *words != NULL; words++) {
+		if (str_array_icase_find(off_capabilities, *words))
+			continue;
+		if (str_len(client->capability_string) > 0)
+			str_append_c(client->capability_string, ' ');
+		str_append(client->capability_string, *words);
+	}
+}

@@ -1,0 +1,293 @@
+/* SPDX-License-Identifier: LGPL-2.1-only */
+/* A profile in a file. A change writes the dotlock, makes it durable and
+   renames it over the file: readers need no lock, and see the old profile or
+   the new one. */
+
+#include "lib.h"
+#include "str.h"
+#include "istream.h"
+#include "file-dotlock.h"
+#include "mkdir-parents.h"
+#include "write-full.h"
+#include "pimap-profile.h"
+#include "pimap-store.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+struct pimap_store_file {
+	struct pimap_store store;
+	char *path, *dir;
+	struct dotlock *dotlock;
+	/* belongs to dotlock */
+	int lock_fd;
+
+	/* The file that was read last; -1 and st_ino = 0 if there was none.
+	   As long as it is open no other file gets its inode number, so that
+	   comparing those is safe. */
+	int fd;
+	struct stat st;
+	bool read_once;
+};
+
+static const struct dotlock_settings store_dotlock_set = {
+	.timeout = 30,
+	.stale_timeout = 60,
+};
+
+static struct pimap_store_file *store_file(struct pimap_store *store)
+{
+	return container_of(store, struct pimap_store_file, store);
+}
+
+static bool stat_equals(const struct stat *st1, const struct stat *st2)
+{
+	return st1->st_ino == st2->st_ino && st1->st_dev == st2->st_dev &&
+		st1->st_size == st2->st_size &&
+		st1->st_mtim.tv_sec == st2->st_mtim.tv_sec &&
+		st1->st_mtim.tv_nsec == st2->st_mtim.tv_nsec;
+}
+
+static int
+store_file_parse(const char *path, int fd, struct pimap_profile **profile_r,
+		 const char **error_r)
+{
+	struct istream *input;
+	const unsigned char *data;
+	const char *error;
+	size_t size;
+	ssize_t ret;
+
+	input = i_stream_create_fd(fd, PIMAP_STORE_MAX_SIZE + 1);
+	while ((ret = i_stream_read(input)) > 0) ;
+	data = i_stream_get_data(input, &size);
+	if (ret == -2 || size > PIMAP_STORE_MAX_SIZE) {
+		*error_r = t_strdup_printf("%s is too large", path);
+		ret = -1;
+	} else if (input->stream_errno != 0) {
+		*error_r = t_strdup_printf("read(%s) failed: %s", path,
+					   i_stream_get_error(input));
+		ret = -1;
+	} else {
+		ret = pimap_profile_parse(data, size, profile_r, &error);
+		if (ret < 0) {
+			*error_r = t_strdup_printf(
+				"Profile %s is unusable: %s "
+				"(restore it, or delete it to lose all filters)",
+				path, error);
+		}
+	}
+	i_stream_unref(&input);
+	return ret;
+}
+
+/* fd_r is -1 and st_r zero if there is no file. */
+static int
+store_file_load(const char *path, int *fd_r, struct stat *st_r,
+		struct pimap_profile **profile_r, const char **error_r)
+{
+	i_zero(st_r);
+	*fd_r = open(path, O_RDONLY | O_CLOEXEC);
+	if (*fd_r == -1 && errno == ENOENT) {
+		*profile_r = pimap_profile_alloc();
+		return 0;
+	}
+	if (*fd_r == -1) {
+		*error_r = t_strdup_printf("open(%s) failed: %m", path);
+		return -1;
+	}
+	if (fstat(*fd_r, st_r) < 0)
+		*error_r = t_strdup_printf("fstat(%s) failed: %m", path);
+	else if (!S_ISREG(st_r->st_mode))
+		*error_r = t_strdup_printf("%s is not a file", path);
+	else if (store_file_parse(path, *fd_r, profile_r, error_r) == 0)
+		return 0;
+	i_close_fd(fd_r);
+	return -1;
+}
+
+static int
+store_file_read_locked(struct pimap_store *store,
+		       struct pimap_profile **profile_r, const char **error_r)
+{
+	struct stat st;
+	int fd;
+
+	if (store_file_load(store_file(store)->path, &fd, &st, profile_r,
+			    error_r) < 0)
+		return -1;
+	i_close_fd(&fd);
+	return 0;
+}
+
+static int
+store_file_read(struct pimap_store *store, struct pimap_profile **profile_r,
+		const char **error_r)
+{
+	struct pimap_store_file *fstore = store_file(store);
+	struct stat st;
+
+	if (fstore->read_once) {
+		if (stat(fstore->path, &st) < 0) {
+			if (errno != ENOENT) {
+				*error_r = t_strdup_printf(
+					"stat(%s) failed: %m", fstore->path);
+				return -1;
+			}
+			i_zero(&st);
+		}
+		if (stat_equals(&st, &fstore->st))
+			return 0;
+	}
+	i_close_fd(&fstore->fd);
+	fstore->read_once = FALSE;
+	if (store_file_load(fstore->path, &fstore->fd, &fstore->st, profile_r,
+			    error_r) < 0)
+		return -1;
+	fstore->read_once = TRUE;
+	return 1;
+}
+
+static int store_dir_fsync(const char *dir, const char **error_r)
+{
+	int fd, ret = 0;
+
+	fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd == -1) {
+		*error_r = t_strdup_printf("open(%s) failed: %m", dir);
+		return -1;
+	}
+	if (fsync(fd) < 0) {
+		*error_r = t_strdup_printf("fsync(%s) failed: %m", dir);
+		ret = -1;
+	}
+	i_close_fd(&fd);
+	return ret;
+}
+
+static const char *parent_dir(const char *path)
+{
+	const char *p = strrchr(path, '/');
+
+	if (p == NULL)
+		return ".";
+	return p == path ? "/" : t_strdup_until(path, p);
+}
+
+/* Makes the folder, durably: a home that had no mail yet. */
+static int store_file_mkdir(const char *dir, const char **error_r)
+{
+	const char *existing = dir;
+	struct stat st;
+
+	while (stat(existing, &st) < 0 && errno == ENOENT &&
+	       strcmp(existing, parent_dir(existing)) != 0)
+		existing = parent_dir(existing);
+	if (mkdir_parents(dir, 0700) < 0 && errno != EEXIST) {
+		*error_r = t_strdup_printf("mkdir(%s) failed: %m", dir);
+		return -1;
+	}
+	while (strcmp(dir, existing) != 0) {
+		dir = parent_dir(dir);
+		if (store_dir_fsync(dir, error_r) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static int store_file_lock(struct pimap_store *store, const char **error_r)
+{
+	struct pimap_store_file *fstore = store_file(store);
+	int fd;
+
+	fd = file_dotlock_open_mode(&store_dotlock_set, fstore->path, 0, 0600,
+				    (uid_t)-1, (gid_t)-1, &fstore->dotlock);
+	if (fd == -1 && errno == ENOENT) {
+		if (store_file_mkdir(fstore->dir, error_r) < 0)
+			return -1;
+		fd = file_dotlock_open_mode(&store_dotlock_set, fstore->path,
+					    0, 0600, (uid_t)-1, (gid_t)-1,
+					    &fstore->dotlock);
+	}
+	if (fd == -1) {
+		*error_r = errno == EAGAIN ?
+			t_strdup_printf("Timeout while locking %s",
+					fstore->path) :
+			t_strdup_printf("file_dotlock_open(%s) failed: %m",
+					fstore->path);
+		return -1;
+	}
+	fstore->lock_fd = fd;
+	return 0;
+}
+
+static void store_file_unlock(struct pimap_store *store)
+{
+	file_dotlock_delete(&store_file(store)->dotlock);
+}
+
+static int
+store_file_write_dotlock(struct pimap_store_file *fstore, const string_t *text,
+			 const char **error_r)
+{
+	const char *lock_path = file_dotlock_get_lock_path(fstore->dotlock);
+
+	if (write_full(fstore->lock_fd, str_data(text), str_len(text)) < 0) {
+		*error_r = t_strdup_printf("write(%s) failed: %m", lock_path);
+		return -1;
+	}
+	if (fsync(fstore->lock_fd) < 0) {
+		*error_r = t_strdup_printf("fsync(%s) failed: %m", lock_path);
+		return -1;
+	}
+	return 0;
+}
+
+static int
+store_file_write_unlock(struct pimap_store *store, const string_t *text,
+			const char **error_r)
+{
+	struct pimap_store_file *fstore = store_file(store);
+
+	if (store_file_write_dotlock(fstore, text, error_r) < 0) {
+		file_dotlock_delete(&fstore->dotlock);
+		return -1;
+	}
+	if (file_dotlock_replace(&fstore->dotlock,
+				 DOTLOCK_REPLACE_FLAG_VERIFY_OWNER) <= 0) {
+		*error_r = t_strdup_printf("Replacing %s failed", fstore->path);
+		return -1;
+	}
+	return store_dir_fsync(fstore->dir, error_r);
+}
+
+static void store_file_free(struct pimap_store *store)
+{
+	struct pimap_store_file *fstore = store_file(store);
+
+	i_assert(fstore->dotlock == NULL);
+	i_close_fd(&fstore->fd);
+	i_free(fstore->path);
+	i_free(fstore->dir);
+	i_free(fstore);
+}
+
+static const struct pimap_store_vfuncs store_file_vfuncs = {
+	.read = store_file_read,
+	.lock = store_file_lock,
+	.read_locked = store_file_read_locked,
+	.write_unlock = store_file_write_unlock,
+	.unlock = store_file_unlock,
+	.free = store_file_free,
+};
+
+struct pimap_store *pimap_store_file_create(const char *path)
+{
+	struct pimap_store_file *fstore = i_new(struct pimap_store_file, 1);
+
+	fstore->store.v = &store_file_vfuncs;
+	fstore->path = i_strdup(path);
+	fstore->dir = i_strdup(parent_dir(path));
+	fstore->fd = -1;
+	return &fstore->store;
+}

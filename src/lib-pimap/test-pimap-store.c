@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: LGPL-2.1-only */
+#include "lib.h"
+#include "array.h"
+#include "unlink-directory.h"
+#include "write-full.h"
+#include "test-common.h"
+#include "pimap-profile.h"
+#include "pimap-store.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define TEST_DIR ".test-pimap-store"
+#define TEST_PATH TEST_DIR"/new/deep/profile"
+
+static void test_dir_remove(void)
+{
+	const char *error;
+
+	if (unlink_directory(TEST_DIR, UNLINK_DIRECTORY_FLAG_RMDIR, &error) < 0 &&
+	    errno != ENOENT)
+		i_fatal("unlink_directory() failed: %s", error);
+}
+
+static void add_filter(struct pimap_store *store, const char *name)
+{
+	struct pimap_profile *profile;
+	const char *error;
+
+	if (pimap_store_begin(store, &profile, &error) < 0)
+		i_fatal("begin: %s", error);
+	pimap_profile_set_filter(profile, name, NULL, "ALL");
+	if (pimap_store_commit(store, profile, &error) != PIMAP_STORE_OK)
+		i_fatal("commit: %s", error);
+	pimap_profile_free(&profile);
+}
+
+static int count_filters(struct pimap_store *store)
+{
+	struct pimap_profile *profile;
+	const char *error;
+	int ret;
+
+	ret = pimap_store_read(store, &profile, &error);
+	if (ret <= 0)
+		return -1;
+	ret = array_count(&profile->filters);
+	pimap_profile_free(&profile);
+	return ret;
+}
+
+static void test_pimap_store_file(void)
+{
+	struct pimap_store *store = pimap_store_file_create(TEST_PATH);
+	struct pimap_store *other = pimap_store_file_create(TEST_PATH);
+	struct pimap_profile *profile;
+	const char *error;
+	struct stat st;
+
+	test_begin("store: file");
+	/* nothing there yet, not even its folder: read once, then unchanged */
+	test_assert(count_filters(store) == 0);
+	test_assert(pimap_store_read(store, &profile, &error) == 0);
+	test_assert(stat(TEST_DIR, &st) < 0);
+
+	add_filter(other, "F1");
+	test_assert(count_filters(store) == 1);
+	test_assert(pimap_store_read(store, &profile, &error) == 0);
+	/* one's own change is seen by reading, too */
+	add_filter(store, "F2");
+	test_assert(count_filters(store) == 2);
+	test_assert(count_filters(other) == 2);
+
+	/* a change that isn't committed is none */
+	test_assert(pimap_store_begin(store, &profile, &error) == 0);
+	pimap_profile_set_filter(profile, "F3", NULL, "ALL");
+	pimap_store_rollback(store);
+	pimap_profile_free(&profile);
+	test_assert(count_filters(other) == -1);
+	/* what a change has read is not what read() has returned */
+	pimap_store_free(&other);
+	other = pimap_store_file_create(TEST_PATH);
+	test_assert(pimap_store_begin(other, &profile, &error) == 0);
+	pimap_store_rollback(other);
+	pimap_profile_free(&profile);
+	test_assert(count_filters(other) == 2);
+	test_assert(stat(TEST_PATH".lock", &st) < 0);
+	test_assert(stat(TEST_PATH, &st) == 0 && (st.st_mode & 0777) == 0600);
+
+	/* it goes */
+	i_unlink(TEST_PATH);
+	test_assert(count_filters(other) == 0);
+	pimap_store_free(&other);
+	pimap_store_free(&store);
+	test_dir_remove();
+	test_end();
+}
+
+/* A file of the same size in the same instant is another one. */
+static void test_pimap_store_same_size(void)
+{
+	struct pimap_store *store = pimap_store_file_create(TEST_PATH);
+	struct pimap_store *other = pimap_store_file_create(TEST_PATH);
+	struct timespec times[2] = { { .tv_sec = 1 }, { .tv_sec = 1 } };
+	struct pimap_profile *profile;
+	const char *error;
+	unsigned int i;
+
+	test_begin("store: changed in the same instant");
+	add_filter(other, "X");
+	for (i = 0; i < 20; i++) {
+		const char *name = i % 2 == 0 ? "A" : "B";
+
+		test_assert(pimap_store_begin(other, &profile, &error) == 0);
+		array_clear(&profile->filters);
+		pimap_profile_set_filter(profile, name, NULL, "ALL");
+		test_assert(pimap_store_commit(other, profile, &error) ==
+			    PIMAP_STORE_OK);
+		pimap_profile_free(&profile);
+		if (utimensat(AT_FDCWD, TEST_PATH, times, 0) < 0)
+			i_fatal("utimensat() failed: %m");
+		test_assert_idx(pimap_store_read(store, &profile, &error) == 1, i);
+		test_assert_idx(pimap_profile_find_filter(profile, name) != NULL, i);
+		pimap_profile_free(&profile);
+	}
+	pimap_store_free(&other);
+	pimap_store_free(&store);
+	test_dir_remove();
+	test_end();
+}
+
+static void write_raw(const char *data, size_t size)
+{
+	int fd = open(TEST_PATH, O_WRONLY | O_TRUNC | O_CREAT, 0600);
+
+	if (fd == -1 || write_full(fd, data, size) < 0)
+		i_fatal("writing %s failed: %m", TEST_PATH);
+	i_close_fd(&fd);
+}
+
+static void test_pimap_store_damaged(void)
+{
+	struct pimap_store *store = pimap_store_file_create(TEST_PATH);
+	struct pimap_profile *profile;
+	const char *error;
+	char *large = i_malloc(PIMAP_STORE_MAX_SIZE + 100);
+
+	test_begin("store: damaged");
+	add_filter(store, "F1");
+	write_raw("hello", 5);
+	/* it isn't forgotten that it was damaged */
+	test_assert(pimap_store_read(store, &profile, &error) < 0);
+	test_assert(pimap_store_read(store, &profile, &error) < 0);
+	test_assert(strstr(error, "restore it, or delete it") != NULL);
+	test_assert(pimap_store_begin(store, &profile, &error) < 0);
+	write_raw("", 0);
+	test_assert(pimap_store_read(store, &profile, &error) < 0);
+	memset(large, 'x', PIMAP_STORE_MAX_SIZE + 100);
+	write_raw(large, PIMAP_STORE_MAX_SIZE + 100);
+	test_assert(pimap_store_read(store, &profile, &error) < 0);
+	test_assert(strstr(error, "too large") != NULL);
+	/* a folder in its place */
+	i_unlink(TEST_PATH);
+	if (mkdir(TEST_PATH, 0700) < 0)
+		i_fatal("mkdir() failed: %m");
+	test_assert(pimap_store_read(store, &profile, &error) < 0);
+	i_free(large);
+	pimap_store_free(&store);
+	test_dir_remove();
+	test_end();
+}
+
+static void test_pimap_store_too_large(void)
+{
+	struct pimap_store *store = pimap_store_file_create(TEST_PATH);
+	struct pimap_profile *profile;
+	const char *error;
+	char *large = i_malloc(PIMAP_STORE_MAX_SIZE);
+
+	test_begin("store: too large");
+	add_filter(store, "F1");
+	memset(large, 'x', PIMAP_STORE_MAX_SIZE - 1);
+	test_assert(pimap_store_begin(store, &profile, &error) == 0);
+	pimap_profile_set_filter(profile, "F2", NULL, large);
+	test_assert(pimap_store_commit(store, profile, &error) ==
+		    PIMAP_STORE_TOO_LARGE);
+	pimap_profile_free(&profile);
+	test_assert(count_filters(store) == 1 ||
+		    pimap_store_read(store, &profile, &error) == 0);
+	add_filter(store, "F3");
+	test_assert(count_filters(store) == 2);
+	i_free(large);
+	pimap_store_free(&store);
+	test_dir_remove();
+	test_end();
+}
+
+/* Several processes change the profile at once: nothing is lost. */
+static void test_pimap_store_parallel(void)
+{
+	enum { PROCESSES = 4, CHANGES = 10 };
+	struct pimap_store *store;
+	pid_t pids[PROCESSES];
+	unsigned int i, j;
+	int status;
+
+	test_begin("store: parallel changes");
+	for (i = 0; i < PROCESSES; i++) {
+		if ((pids[i] = fork()) < 0)
+			i_fatal("fork() failed: %m");
+		if (pids[i] != 0)
+			continue;
+		store = pimap_store_file_create(TEST_PATH);
+		for (j = 0; j < CHANGES; j++) T_BEGIN {
+			add_filter(store, t_strdup_printf("F%u-%u", i, j));
+		} T_END;
+		_exit(0);
+	}
+	for (i = 0; i < PROCESSES; i++) {
+		test_assert_idx(waitpid(pids[i], &status, 0) == pids[i] &&
+				status == 0, i);
+	}
+	store = pimap_store_file_create(TEST_PATH);
+	test_assert(count_filters(store) == PROCESSES * CHANGES);
+	pimap_store_free(&store);
+	test_dir_remove();
+	test_end();
+}
+
+int main(void)
+{
+	static void (*const test_functions[])(void) = {
+		test_pimap_store_file,
+		test_pimap_store_same_size,
+		test_pimap_store_damaged,
+		test_pimap_store_too_large,
+		test_pimap_store_parallel,
+		NULL
+	};
+	test_dir_remove();
+	return test_run(test_functions);
+}
