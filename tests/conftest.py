@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-only
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -135,4 +136,6 @@ def no_faults(request):
 
 
 def pytest_configure(config):
+    # ./check ends us so when it is interrupted: stop the servers
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     config.addinivalue_line("markers", "expects_faults: errors are logged")

@@ -1,34 +1,77 @@
 # SPDX-License-Identifier: LGPL-2.1-only
-# Sourced by demo and check: installs what is missing on Debian (as root), and
-# builds the tree.
+# shellcheck shell=bash
+# Sourced by demo, check and debian-chroot, which set $top: installs what is
+# missing on Debian (as root), and builds the tree.
 
-pimap_packages="autoconf automake libtool make gcc pkg-config dovecot-core
+pimap_packages="autoconf automake libtool make gcc libc6-dev pkg-config dovecot-core
 dovecot-dev dovecot-imapd dovecot-lmtpd python3 python3-pytest procps
 util-linux xz-utils"
 
-install_missing() {
-	local package missing=""
+missing_packages() {
+	local package
 	for package in $pimap_packages; do
-		dpkg-query -W -f '${Status}' "$package" 2>/dev/null |
-			grep -q '^install ok installed' || missing="$missing $package"
+		dpkg-query -W -f '${Status}\n' "$package" 2>/dev/null |
+			grep -q '^install ok installed' || echo "$package"
 	done
+}
+
+# In a subshell: no daemon is started that the machine's owner didn't ask for
+apt_install() (
+	policy=/usr/sbin/policy-rc.d
+	if [ ! -e $policy ]; then
+		trap 'rm -f $policy' EXIT
+		printf '#!/bin/sh\nexit 101\n' > $policy
+		chmod +x $policy
+	fi
+	export DEBIAN_FRONTEND=noninteractive
+	apt-get -qq update &&
+	apt-get -qq install -y --no-install-recommends "$@" < /dev/null
+)
+
+install_missing() {
+	local missing
+	missing=$(missing_packages)
 	[ -n "$missing" ] || return 0
+	# shellcheck disable=SC2086
+	set -- $missing
 	if [ "$(id -u)" != 0 ]; then
-		echo "missing packages:$missing (as root: apt-get install$missing)" >&2
+		echo "missing packages: as root, apt-get install $*" >&2
 		return 1
 	fi
-	echo "Installing$missing"
-	apt-get -qq update &&
-	DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $missing
+	echo "Installing $*"
+	apt_install "$@"
 }
 
 build() {
+	# shellcheck disable=SC2154
 	(cd "$top" &&
-	 { [ -x configure ] && [ configure -nt configure.ac ] || ./autogen.sh; } &&
-	 { [ -e Makefile ] && [ Makefile -nt configure ] || ./configure; } &&
+	 { { [ -x configure ] && [ configure -nt configure.ac ]; } || ./autogen.sh; } &&
+	 { { [ -e Makefile ] && [ Makefile -nt configure ]; } || ./configure; } &&
 	 make -s) > "$top/build.log" 2>&1 || {
 		tail -n 30 "$top/build.log" >&2
 		echo "building failed, see build.log" >&2
 		return 1
 	}
+}
+
+# The Dovecot, 2.3 or 2.4, that is installed, or that this Debian has
+native_dovecot() {
+	local version
+	version=$(PATH=$PATH:/usr/sbin dovecot --version 2>/dev/null |
+		grep -o '^[0-9]*\.[0-9]*')
+	if [ -z "$version" ]; then
+		case $(. /etc/os-release && echo "${VERSION_CODENAME:-}") in
+		bookworm) version=2.3 ;;
+		trixie) version=2.4 ;;
+		*) version="" ;;
+		esac
+	fi
+	echo "$version"
+}
+
+suite_of() {
+	case $1 in
+	2.3) echo bookworm ;;
+	2.4) echo trixie ;;
+	esac
 }
