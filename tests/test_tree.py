@@ -101,13 +101,12 @@ def number(text):
 
 @pytest.mark.parametrize("version", ["2.3", "2.4"])
 def test_settings_are_in_the_example(version):
-    """With their defaults. The internal ones are those that aren't the
-    administrator's: pimap_device, and what is marked so in the table."""
+    """With their defaults, but for those marked as internal in the table."""
     source = read("src/pimap-settings/pimap-settings.c")
     example = read("doc/example-config/dovecot-%s/conf.d/05-pimap.conf" % version)
     names = [name for name, rest in
              re.findall(r"^\tDEF\(\w+, (\w+)\),(.*)", source, re.MULTILINE)
-             if "internal" not in rest and name != "pimap_device"]
+             if "internal" not in rest]
     assert len(names) > 5
     for name in names:
         if name == "pimap_separator" and version == "2.3":

@@ -23,9 +23,8 @@
 	SETTING_DEFINE_STRUCT_##type(#name, name, struct pimap_settings)
 
 static const struct setting_define pimap_setting_defines[] = {
-	/* set by passdb pimap */
-	DEF(STR, pimap_device),
-	DEF(BOOL, pimap_device_any_case),
+	DEF(STR, pimap_device), /* internal: set by passdb pimap */
+	DEF(BOOL, pimap_device_any_case), /* internal: likewise */
 
 	DEF(STR, pimap_separator),
 	DEF(STR, pimap_profile),
