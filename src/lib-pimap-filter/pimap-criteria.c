@@ -32,6 +32,29 @@ static const char *const transient_keys[] = {
 	NULL
 };
 
+/* OLDER and YOUNGER count seconds: they are looked at again after this many. */
+#define CRITERIA_INTERVAL_LIVE_SECS 60
+
+/* The functions that parse a search key get no context of ours: when the
+   criteria that are being built expire. */
+static time_t criteria_expires;
+
+static void criteria_expire_at(time_t time)
+{
+	if (criteria_expires == 0 || criteria_expires > time)
+		criteria_expires = time;
+}
+
+static time_t criteria_next_midnight(void)
+{
+	struct tm tm = *localtime(&ioloop_time);
+
+	tm.tm_mday++;
+	tm.tm_hour = tm.tm_min = tm.tm_sec = 0;
+	tm.tm_isdst = -1;
+	return mktime(&tm);
+}
+
 /* draft 5.2.3, R-6.3 */
 static struct mail_search_arg *
 criteria_daysbeforetoday(struct mail_search_build_context *ctx)
@@ -52,12 +75,47 @@ criteria_daysbeforetoday(struct mail_search_build_context *ctx)
 	sarg = mail_search_build_new(ctx, SEARCH_SINCE);
 	sarg->value.date_type = MAIL_SEARCH_DATE_TYPE_RECEIVED;
 	sarg->value.time = utc_mktime(&tm) - (time_t)days * (24*3600);
+	criteria_expire_at(criteria_next_midnight());
 	return sarg;
 }
 
+/* Dovecot's own, but live */
+static struct mail_search_arg *
+criteria_interval(struct mail_search_build_context *ctx, const char *key)
+{
+	criteria_expire_at(ioloop_time + CRITERIA_INTERVAL_LIVE_SECS);
+	return mail_search_register_find(pimap_search_register_get_imap(),
+					 key)->build(ctx);
+}
+
+static struct mail_search_arg *
+criteria_older(struct mail_search_build_context *ctx)
+{
+	return criteria_interval(ctx, "OLDER");
+}
+
+static struct mail_search_arg *
+criteria_younger(struct mail_search_build_context *ctx)
+{
+	return criteria_interval(ctx, "YOUNGER");
+}
+
 static const struct mail_search_register_arg criteria_keys[] = {
-	{ "DAYSBEFORETODAY", criteria_daysbeforetoday }
+	{ "DAYSBEFORETODAY", criteria_daysbeforetoday },
+	{ "OLDER", criteria_older },
+	{ "YOUNGER", criteria_younger },
 };
+
+static bool criteria_is_own_key(const char *key)
+{
+	unsigned int i;
+
+	for (i = 0; i < N_ELEMENTS(criteria_keys); i++) {
+		if (strcmp(criteria_keys[i].key, key) == 0)
+			return TRUE;
+	}
+	return FALSE;
+}
 
 static struct mail_search_arg *
 criteria_unknown_key(struct mail_search_build_context *ctx, const char *key)
@@ -140,7 +198,7 @@ pimap_criteria_parse(const struct pimap_settings *set,
 		     const struct imap_arg *args, const char *charset,
 		     string_t *text, const char **error_r)
 {
-	struct mail_search_args *sargs;
+	struct pimap_criteria criteria;
 	enum pimap_criteria_result ret;
 
 	if (IMAP_ARG_IS_EOL(args)) {
@@ -150,10 +208,9 @@ pimap_criteria_parse(const struct pimap_settings *set,
 	ret = criteria_print(set, args, charset, 1, text, error_r);
 	if (ret != PIMAP_CRITERIA_OK)
 		return ret;
-	sargs = pimap_criteria_build(str_c(text), error_r);
-	if (sargs == NULL)
+	if (pimap_criteria_build(str_c(text), &criteria, error_r) < 0)
 		return PIMAP_CRITERIA_INVALID;
-	mail_search_args_unref(&sargs);
+	pimap_criteria_free(&criteria);
 	return PIMAP_CRITERIA_OK;
 }
 
@@ -203,23 +260,52 @@ pimap_criteria_parse_line(const struct pimap_settings *set, const char *text,
 	return ret;
 }
 
-struct mail_search_args *
-pimap_criteria_build(const char *text, const char **error_r)
+static bool criteria_args_have_flags(const struct mail_search_arg *arg)
+{
+	for (; arg != NULL; arg = arg->next) {
+		switch (arg->type) {
+		case SEARCH_FLAGS:
+		case SEARCH_KEYWORDS:
+			return TRUE;
+		case SEARCH_OR:
+		case SEARCH_SUB:
+			if (criteria_args_have_flags(arg->value.subargs))
+				return TRUE;
+			break;
+		default:
+			break;
+		}
+	}
+	return FALSE;
+}
+
+int pimap_criteria_build(const char *text, struct pimap_criteria *criteria_r,
+			 const char **error_r)
 {
 	struct mail_search_parser *parser;
-	struct mail_search_args *sargs = NULL;
 	const char *charset = "UTF-8";
 	struct criteria_line line;
+	int ret = -1;
 
+	i_zero(criteria_r);
+	criteria_expires = 0;
 	if (criteria_line_init(&line, text, error_r) == 0) {
 		parser = mail_search_parser_init_imap(line.args);
-		if (mail_search_build(criteria_register, parser, &charset,
-				      &sargs, error_r) < 0)
-			sargs = NULL;
+		ret = mail_search_build(criteria_register, parser, &charset,
+					&criteria_r->args, error_r);
 		mail_search_parser_deinit(&parser);
 	}
 	criteria_line_deinit(&line);
-	return sargs;
+	if (ret < 0)
+		return -1;
+	criteria_r->has_flags = criteria_args_have_flags(criteria_r->args->args);
+	criteria_r->expires = criteria_expires;
+	return 0;
+}
+
+void pimap_criteria_free(struct pimap_criteria *criteria)
+{
+	mail_search_args_unref(&criteria->args);
 }
 
 const char *pimap_criteria_get_keys(void)
@@ -246,7 +332,8 @@ void pimap_criteria_init(void)
 	args = mail_search_register_get(
 		pimap_search_register_get_imap(), &count);
 	for (i = 0; i < count; i++) {
-		if (!str_array_find(transient_keys, args[i].key))
+		if (!str_array_find(transient_keys, args[i].key) &&
+		    !criteria_is_own_key(args[i].key))
 			mail_search_register_add(criteria_register, &args[i], 1);
 	}
 	mail_search_register_add(criteria_register, criteria_keys,

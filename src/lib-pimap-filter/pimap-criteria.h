@@ -30,11 +30,22 @@ enum pimap_criteria_result
 pimap_criteria_parse_line(const struct pimap_settings *set, const char *line,
 			  string_t *text, const char **error_r);
 
-/* Returns the search of a criteria text as it is right now: a
-   DAYSBEFORETODAY in it counts from the present day (R-6.3). Returns NULL and
-   error_r if the text is invalid. */
-struct mail_search_args *
-pimap_criteria_build(const char *text, const char **error_r);
+/* Search keys, ready to be searched for */
+struct pimap_criteria {
+	struct mail_search_args *args;
+	/* they ask for flags or keywords: what else they ask for never changes
+	   while a message is there */
+	bool has_flags;
+	/* from then on they must be built anew, 0 = never */
+	time_t expires;
+};
+
+/* Builds the search of a criteria text as it is right now: a DAYSBEFORETODAY in
+   it counts from the present day. Returns 0 and the criteria, to be freed by
+   pimap_criteria_free(), or -1 and error_r if the text is invalid. */
+int pimap_criteria_build(const char *text, struct pimap_criteria *criteria_r,
+			 const char **error_r);
+void pimap_criteria_free(struct pimap_criteria *criteria);
 
 /* The search keys that a filter may have, separated by spaces. */
 const char *pimap_criteria_get_keys(void);

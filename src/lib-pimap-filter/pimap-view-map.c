@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-only */
 /* The filtered index view of a mailbox: a clone of the real one with a private
-   map, which holds only the visible messages' records. */
+   map, which holds only the visible messages' records. What a change of the map
+   costs follows the change and what is visible, not what the folder holds. */
 
 #include "lib.h"
 #include "array.h"
@@ -68,60 +69,286 @@ filtered_lookup_full(struct mail_index_view *filtered, uint32_t seq,
 	return MAIL_INDEX_REC_AT_SEQ(head, seq1);
 }
 
+/* The records of a map that is being made, with the counts of its header */
+
+static struct mail_index_record *
+map_rec(const struct mail_index_map *map, uint32_t idx)
+{
+	return PTR_OFFSET(buffer_get_modifiable_data(map->rec_map->buffer, NULL),
+			  (size_t)idx * map->hdr.record_size);
+}
+
+static uint32_t map_count(const struct mail_index_map *map)
+{
+	return map->rec_map->buffer->used / map->hdr.record_size;
+}
+
+/* add is 1 or -1 */
+static void
+map_count_flags(struct mail_index_map *map,
+		const struct mail_index_record *rec, int add)
+{
+	if ((rec->flags & MAIL_SEEN) != 0)
+		map->hdr.seen_messages_count += add;
+	if ((rec->flags & MAIL_DELETED) != 0)
+		map->hdr.deleted_messages_count += add;
+}
+
+/* The index of the first record whose UID is uid or above it */
+static uint32_t map_find(const struct mail_index_map *map, uint32_t uid)
+{
+	uint32_t left = 0, right = map_count(map), mid;
+
+	while (left < right) {
+		mid = left + (right - left) / 2;
+		if (map_rec(map, mid)->uid < uid)
+			left = mid + 1;
+		else
+			right = mid;
+	}
+	return left;
+}
+
+/* A copy of the real map's header, without records. */
+static struct mail_index_map *map_create(struct pimap_view *view)
+{
+	struct mail_index_map empty, *map;
+
+	/* mail_index_map_clone() of a map without records gives one with
+	   private, empty records */
+	empty = *view->real->map;
+	empty.rec_map = NULL;
+	map = mail_index_map_clone(&empty);
+	map->hdr.seen_messages_count = 0;
+	map->hdr.deleted_messages_count = 0;
+	return map;
+}
+
+static void
+map_append(struct mail_index_map *map, struct mail_index_map *src,
+	   const ARRAY_TYPE(seq_range) *uids)
+{
+	const struct seq_range *range;
+	uint32_t seq, seq1, seq2;
+
+	array_foreach(uids, range) {
+		mail_index_map_lookup_seq_range(src, range->seq1, range->seq2,
+						&seq1, &seq2);
+		if (seq1 == 0)
+			continue;
+		buffer_append(map->rec_map->buffer,
+			      MAIL_INDEX_REC_AT_SEQ(src, seq1),
+			      (size_t)(seq2 - seq1 + 1) * src->hdr.record_size);
+		for (seq = seq1; seq <= seq2; seq++) {
+			map_count_flags(map,
+				MAIL_INDEX_REC_AT_SEQ(src, seq), 1);
+		}
+	}
+}
+
+static void
+map_refresh(struct mail_index_map *map, struct mail_index_map *src,
+	    const ARRAY_TYPE(seq_range) *uids)
+{
+	const struct seq_range *range;
+	struct mail_index_record *rec;
+	const struct mail_index_record *src_rec;
+	uint32_t i, seq1, seq2, count = map_count(map);
+
+	array_foreach(uids, range) {
+		for (i = map_find(map, range->seq1); i < count; i++) {
+			rec = map_rec(map, i);
+			if (rec->uid > range->seq2)
+				break;
+			mail_index_map_lookup_seq_range(src, rec->uid, rec->uid,
+							&seq1, &seq2);
+			if (seq1 == 0)
+				continue;
+			src_rec = MAIL_INDEX_REC_AT_SEQ(src, seq1);
+			map_count_flags(map, rec, -1);
+			map_count_flags(map, src_rec, 1);
+			memcpy(rec, src_rec, map->hdr.record_size);
+		}
+	}
+}
+
+/* seqs are those of the map's records */
+static void
+map_remove(struct mail_index_map *map, const ARRAY_TYPE(seq_range) *seqs)
+{
+	const struct seq_range *range;
+	const size_t size = map->hdr.record_size;
+	uint32_t seq, dest, next, count = map_count(map);
+	unsigned int i, range_count;
+
+	range = array_get(seqs, &range_count);
+	if (range_count == 0)
+		return;
+	dest = range[0].seq1;
+	for (i = 0; i < range_count; i++) {
+		for (seq = range[i].seq1; seq <= range[i].seq2; seq++)
+			map_count_flags(map, map_rec(map, seq - 1), -1);
+		next = i + 1 < range_count ? range[i+1].seq1 : count + 1;
+		memmove(map_rec(map, dest - 1), map_rec(map, range[i].seq2),
+			(size_t)(next - range[i].seq2 - 1) * size);
+		dest += next - range[i].seq2 - 1;
+	}
+	buffer_set_used_size(map->rec_map->buffer, (size_t)(dest - 1) * size);
+}
+
 static void map_finish(struct mail_index_map *map)
 {
 	struct mail_index_record_map *rec_map = map->rec_map;
-	unsigned int record_size = map->hdr.record_size;
-	const struct mail_index_record *rec;
-	uint32_t i, count = rec_map->buffer->used / record_size;
+	uint32_t count = map_count(map);
 
 	rec_map->records = buffer_get_modifiable_data(rec_map->buffer, NULL);
 	rec_map->records_count = count;
+	rec_map->last_appended_uid = count == 0 ? 0 :
+		map_rec(map, count - 1)->uid;
 	map->hdr.messages_count = count;
-	map->hdr.seen_messages_count = 0;
-	map->hdr.deleted_messages_count = 0;
-	for (i = 0; i < count; i++) {
-		rec = CONST_PTR_OFFSET(rec_map->records,
-				       (size_t)i * record_size);
-		if ((rec->flags & MAIL_SEEN) != 0)
-			map->hdr.seen_messages_count++;
-		if ((rec->flags & MAIL_DELETED) != 0)
-			map->hdr.deleted_messages_count++;
-		rec_map->last_appended_uid = rec->uid;
-	}
 }
 
 struct mail_index_map *
 pimap_view_map_build(struct pimap_view *view,
 		     const ARRAY_TYPE(seq_range) *uids)
 {
-	struct mail_index_map *src = view->real->map, empty, *map;
-	const struct seq_range *range;
-	uint32_t seq = 1, seq1;
+	struct mail_index_map *map = map_create(view);
 
-	/* mail_index_map_clone() of a map without records gives one with
-	   private, empty records */
-	empty = *src;
-	empty.rec_map = NULL;
-	map = mail_index_map_clone(&empty);
-
-	array_foreach(uids, range) {
-		while (seq <= src->hdr.messages_count &&
-		       MAIL_INDEX_REC_AT_SEQ(src, seq)->uid < range->seq1)
-			seq++;
-		seq1 = seq;
-		while (seq <= src->hdr.messages_count &&
-		       MAIL_INDEX_REC_AT_SEQ(src, seq)->uid <= range->seq2)
-			seq++;
-		if (seq1 < seq) {
-			buffer_append(map->rec_map->buffer,
-				      MAIL_INDEX_REC_AT_SEQ(src, seq1),
-				      (size_t)(seq - seq1) *
-				      src->hdr.record_size);
-		}
-	}
+	map_append(map, view->real->map, uids);
 	map_finish(map);
 	return map;
+}
+
+/* TRUE if records have the same form in both. */
+static bool
+map_is_like(const struct mail_index_map *map1,
+	    const struct mail_index_map *map2)
+{
+	const struct mail_index_ext *ext1, *ext2;
+	unsigned int i, count1, count2;
+
+	if (map1->hdr.indexid != map2->hdr.indexid ||
+	    map1->hdr.record_size != map2->hdr.record_size)
+		return FALSE;
+	count1 = count2 = 0;
+	ext1 = ext2 = NULL;
+	if (array_is_created(&map1->extensions))
+		ext1 = array_get(&map1->extensions, &count1);
+	if (array_is_created(&map2->extensions))
+		ext2 = array_get(&map2->extensions, &count2);
+	if (count1 != count2)
+		return FALSE;
+	for (i = 0; i < count1; i++) {
+		if (ext1[i].record_offset != ext2[i].record_offset ||
+		    ext1[i].record_size != ext2[i].record_size ||
+		    ext1[i].index_idx != ext2[i].index_idx)
+			return FALSE;
+	}
+	return TRUE;
+}
+
+/* Moves the records of a map that nobody else has, else copies them. */
+static void
+map_take_records(struct mail_index_map *map, struct mail_index_map *old)
+{
+	buffer_t *buffer;
+
+	map->hdr.seen_messages_count = old->hdr.seen_messages_count;
+	map->hdr.deleted_messages_count = old->hdr.deleted_messages_count;
+	if (old->refcount > 1 || array_count(&old->rec_map->maps) > 1) {
+		buffer_append(map->rec_map->buffer, old->rec_map->records,
+			      (size_t)old->rec_map->records_count *
+			      old->hdr.record_size);
+		return;
+	}
+	buffer = map->rec_map->buffer;
+	map->rec_map->buffer = old->rec_map->buffer;
+	old->rec_map->buffer = buffer;
+	old->rec_map->records = NULL;
+	old->rec_map->records_count = 0;
+	old->hdr.messages_count = 0;
+}
+
+static void
+map_get_uids(const struct mail_index_map *map, ARRAY_TYPE(seq_range) *uids)
+{
+	uint32_t seq;
+
+	for (seq = 1; seq <= map->hdr.messages_count; seq++)
+		seq_range_array_add(uids, MAIL_INDEX_REC_AT_SEQ(map, seq)->uid);
+}
+
+static void
+map_uids_remove_seqs(ARRAY_TYPE(seq_range) *uids,
+		     const struct mail_index_map *map,
+		     const ARRAY_TYPE(seq_range) *seqs)
+{
+	const struct seq_range *range;
+	uint32_t seq;
+
+	array_foreach(seqs, range) {
+		for (seq = range->seq1; seq <= range->seq2; seq++) {
+			seq_range_array_remove(uids,
+				MAIL_INDEX_REC_AT_SEQ(map, seq)->uid);
+		}
+	}
+}
+
+void pimap_view_map_update(struct pimap_view *view,
+			   const ARRAY_TYPE(seq_range) *removed_seqs,
+			   const ARRAY_TYPE(seq_range) *changed_uids,
+			   const ARRAY_TYPE(seq_range) *appended_uids)
+{
+	struct mail_index_map *map, *old = view->filtered->map;
+	ARRAY_TYPE(seq_range) all;
+
+	map = map_create(view);
+	if (map_is_like(map, old)) {
+		map_take_records(map, old);
+		map_refresh(map, view->real->map, changed_uids);
+		map_remove(map, removed_seqs);
+		map_append(map, view->real->map, appended_uids);
+	} else {
+		t_array_init(&all, 128);
+		map_get_uids(old, &all);
+		/* by number: what goes may be gone from the real map too */
+		map_uids_remove_seqs(&all, old, removed_seqs);
+		seq_range_array_merge(&all, appended_uids);
+		map_append(map, view->real->map, &all);
+	}
+	map_finish(map);
+	pimap_view_set_map(view, map);
+}
+
+/* The counts of the header are those of the last sync, while flags are looked
+   up in the newest map: searches that trust the counts would miss what has
+   changed since. */
+void pimap_view_refresh_counts(struct pimap_view *view)
+{
+	struct mail_index_map *head = view->filtered->index->map;
+	struct mail_index_map *map = view->filtered->map;
+	struct mail_index_record *rec;
+	uint32_t seq, seq1, seq2;
+
+	if (view->counts_head_seq == head->hdr.log_file_seq &&
+	    view->counts_head_offset == head->hdr.log_file_head_offset)
+		return;
+	view->counts_head_seq = head->hdr.log_file_seq;
+	view->counts_head_offset = head->hdr.log_file_head_offset;
+	for (seq = 1; seq <= map->hdr.messages_count; seq++) {
+		rec = MAIL_INDEX_REC_AT_SEQ(map, seq);
+		mail_index_map_lookup_seq_range(head, rec->uid, rec->uid,
+						&seq1, &seq2);
+		if (seq1 == 0)
+			continue;
+		map_count_flags(map, rec, -1);
+		rec->flags = MAIL_INDEX_REC_AT_SEQ(head, seq1)->flags;
+		map_count_flags(map, rec, 1);
+	}
+	map->hdr.first_unseen_uid_lowwater =
+		head->hdr.first_unseen_uid_lowwater;
+	map->hdr.first_deleted_uid_lowwater =
+		head->hdr.first_deleted_uid_lowwater;
 }
 
 void pimap_view_set_map(struct pimap_view *view, struct mail_index_map *map)
@@ -143,31 +370,27 @@ void pimap_view_set_map(struct pimap_view *view, struct mail_index_map *map)
 	filtered->log_file_expunge_offset = real->log_file_expunge_offset;
 	filtered->log_file_head_seq = real->log_file_head_seq;
 	filtered->log_file_head_offset = real->log_file_head_offset;
+	view->counts_head_seq = 0;
 }
 
 void pimap_view_open_filtered(struct mailbox *box, struct pimap_view *view)
 {
-	ARRAY_TYPE(seq_range) none;
-
-	t_array_init(&none, 1);
+	i_array_init(&view->matches, 64);
+	i_array_init(&view->kept, 8);
+	i_array_init(&view->leaving, 8);
+	i_array_init(&view->late, 8);
+	i_array_init(&view->own_changed, 8);
 	view->real = box->view;
 	view->filtered = i_new(struct mail_index_view, 1);
 	mail_index_view_clone(view->filtered, view->real);
 	view->filtered->v.lookup_full = filtered_lookup_full;
-	pimap_view_set_map(view, pimap_view_map_build(view, &none));
-	view->rebuild = TRUE;
+	pimap_view_set_map(view, pimap_view_map_build(view, &view->matches));
 	if (view->real_depth == 0)
 		box->view = view->filtered;
 }
 
-void pimap_view_get_uids(struct mail_index_view *index_view,
+void pimap_view_get_uids(const struct pimap_view *view,
 			 ARRAY_TYPE(seq_range) *uids)
 {
-	uint32_t seq, uid, count;
-
-	count = mail_index_view_get_messages_count(index_view);
-	for (seq = 1; seq <= count; seq++) {
-		mail_index_lookup_uid(index_view, seq, &uid);
-		seq_range_array_add(uids, uid);
-	}
+	map_get_uids(view->filtered->map, uids);
 }

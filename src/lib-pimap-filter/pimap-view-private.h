@@ -5,6 +5,7 @@
 #include "mail-storage-private.h"
 #include "mail-index-private.h"
 #include "mail-index-view-private.h"
+#include "pimap-criteria.h"
 #include "pimap-view.h"
 
 /* One mailbox, one index, two views of the index: "real" is the ordinary one,
@@ -12,9 +13,13 @@
    box->view is the filtered one, except while core code has to see the whole
    folder: then it is the real one (pimap_view_enter_real()).
 
-   Invariants, outside of enter/leave_real:
+   Invariants, outside of enter/leave_real and of a sync:
    - box->view == filtered once the mailbox is open, unless all is shown
-   - filtered has exactly the messages that the session has been told of
+   - filtered has exactly the messages that the session has been told of, in the
+     order of their UIDs
+   - it has what matches, but for what is late, and besides what is kept and
+     what is leaving; these three have nothing in common, and nothing that is
+     kept or leaving matches
    - every UID shown the first time is >= the filtered map's next_uid */
 struct pimap_view {
 	union mailbox_module_context module_ctx;
@@ -27,31 +32,47 @@ struct pimap_view {
 	pimap_view_lookup_t *lookup;
 	/* set when resolved; NULL: all messages are shown, and there is no
 	   filtered view */
-	const char *criteria;
-	struct mail_search_args *search_args;
-	/* UIDs that match, kept up to date by Dovecot. It is in
-	   box->search_results only while the real view is synced. */
-	struct mail_search_result *result;
-	/* UIDs whose flags this session has changed (R-1.4b) */
-	ARRAY_TYPE(seq_range) own_uids;
+	const char *criteria_text;
+	/* built from it; args = NULL: not yet */
+	struct pimap_criteria criteria;
 	const char *thread_path;
 
-	/* the real view's position that filtered was made from */
-	uint32_t built_head_seq, built_expunge_seq;
-	uoff_t built_head_offset, built_expunge_offset;
+	/* UIDs that match, of those below evaluated_next_uid */
+	ARRAY_TYPE(seq_range) matches;
+	uint32_t evaluated_next_uid;
+	/* UIDs that don't match since this session changed their flags: they
+	   stay until the session expunges or leaves (R-1.4b) */
+	ARRAY_TYPE(seq_range) kept;
+	/* UIDs that don't match or don't exist any more: they go at the next
+	   sync that may say so (R-1.4a) */
+	ARRAY_TYPE(seq_range) leaving;
+	/* UIDs that match and can't be shown before the next SELECT (R-1.4c) */
+	ARRAY_TYPE(seq_range) late;
+	/* UIDs whose flags this session has changed since the last sync */
+	ARRAY_TYPE(seq_range) own_changed;
+
+	/* the real view's position at the last sync */
+	uint32_t synced_head_seq, synced_expunge_seq;
+	uoff_t synced_head_offset, synced_expunge_offset;
+	/* the map position that the filtered header's counts are of */
+	uint32_t counts_head_seq;
+	uoff_t counts_head_offset;
 
 	bool delete_hidden:1;
 	/* lookup() has answered. Until then filtered is empty. */
 	bool resolved:1;
+	/* matches is right, as far as it goes */
+	bool evaluated:1;
+	/* some message couldn't be read: it counts as one that doesn't match,
+	   but not for good (R-1.10) */
+	bool incomplete:1;
 	/* the mailbox has been synced: what filtered has may be known */
 	bool synced:1;
-	/* filtered must be made anew even if the real view stays the same */
-	bool rebuild:1;
+	/* a sync has failed: what it has learnt is lost */
+	bool lost_changes:1;
 	bool thread_opened:1;
-	/* filtered lost a message that the client still counts */
+	/* the view can't go on: the client counts messages that it hasn't */
 	bool broken:1;
-	/* messages match that can't be shown before the next SELECT (R-1.4c) */
-	bool late:1;
 };
 
 extern MODULE_CONTEXT_DEFINE(pimap_view_storage_module,
@@ -64,6 +85,12 @@ extern MODULE_CONTEXT_DEFINE(pimap_view_storage_module,
 void pimap_view_enter_real(struct mailbox *box, struct pimap_view *view);
 void pimap_view_leave_real(struct mailbox *box, struct pimap_view *view);
 
+/* Finds out what the mailbox, which is open, is to show, if that hasn't been
+   done. Returns -1 if it can't be known. */
+int pimap_view_resolve(struct mailbox *box, struct pimap_view *view);
+
+/* pimap-view-map.c */
+
 /* Makes the filtered view, without any message, and shows it. */
 void pimap_view_open_filtered(struct mailbox *box, struct pimap_view *view);
 /* Returns a new map with those records of the real view that have the UIDs. */
@@ -72,19 +99,41 @@ pimap_view_map_build(struct pimap_view *view,
 		     const ARRAY_TYPE(seq_range) *uids);
 /* Replaces the filtered view's map, and takes over the real one's position. */
 void pimap_view_set_map(struct pimap_view *view, struct mail_index_map *map);
-/* Adds the UIDs of all messages of an index view. */
-void pimap_view_get_uids(struct mail_index_view *index_view,
+/* Brings the filtered view to the real one's position: takes out the records of
+   the sequences, copies anew those of the changed UIDs as far as it has them,
+   and adds those of appended_uids, which are above all that it has. */
+void pimap_view_map_update(struct pimap_view *view,
+			   const ARRAY_TYPE(seq_range) *removed_seqs,
+			   const ARRAY_TYPE(seq_range) *changed_uids,
+			   const ARRAY_TYPE(seq_range) *appended_uids);
+/* Makes the counts of the filtered view's header those of the newest flags. */
+void pimap_view_refresh_counts(struct pimap_view *view);
+/* Adds the UIDs of all visible messages. */
+void pimap_view_get_uids(const struct pimap_view *view,
 			 ARRAY_TYPE(seq_range) *uids);
 
-/* Finds out what the mailbox, which is open, is to show, if that hasn't been
-   done. Returns -1 if it can't be known. */
-int pimap_view_resolve(struct mailbox *box, struct pimap_view *view);
+/* pimap-view-match.c; while the real view is shown */
+
+/* Brings view->matches up to date with the real view, in which the UIDs
+   changed_uids have other flags than the last time, and expunged_uids are gone.
+   Adds what matches no more to removed_uids, and what matches now to added_uids.
+   Evaluates only what may have changed. Returns -1 on failure; then all is
+   evaluated anew the next time. */
+int pimap_view_match_update(struct mailbox *box, struct pimap_view *view,
+			    const ARRAY_TYPE(seq_range) *changed_uids,
+			    const ARRAY_TYPE(seq_range) *expunged_uids,
+			    ARRAY_TYPE(seq_range) *removed_uids,
+			    ARRAY_TYPE(seq_range) *added_uids);
+/* Evaluates what is in the index, if that hasn't been done. */
+int pimap_view_match_all(struct mailbox *box, struct pimap_view *view);
+/* TRUE if matches change by time alone, and have. */
+bool pimap_view_match_is_expired(const struct pimap_view *view);
+
+/* pimap-view-sync.c */
 
 /* A mailbox that was opened but not synced shows what is in its index: fills
    the filtered view accordingly, if that hasn't been done. */
 int pimap_view_fill(struct mailbox *box, struct pimap_view *view);
-
-void pimap_view_free_result(struct mailbox *box, struct pimap_view *view);
 
 struct mailbox_sync_context *
 pimap_view_sync_init(struct mailbox *box, enum mailbox_sync_flags flags);

@@ -6,9 +6,7 @@
 #include "array.h"
 #include "hostpid.h"
 #include "seq-range-array.h"
-#include "mail-search.h"
 #include "mail-index-transaction-private.h"
-#include "mailbox-search-result-private.h"
 #include "index-storage.h"
 #include "index-thread-private.h"
 #include "pimap-compat.h"
@@ -79,7 +77,15 @@ static void pimap_view_drop_filtered(struct mailbox *box,
 	box->view = view->real;
 	mail_index_view_close(&view->filtered);
 	view->real = NULL;
+	view->evaluated = FALSE;
+	view->incomplete = FALSE;
 	view->synced = FALSE;
+	view->lost_changes = FALSE;
+	array_free(&view->matches);
+	array_free(&view->kept);
+	array_free(&view->leaving);
+	array_free(&view->late);
+	array_free(&view->own_changed);
 }
 
 int pimap_view_resolve(struct mailbox *box, struct pimap_view *view)
@@ -98,7 +104,7 @@ int pimap_view_resolve(struct mailbox *box, struct pimap_view *view)
 		return -1;
 	}
 	view->resolved = TRUE;
-	view->criteria = p_strdup(box->pool, criteria);
+	view->criteria_text = p_strdup(box->pool, criteria);
 	if (criteria == NULL)
 		pimap_view_drop_filtered(box, view);
 	return 0;
@@ -108,14 +114,12 @@ static void pimap_view_close(struct mailbox *box)
 {
 	struct pimap_view *view = PIMAP_VIEW_CONTEXT_REQUIRE(box);
 
-	pimap_view_free_result(box, view);
-	if (view->search_args != NULL)
-		mail_search_args_unref(&view->search_args);
+	if (view->criteria.args != NULL)
+		pimap_criteria_free(&view->criteria);
 	pimap_view_drop_filtered(box, view);
 	view->resolved = FALSE;
 	if (view->thread_path != NULL)
 		i_unlink_if_exists(view->thread_path);
-	array_clear(&view->own_uids);
 	view->module_ctx.super.close(box);
 }
 
@@ -132,7 +136,7 @@ static int pimap_view_delete(struct mailbox *box)
 		if (mailbox_sync(box, 0) < 0)
 			return -1;
 		if (mail_index_view_get_messages_count(view->real) >
-		    seq_range_count(&view->result->uids)) {
+		    mail_index_view_get_messages_count(view->filtered)) {
 			mail_storage_set_error(box->storage,
 				MAIL_ERROR_NOTPOSSIBLE, "The folder has "
 				"messages that this device doesn't see");
@@ -145,7 +149,8 @@ static int pimap_view_delete(struct mailbox *box)
 	return ret;
 }
 
-static unsigned int pimap_view_recent_count(struct mailbox *box)
+static unsigned int
+pimap_view_recent_count(struct mailbox *box, struct pimap_view *view)
 {
 	ARRAY_TYPE(seq_range) uids;
 	unsigned int count = 0;
@@ -155,7 +160,7 @@ static unsigned int pimap_view_recent_count(struct mailbox *box)
 		return 0;
 	T_BEGIN {
 		t_array_init(&uids, 64);
-		pimap_view_get_uids(box->view, &uids);
+		pimap_view_get_uids(view, &uids);
 		if (array_count(&uids) > 0) {
 			seq_range_array_intersect(&uids, &box->recent_flags);
 			count = seq_range_count(&uids);
@@ -184,6 +189,7 @@ pimap_view_get_status(struct mailbox *box, enum mailbox_status_items items,
 		return -1;
 	if (view->filtered == NULL)
 		return view->module_ctx.super.get_status(box, items, status_r);
+	pimap_view_refresh_counts(view);
 	/* Dovecot asserts that RECENT isn't above the number of messages */
 	if (view->module_ctx.super.get_status(box,
 			items & ENUM_NEGATE(STATUS_RECENT), status_r) < 0)
@@ -196,7 +202,7 @@ pimap_view_get_status(struct mailbox *box, enum mailbox_status_items items,
 						&real_status);
 	pimap_view_leave_real(box, view);
 	if (ret == 0)
-		status_r->recent = pimap_view_recent_count(box);
+		status_r->recent = pimap_view_recent_count(box, view);
 	return ret;
 }
 
@@ -284,7 +290,7 @@ pimap_view_add_own(struct pimap_view *view, uint32_t seq1, uint32_t seq2)
 
 	/* sequences above it are messages saved in the same transaction */
 	for (seq = seq1; seq <= seq2 && seq <= count; seq++) {
-		seq_range_array_add(&view->own_uids,
+		seq_range_array_add(&view->own_changed,
 			MAIL_INDEX_REC_AT_SEQ(view->filtered->map, seq)->uid);
 	}
 }
@@ -351,6 +357,21 @@ pimap_view_transaction_commit(struct mailbox_transaction_context *t,
 	return ret;
 }
 
+static struct mail_search_context *
+pimap_view_search_init(struct mailbox_transaction_context *t,
+		       struct mail_search_args *args,
+		       const enum mail_sort_type *sort_program,
+		       enum mail_fetch_field wanted_fields,
+		       struct mailbox_header_lookup_ctx *wanted_headers)
+{
+	struct pimap_view *view = PIMAP_VIEW_CONTEXT_REQUIRE(t->box);
+
+	if (view->filtered != NULL && view->real_depth == 0)
+		pimap_view_refresh_counts(view);
+	return view->module_ctx.super.search_init(t, args, sort_program,
+						  wanted_fields, wanted_headers);
+}
+
 static bool pimap_view_is_inconsistent(struct mailbox *box)
 {
 	struct pimap_view *view = PIMAP_VIEW_CONTEXT_REQUIRE(box);
@@ -366,10 +387,11 @@ void pimap_view_release_own(struct mailbox *box)
 {
 	struct pimap_view *view = PIMAP_VIEW_CONTEXT(box);
 
-	if (view == NULL || array_count(&view->own_uids) == 0)
+	if (view == NULL || view->filtered == NULL)
 		return;
-	array_clear(&view->own_uids);
-	view->rebuild = TRUE;
+	seq_range_array_merge(&view->leaving, &view->kept);
+	array_clear(&view->kept);
+	array_clear(&view->own_changed);
 }
 
 bool pimap_view_is_outdated(struct mailbox *box, const char *criteria)
@@ -378,7 +400,8 @@ bool pimap_view_is_outdated(struct mailbox *box, const char *criteria)
 
 	if (view == NULL)
 		return criteria != NULL;
-	return view->late || null_strcmp(view->criteria, criteria) != 0;
+	return null_strcmp(view->criteria_text, criteria) != 0 ||
+		(view->filtered != NULL && array_count(&view->late) > 0);
 }
 
 void pimap_view_attach(struct mailbox *box, pimap_view_lookup_t *lookup,
@@ -392,7 +415,6 @@ void pimap_view_attach(struct mailbox *box, pimap_view_lookup_t *lookup,
 	box->vlast = &view->module_ctx.super;
 	view->lookup = lookup;
 	view->delete_hidden = delete_hidden;
-	p_array_init(&view->own_uids, box->pool, 16);
 
 	v->open = pimap_view_open;
 	v->close = pimap_view_close;
@@ -404,6 +426,7 @@ void pimap_view_attach(struct mailbox *box, pimap_view_lookup_t *lookup,
 	v->sync_deinit = pimap_view_sync_deinit;
 	v->transaction_begin = pimap_view_transaction_begin;
 	v->transaction_commit = pimap_view_transaction_commit;
+	v->search_init = pimap_view_search_init;
 	v->is_inconsistent = pimap_view_is_inconsistent;
 	MODULE_CONTEXT_SET(box, pimap_view_storage_module, view);
 }

@@ -43,6 +43,14 @@
 #  define PIMAP_STATUS_LAST_CACHED_SEQ 0
 #endif
 
+/* Long searches tell the client how many messages they have to look at. */
+#ifdef PIMAP_HAVE_SEARCH_PROGRESS_HIDDEN
+#  define pimap_mailbox_search_hide_progress(ctx) \
+	mailbox_search_set_progress_hidden(ctx, TRUE)
+#else
+#  define pimap_mailbox_search_hide_progress(ctx) (void)(ctx)
+#endif
+
 /* One module, by its name */
 #ifdef PIMAP_HAVE_MODULE_NAMES_ARRAY
 #  define pimap_module_dir_try_load_missing(modules, dir, name, set, error_r) \

@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: LGPL-2.1-only */
+/* Which messages of a mailbox match its view's criteria. A message is looked at
+   when it is new, when its flags have changed and the criteria ask for flags,
+   and when time changes what the criteria mean; never without such a reason. */
+
+#include "lib.h"
+#include "array.h"
+#include "ioloop.h"
+#include "mail-search.h"
+#include "mail-search-build.h"
+#include "pimap-compat.h"
+#include "pimap-ranges.h"
+#include "pimap-view-private.h"
+
+static int match_build(struct mailbox *box, struct pimap_view *view)
+{
+	const char *error;
+
+	if (pimap_criteria_build(view->criteria_text, &view->criteria,
+				 &error) < 0) {
+		mailbox_set_critical(box, "pimap: Invalid view filter %s: %s",
+				     view->criteria_text, error);
+		return -1;
+	}
+	/* once, without the UIDs that are searched among */
+	mail_search_args_init(view->criteria.args, box, FALSE, NULL);
+	mail_search_args_deinit(view->criteria.args);
+	return 0;
+}
+
+/* Adds those of the UIDs (NULL: of all) that match. A message that can't be
+   read doesn't match; Dovecot has logged why (R-1.10). */
+static int
+match_search(struct mailbox *box, struct pimap_view *view,
+	     const ARRAY_TYPE(seq_range) *uids, ARRAY_TYPE(seq_range) *matches)
+{
+	struct mail_search_args *args = view->criteria.args;
+	struct mail_search_arg uidset;
+	struct mailbox_transaction_context *trans;
+	struct mail_search_context *search_ctx;
+	struct mail *mail;
+	int ret;
+
+	if (uids != NULL) {
+		i_zero(&uidset);
+		uidset.type = SEARCH_UIDSET;
+		uidset.value.seqset = *uids;
+		uidset.next = args->args;
+		args->args = &uidset;
+	}
+	mail_search_args_init(args, box, FALSE, NULL);
+	trans = mailbox_transaction_begin(box, 0, __func__);
+	search_ctx = mailbox_search_init(trans, args, NULL, 0, NULL);
+	/* its figures would be those of the whole folder */
+	pimap_mailbox_search_hide_progress(search_ctx);
+	while (mailbox_search_next(search_ctx, &mail))
+		seq_range_array_add(matches, mail->uid);
+	if (mailbox_search_deinit(&search_ctx) < 0)
+		view->incomplete = TRUE;
+	mail_search_args_deinit(args);
+	if (uids != NULL) {
+		i_assert(args->args == &uidset);
+		args->args = uidset.next;
+	}
+	ret = mailbox_transaction_commit(&trans);
+	return mail_index_view_is_inconsistent(view->real) ? -1 : ret;
+}
+
+bool pimap_view_match_is_expired(const struct pimap_view *view)
+{
+	return view->criteria.expires != 0 &&
+		ioloop_time >= view->criteria.expires;
+}
+
+static int
+match_everything(struct mailbox *box, struct pimap_view *view,
+		 ARRAY_TYPE(seq_range) *removed_uids,
+		 ARRAY_TYPE(seq_range) *added_uids)
+{
+	ARRAY_TYPE(seq_range) matches;
+
+	if (pimap_view_match_is_expired(view))
+		pimap_criteria_free(&view->criteria);
+	if (view->criteria.args == NULL && match_build(box, view) < 0)
+		return -1;
+	view->incomplete = FALSE;
+	t_array_init(&matches, 128);
+	if (match_search(box, view, NULL, &matches) < 0)
+		return -1;
+
+	array_append_array(removed_uids, &view->matches);
+	(void)seq_range_array_remove_seq_range(removed_uids, &matches);
+	array_append_array(added_uids, &matches);
+	(void)seq_range_array_remove_seq_range(added_uids, &view->matches);
+	array_clear(&view->matches);
+	array_append_array(&view->matches, &matches);
+	return 0;
+}
+
+static int
+match_changes(struct mailbox *box, struct pimap_view *view,
+	      const ARRAY_TYPE(seq_range) *changed_uids,
+	      const ARRAY_TYPE(seq_range) *expunged_uids,
+	      ARRAY_TYPE(seq_range) *removed_uids,
+	      ARRAY_TYPE(seq_range) *added_uids)
+{
+	const uint32_t next_uid = view->real->map->hdr.next_uid;
+	ARRAY_TYPE(seq_range) uids, matches;
+
+	t_array_init(&uids, 32);
+	t_array_init(&matches, 32);
+	if (view->criteria.has_flags)
+		array_append_array(&uids, changed_uids);
+	pimap_ranges_add_common(removed_uids, &uids, &view->matches);
+	if (next_uid > view->evaluated_next_uid) {
+		seq_range_array_add_range(&uids, view->evaluated_next_uid,
+					  next_uid - 1);
+	}
+	if (array_count(&uids) > 0 &&
+	    match_search(box, view, &uids, &matches) < 0)
+		return -1;
+	(void)seq_range_array_remove_seq_range(removed_uids, &matches);
+	pimap_ranges_add_common(removed_uids, expunged_uids, &view->matches);
+	array_append_array(added_uids, &matches);
+	array_clear(&uids);
+	pimap_ranges_add_common(&uids, &matches, &view->matches);
+	(void)seq_range_array_remove_seq_range(added_uids, &uids);
+
+	(void)seq_range_array_remove_seq_range(&view->matches, removed_uids);
+	seq_range_array_merge(&view->matches, added_uids);
+	return 0;
+}
+
+int pimap_view_match_update(struct mailbox *box, struct pimap_view *view,
+			    const ARRAY_TYPE(seq_range) *changed_uids,
+			    const ARRAY_TYPE(seq_range) *expunged_uids,
+			    ARRAY_TYPE(seq_range) *removed_uids,
+			    ARRAY_TYPE(seq_range) *added_uids)
+{
+	int ret;
+
+	if (!view->evaluated || pimap_view_match_is_expired(view))
+		ret = match_everything(box, view, removed_uids, added_uids);
+	else
+		ret = match_changes(box, view, changed_uids, expunged_uids,
+				    removed_uids, added_uids);
+	view->evaluated = ret == 0;
+	if (ret == 0)
+		view->evaluated_next_uid = view->real->map->hdr.next_uid;
+	return ret;
+}
+
+int pimap_view_match_all(struct mailbox *box, struct pimap_view *view)
+{
+	ARRAY_TYPE(seq_range) none, removed, added;
+
+	if (view->evaluated)
+		return 0;
+	t_array_init(&none, 1);
+	t_array_init(&removed, 1);
+	t_array_init(&added, 128);
+	return pimap_view_match_update(box, view, &none, &none, &removed,
+				       &added);
+}
