@@ -1,26 +1,27 @@
 /* SPDX-License-Identifier: LGPL-2.1-only */
-/* A profile in a file. A change writes the dotlock, makes it durable and
-   renames it over the file: readers need no lock, and see the old profile or
-   the new one. */
+/* A profile in a file. A change locks a file beside it, writes a new file, makes
+   it durable and renames it over the old one: readers need no lock, and see the
+   old profile or the new one. The lock is the kernel's: it goes with the process
+   that has it. */
 
 #include "lib.h"
 #include "str.h"
 #include "istream.h"
-#include "file-dotlock.h"
+#include "file-lock.h"
 #include "mkdir-parents.h"
 #include "write-full.h"
 #include "pimap-profile.h"
 #include "pimap-store.h"
 
+#include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 struct pimap_store_file {
 	struct pimap_store store;
-	char *path, *dir;
-	struct dotlock *dotlock;
-	/* belongs to dotlock */
+	char *path, *dir, *lock_path, *tmp_path;
 	int lock_fd;
+	struct file_lock *lock;
 
 	/* The file that was read last; -1 and st_ino = 0 if there was none.
 	   As long as it is open no other file gets its inode number, so that
@@ -30,10 +31,7 @@ struct pimap_store_file {
 	bool read_once;
 };
 
-static const struct dotlock_settings store_dotlock_set = {
-	.timeout = 30,
-	.stale_timeout = 60,
-};
+#define STORE_LOCK_TIMEOUT_SECS 30
 
 static struct pimap_store_file *store_file(struct pimap_store *store)
 {
@@ -195,52 +193,78 @@ static int store_file_mkdir(const char *dir, const char **error_r)
 	return 0;
 }
 
-static int store_file_lock(struct pimap_store *store, const char **error_r)
+static int store_file_open_lock(struct pimap_store_file *fstore,
+				const char **error_r)
 {
-	struct pimap_store_file *fstore = store_file(store);
+	const int flags = O_RDWR | O_CREAT | O_CLOEXEC;
 	int fd;
 
-	fd = file_dotlock_open_mode(&store_dotlock_set, fstore->path, 0, 0600,
-				    (uid_t)-1, (gid_t)-1, &fstore->dotlock);
+	fd = open(fstore->lock_path, flags, 0600);
 	if (fd == -1 && errno == ENOENT) {
 		if (store_file_mkdir(fstore->dir, error_r) < 0)
 			return -1;
-		fd = file_dotlock_open_mode(&store_dotlock_set, fstore->path,
-					    0, 0600, (uid_t)-1, (gid_t)-1,
-					    &fstore->dotlock);
+		fd = open(fstore->lock_path, flags, 0600);
 	}
 	if (fd == -1) {
-		*error_r = errno == EAGAIN ?
-			t_strdup_printf("Timeout while locking %s",
-					fstore->path) :
-			t_strdup_printf("file_dotlock_open(%s) failed: %m",
-					fstore->path);
+		*error_r = t_strdup_printf("open(%s) failed: %m",
+					   fstore->lock_path);
+	}
+	return fd;
+}
+
+static int store_file_lock(struct pimap_store *store, const char **error_r)
+{
+	static const struct file_lock_settings lock_set = {
+		.lock_method = FILE_LOCK_METHOD_FCNTL,
+	};
+	struct pimap_store_file *fstore = store_file(store);
+
+	i_assert(fstore->lock_fd == -1);
+	fstore->lock_fd = store_file_open_lock(fstore, error_r);
+	if (fstore->lock_fd == -1)
+		return -1;
+	/* 0: somebody else has had it all the time; error_r says who */
+	if (file_wait_lock(fstore->lock_fd, fstore->lock_path, F_WRLCK,
+			   &lock_set, STORE_LOCK_TIMEOUT_SECS, &fstore->lock,
+			   error_r) <= 0) {
+		i_close_fd(&fstore->lock_fd);
 		return -1;
 	}
-	fstore->lock_fd = fd;
 	return 0;
 }
 
 static void store_file_unlock(struct pimap_store *store)
 {
-	file_dotlock_delete(&store_file(store)->dotlock);
+	struct pimap_store_file *fstore = store_file(store);
+
+	file_unlock(&fstore->lock);
+	i_close_fd(&fstore->lock_fd);
 }
 
 static int
-store_file_write_dotlock(struct pimap_store_file *fstore, const string_t *text,
-			 const char **error_r)
+store_file_write_tmp(struct pimap_store_file *fstore, const string_t *text,
+		     const char **error_r)
 {
-	const char *lock_path = file_dotlock_get_lock_path(fstore->dotlock);
+	const char *func = NULL;
+	int fd;
 
-	if (write_full(fstore->lock_fd, str_data(text), str_len(text)) < 0) {
-		*error_r = t_strdup_printf("write(%s) failed: %m", lock_path);
-		return -1;
+	fd = open(fstore->tmp_path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC,
+		  0600);
+	if (fd == -1)
+		func = "open";
+	else if (write_full(fd, str_data(text), str_len(text)) < 0)
+		func = "write";
+	else if (fsync(fd) < 0)
+		func = "fsync";
+	else if (rename(fstore->tmp_path, fstore->path) < 0)
+		func = "rename";
+	if (func != NULL) {
+		*error_r = t_strdup_printf("%s(%s) failed: %m", func,
+					   fstore->tmp_path);
+		i_unlink_if_exists(fstore->tmp_path);
 	}
-	if (fsync(fstore->lock_fd) < 0) {
-		*error_r = t_strdup_printf("fsync(%s) failed: %m", lock_path);
-		return -1;
-	}
-	return 0;
+	i_close_fd(&fd);
+	return func == NULL ? 0 : -1;
 }
 
 static int
@@ -248,27 +272,25 @@ store_file_write_unlock(struct pimap_store *store, const string_t *text,
 			const char **error_r)
 {
 	struct pimap_store_file *fstore = store_file(store);
+	int ret;
 
-	if (store_file_write_dotlock(fstore, text, error_r) < 0) {
-		file_dotlock_delete(&fstore->dotlock);
-		return -1;
-	}
-	if (file_dotlock_replace(&fstore->dotlock,
-				 DOTLOCK_REPLACE_FLAG_VERIFY_OWNER) <= 0) {
-		*error_r = t_strdup_printf("Replacing %s failed", fstore->path);
-		return -1;
-	}
-	return store_dir_fsync(fstore->dir, error_r);
+	ret = store_file_write_tmp(fstore, text, error_r);
+	if (ret == 0)
+		ret = store_dir_fsync(fstore->dir, error_r);
+	store_file_unlock(store);
+	return ret;
 }
 
 static void store_file_free(struct pimap_store *store)
 {
 	struct pimap_store_file *fstore = store_file(store);
 
-	i_assert(fstore->dotlock == NULL);
+	i_assert(fstore->lock_fd == -1);
 	i_close_fd(&fstore->fd);
 	i_free(fstore->path);
 	i_free(fstore->dir);
+	i_free(fstore->lock_path);
+	i_free(fstore->tmp_path);
 	i_free(fstore);
 }
 
@@ -288,6 +310,9 @@ struct pimap_store *pimap_store_file_create(const char *path)
 	fstore->store.v = &store_file_vfuncs;
 	fstore->path = i_strdup(path);
 	fstore->dir = i_strdup(parent_dir(path));
+	fstore->lock_path = i_strconcat(path, ".lock", NULL);
+	fstore->tmp_path = i_strconcat(path, ".tmp", NULL);
 	fstore->fd = -1;
+	fstore->lock_fd = -1;
 	return &fstore->store;
 }

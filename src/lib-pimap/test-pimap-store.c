@@ -8,6 +8,8 @@
 #include "pimap-store.h"
 
 #include <fcntl.h>
+#include <signal.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -86,7 +88,7 @@ static void test_pimap_store_file(void)
 	pimap_store_rollback(other);
 	pimap_profile_free(&profile);
 	test_assert(count_filters(other) == 2);
-	test_assert(stat(TEST_PATH".lock", &st) < 0);
+	test_assert(stat(TEST_PATH".tmp", &st) < 0);
 	test_assert(stat(TEST_PATH, &st) == 0 && (st.st_mode & 0777) == 0600);
 
 	/* it goes */
@@ -229,6 +231,67 @@ static void test_pimap_store_parallel(void)
 	test_end();
 }
 
+/* A process that dies in the middle of a change hinders nobody. */
+static void test_pimap_store_killed(void)
+{
+	struct pimap_store *store;
+	struct pimap_profile *profile;
+	const char *error;
+	pid_t pid;
+	int status;
+
+	test_begin("store: killed during a change");
+	store = pimap_store_file_create(TEST_PATH);
+	add_filter(store, "F1");
+	if ((pid = fork()) < 0)
+		i_fatal("fork() failed: %m");
+	if (pid == 0) {
+		if (pimap_store_begin(store, &profile, &error) < 0)
+			_exit(1);
+		/* as if in the middle of writing */
+		if (creat(TEST_PATH".tmp", 0600) < 0)
+			_exit(2);
+		_exit(0);
+	}
+	test_assert(waitpid(pid, &status, 0) == pid && status == 0);
+	add_filter(store, "F2");
+	test_assert(count_filters(store) == 2);
+	pimap_store_free(&store);
+	test_dir_remove();
+	test_end();
+}
+
+/* The disk is full: the old profile is still there. */
+static void test_pimap_store_full(void)
+{
+	struct pimap_store *store = pimap_store_file_create(TEST_PATH);
+	struct rlimit old_limit, limit;
+	struct pimap_profile *profile;
+	const char *error;
+
+	test_begin("store: no space");
+	add_filter(store, "F1");
+	if (getrlimit(RLIMIT_FSIZE, &old_limit) < 0)
+		i_fatal("getrlimit() failed: %m");
+	limit = old_limit;
+	limit.rlim_cur = 10;
+	(void)signal(SIGXFSZ, SIG_IGN);
+	test_assert(pimap_store_begin(store, &profile, &error) == 0);
+	pimap_profile_set_filter(profile, "F2", NULL, "ALL");
+	(void)setrlimit(RLIMIT_FSIZE, &limit);
+	test_assert(pimap_store_commit(store, profile, &error) ==
+		    PIMAP_STORE_FAILED);
+	(void)setrlimit(RLIMIT_FSIZE, &old_limit);
+	pimap_profile_free(&profile);
+	test_assert(strstr(error, "write(") != NULL);
+	test_assert(count_filters(store) == 1);
+	add_filter(store, "F3");
+	test_assert(count_filters(store) == 2);
+	pimap_store_free(&store);
+	test_dir_remove();
+	test_end();
+}
+
 int main(void)
 {
 	static void (*const test_functions[])(void) = {
@@ -237,6 +300,8 @@ int main(void)
 		test_pimap_store_damaged,
 		test_pimap_store_too_large,
 		test_pimap_store_parallel,
+		test_pimap_store_killed,
+		test_pimap_store_full,
 		NULL
 	};
 	test_dir_remove();
