@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-only
-"""The main job, shown on a mailbox: demo.py PORT MAIL"""
+"""The main job, shown on a mailbox: demo.py PORT MAIL [USER]"""
 
+import collections
+import email.errors
 import email.header
 import mailbox
 import os
@@ -15,7 +17,8 @@ def read_mail(path):
         folder = mailbox.Maildir(path, create=False)
     else:
         folder = mailbox.mbox(path, create=False)
-    return [folder.get_bytes(key) for key in sorted(folder.keys())]
+    # IMAP can't append an empty message
+    return list(filter(None, map(folder.get_bytes, sorted(folder.keys()))))
 
 
 def say(text):
@@ -32,39 +35,59 @@ def show(client, command):
     return result
 
 
-def subjects(client, count):
-    for number in range(1, min(count, len(client.uids)) + 1):
-        response, = client.ok("FETCH %d (UID BODY.PEEK[HEADER.FIELDS (SUBJECT)])"
-                              % number).untagged
-        text = response.literals[0].decode("utf-8", "replace")
+def decode(header):
+    """Readable text of a header that may be anything."""
+    text = " ".join(header.decode("utf-8", "replace").split())
+    try:
         text = "".join(part if isinstance(part, str) else
                        part.decode(charset or "latin1", "replace")
-                       for part, charset in email.header.decode_header(
-                           " ".join(text.split())))
+                       for part, charset in email.header.decode_header(text))
+    except (email.errors.HeaderParseError, LookupError, ValueError):
+        pass
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
+def subjects(client, count):
+    for number in range(1, min(count, len(client.uids)) + 1):
+        result = client.ok("FETCH %d (UID BODY.PEEK[HEADER.FIELDS (SUBJECT)])" % number)
+        response = next(r for r in result.untagged if r.literals)
         uid = re.search(r"UID (\d+)", response.line).group(1)
-        print("     %3d  UID %-5s %s" % (number, uid, text[:70]))
+        print("     %3d  UID %-5s %s" % (number, uid, decode(response.literals[0])[:70]))
+
+
+def senders(client):
+    """The addresses that mail is from, those with most of it first."""
+    counts = collections.Counter()
+    for response in client.ok("FETCH 1:* (BODY.PEEK[HEADER.FIELDS (FROM)])").untagged:
+        for literal in response.literals:
+            match = re.search(rb"([\w.+-]+@[\w.-]+)", literal)
+            if match:
+                counts[match.group(1).decode().lower()] += 1
+    return [sender for sender, _ in counts.most_common()]
 
 
 def main():
     port, path = int(sys.argv[1]), sys.argv[2]
+    sys.stdout.reconfigure(errors="replace")
     messages = read_mail(path)
-    joe = Client(port, "joe")
+    if not messages:
+        sys.exit("%s: no messages (is it an mbox or a Maildir?)" % path)
+    user = sys.argv[3] if len(sys.argv) > 3 else "joe"
+    joe = Client(port, user)
     for start in range(0, len(messages), 500):
         joe.append("INBOX", messages[start:start + 500])
     joe.ok("SELECT INBOX")
     everything = joe.fetch_all()
-    words = {}
-    for response in joe.ok("FETCH 1:* (BODY.PEEK[HEADER.FIELDS (FROM)])").untagged:
-        for literal in response.literals:
-            match = re.search(rb"([\w.+-]+@[\w.-]+)", literal)
-            if match:
-                words.setdefault(match.group(1).decode().lower(), []).append(1)
-    sender = max(words, key=lambda word: len(words[word]))
-    expected = joe.search("FROM %s UNDELETED" % sender)
+    for sender in senders(joe):
+        expected = joe.search("FROM %s UNDELETED" % sender)
+        if expected:
+            break
+    else:
+        sys.exit("%s: no message is from an address" % path)
 
-    say("joe has %d messages. His phone logs in as joe#phone, and wants only mail\n"
-        "from %s:" % (len(everything), sender))
-    phone = Client(port, "joe#phone")
+    say("%s has %d messages. His phone logs in as %s#phone, and wants only mail\n"
+        "from %s:" % (user, len(everything), user, sender))
+    phone = Client(port, user + "#phone")
     for line in phone.login.untagged:
         print("  S: " + line.line)
     show(phone, 'XFILTER SET boss "from one sender" (FROM %s UNDELETED)' % sender)
