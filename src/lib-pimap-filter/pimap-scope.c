@@ -170,6 +170,7 @@ static bool pimap_scope_may_have_view(struct pimap_user *puser)
 static void pimap_scope_mailbox_allocated_view(struct mailbox *box)
 {
 	struct pimap_user *puser = pimap_user_get(box->storage->user);
+	struct pimap_view_settings set;
 
 	if (puser == NULL || puser->device == NULL ||
 	    !puser->views_enabled || puser->whole_depth > 0 ||
@@ -177,8 +178,11 @@ static void pimap_scope_mailbox_allocated_view(struct mailbox *box)
 			   MAILBOX_FLAG_IGNORE_ACLS)) != 0)
 		return;
 	if (pimap_scope_may_have_view(puser)) {
-		pimap_view_attach(box, pimap_scope_get_view_criteria,
-				  puser->set->pimap_delete_hidden);
+		i_zero(&set);
+		set.lookup = pimap_scope_get_view_criteria;
+		set.cache_name = puser->device;
+		set.delete_hidden = puser->set->pimap_delete_hidden;
+		pimap_view_attach(box, &set);
 	}
 }
 

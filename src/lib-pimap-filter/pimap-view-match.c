@@ -11,6 +11,7 @@
 #include "pimap-compat.h"
 #include "pimap-ranges.h"
 #include "pimap-view-private.h"
+#include "pimap-view-cache.h"
 
 static int match_build(struct mailbox *box, struct pimap_view *view)
 {
@@ -79,10 +80,6 @@ match_everything(struct mailbox *box, struct pimap_view *view,
 {
 	ARRAY_TYPE(seq_range) matches;
 
-	if (pimap_view_match_is_expired(view))
-		pimap_criteria_free(&view->criteria);
-	if (view->criteria.args == NULL && match_build(box, view) < 0)
-		return -1;
 	view->incomplete = FALSE;
 	t_array_init(&matches, 128);
 	if (match_search(box, view, NULL, &matches) < 0)
@@ -128,7 +125,25 @@ match_changes(struct mailbox *box, struct pimap_view *view,
 
 	(void)seq_range_array_remove_seq_range(&view->matches, removed_uids);
 	seq_range_array_merge(&view->matches, added_uids);
+	if (array_count(removed_uids) > 0 || array_count(added_uids) > 0 ||
+	    next_uid > view->evaluated_next_uid)
+		view->cache_changed = TRUE;
 	return 0;
+}
+
+static int
+match_first(struct mailbox *box, struct pimap_view *view,
+	    ARRAY_TYPE(seq_range) *removed_uids,
+	    ARRAY_TYPE(seq_range) *added_uids)
+{
+	ARRAY_TYPE(seq_range) changed, none;
+
+	t_array_init(&changed, 32);
+	t_array_init(&none, 1);
+	if (!pimap_view_cache_load(box, view, &changed))
+		return match_everything(box, view, removed_uids, added_uids);
+	return match_changes(box, view, &changed, &none, removed_uids,
+			     added_uids);
 }
 
 int pimap_view_match_update(struct mailbox *box, struct pimap_view *view,
@@ -139,11 +154,19 @@ int pimap_view_match_update(struct mailbox *box, struct pimap_view *view,
 {
 	int ret;
 
-	if (!view->evaluated || pimap_view_match_is_expired(view))
-		ret = match_everything(box, view, removed_uids, added_uids);
-	else
+	if (pimap_view_match_is_expired(view)) {
+		pimap_criteria_free(&view->criteria);
+		view->evaluated = FALSE;
+	}
+	if (view->criteria.args == NULL && match_build(box, view) < 0)
+		ret = -1;
+	else if (view->evaluated)
 		ret = match_changes(box, view, changed_uids, expunged_uids,
 				    removed_uids, added_uids);
+	else if (view->synced)
+		ret = match_everything(box, view, removed_uids, added_uids);
+	else
+		ret = match_first(box, view, removed_uids, added_uids);
 	view->evaluated = ret == 0;
 	if (ret == 0)
 		view->evaluated_next_uid = view->real->map->hdr.next_uid;

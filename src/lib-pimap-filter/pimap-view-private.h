@@ -36,6 +36,8 @@ struct pimap_view {
 	/* built from it; args = NULL: not yet */
 	struct pimap_criteria criteria;
 	const char *thread_path;
+	/* NULL: there is no view cache */
+	const char *cache_name;
 
 	/* UIDs that match, of those below evaluated_next_uid */
 	ARRAY_TYPE(seq_range) matches;
@@ -66,6 +68,8 @@ struct pimap_view {
 	/* some message couldn't be read: it counts as one that doesn't match,
 	   but not for good (R-1.10) */
 	bool incomplete:1;
+	/* the view cache doesn't have what is known now */
+	bool cache_changed:1;
 	/* the mailbox has been synced: what filtered has may be known */
 	bool synced:1;
 	/* a sync has failed: what it has learnt is lost */

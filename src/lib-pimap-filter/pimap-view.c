@@ -12,6 +12,7 @@
 #include "pimap-compat.h"
 #include "pimap-view.h"
 #include "pimap-view-private.h"
+#include "pimap-view-cache.h"
 
 #define STATUS_ITEMS_OF_MESSAGES \
 	(STATUS_MESSAGES | STATUS_RECENT | STATUS_UNSEEN | \
@@ -114,6 +115,9 @@ static void pimap_view_close(struct mailbox *box)
 {
 	struct pimap_view *view = PIMAP_VIEW_CONTEXT_REQUIRE(box);
 
+	if (view->filtered != NULL) T_BEGIN {
+		pimap_view_cache_save(box, view);
+	} T_END;
 	if (view->criteria.args != NULL)
 		pimap_criteria_free(&view->criteria);
 	pimap_view_drop_filtered(box, view);
@@ -404,8 +408,8 @@ bool pimap_view_is_outdated(struct mailbox *box, const char *criteria)
 		(view->filtered != NULL && array_count(&view->late) > 0);
 }
 
-void pimap_view_attach(struct mailbox *box, pimap_view_lookup_t *lookup,
-		       bool delete_hidden)
+void pimap_view_attach(struct mailbox *box,
+		       const struct pimap_view_settings *set)
 {
 	struct mailbox_vfuncs *v = box->vlast;
 	struct pimap_view *view;
@@ -413,8 +417,9 @@ void pimap_view_attach(struct mailbox *box, pimap_view_lookup_t *lookup,
 	view = p_new(box->pool, struct pimap_view, 1);
 	view->module_ctx.super = *v;
 	box->vlast = &view->module_ctx.super;
-	view->lookup = lookup;
-	view->delete_hidden = delete_hidden;
+	view->lookup = set->lookup;
+	view->cache_name = p_strdup(box->pool, set->cache_name);
+	view->delete_hidden = set->delete_hidden;
 
 	v->open = pimap_view_open;
 	v->close = pimap_view_close;

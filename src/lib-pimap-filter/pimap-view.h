@@ -11,11 +11,20 @@ struct mailbox;
 typedef int pimap_view_lookup_t(struct mailbox *box, const char **criteria_r,
 				const char **error_r);
 
+struct pimap_view_settings {
+	pimap_view_lookup_t *lookup;
+	/* keeps the device's view cache apart from others'; it becomes part of a
+	   file name */
+	const char *cache_name;
+	/* the mailbox may be deleted while it has messages that the view hides
+	   (R-1.8) */
+	bool delete_hidden;
+};
+
 /* Makes the mailbox show a view, looked up once when it is first read. To be
-   called from a mailbox_allocated hook. Unless delete_hidden, the mailbox can't
-   be deleted while it has messages that the view hides (R-1.8). */
-void pimap_view_attach(struct mailbox *box, pimap_view_lookup_t *lookup,
-		       bool delete_hidden);
+   called from a mailbox_allocated hook. set is copied. */
+void pimap_view_attach(struct mailbox *box,
+		       const struct pimap_view_settings *set);
 
 /* The messages that stopped matching by this session's own flag changes, kept
    until now, leave at the next sync (R-1.4b). Does nothing if the mailbox has

@@ -1,0 +1,320 @@
+/* SPDX-License-Identifier: LGPL-2.1-only */
+/* The view cache: which messages matched when a mailbox was closed, so that the
+   next one to open it evaluates only what is new or has changed since. One file
+   for each device and folder, beside the folder's index; it may be deleted at
+   any time.
+
+   It is stamped with the index's position that the real view had synced, never
+   with that of its map, which can be ahead: what a stamp claims to have been
+   evaluated must have been. What doesn't match the index, isn't whole or is of
+   another filter is not used. */
+
+#include "lib.h"
+#include "array.h"
+#include "buffer.h"
+#include "str.h"
+#include "strescape.h"
+#include "crc32.h"
+#include "hostpid.h"
+#include "istream.h"
+#include "write-full.h"
+#include "imap-seqset.h"
+#include "imap-util.h"
+#include "mail-transaction-log.h"
+#include "pimap-view-private.h"
+#include "pimap-view-cache.h"
+
+#include <stdio.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#define VIEW_CACHE_HEADER "pimap-view\t1\n"
+#define VIEW_CACHE_END "end\t01234567\n"
+
+/* text */
+
+void pimap_view_cache_print(const struct pimap_view_cache *cache,
+			    string_t *dest)
+{
+	size_t start = str_len(dest);
+
+	str_append(dest, VIEW_CACHE_HEADER);
+	str_printfa(dest, "stamp\t%u\t%u\t%u\t%"PRIuUOFF_T"\t%u\n",
+		    cache->uid_validity, cache->indexid, cache->log_seq,
+		    cache->log_offset, cache->next_uid);
+	str_append(dest, "filter\t");
+	str_append_tabescaped(dest, cache->criteria);
+	str_append(dest, "\nuids\t");
+	if (array_count(&cache->uids) > 0)
+		imap_write_seq_range(dest, &cache->uids);
+	str_append_c(dest, '\n');
+	str_printfa(dest, "end\t%08x\n",
+		    crc32_data(str_data(dest) + start, str_len(dest) - start));
+}
+
+static int
+cache_parse_stamp(const char *line, struct pimap_view_cache *cache_r)
+{
+	const char *const *args = t_strsplit(line, "\t");
+
+	if (str_array_length(args) != 6 || strcmp(args[0], "stamp") != 0 ||
+	    str_to_uint32(args[1], &cache_r->uid_validity) < 0 ||
+	    str_to_uint32(args[2], &cache_r->indexid) < 0 ||
+	    str_to_uint32(args[3], &cache_r->log_seq) < 0 ||
+	    str_to_uoff(args[4], &cache_r->log_offset) < 0 ||
+	    str_to_uint32(args[5], &cache_r->next_uid) < 0)
+		return -1;
+	return cache_r->next_uid == 0 ? -1 : 0;
+}
+
+static int
+cache_parse_uids(const char *line, struct pimap_view_cache *cache_r)
+{
+	const struct seq_range *last;
+
+	if (strncmp(line, "uids\t", 5) != 0)
+		return -1;
+	t_array_init(&cache_r->uids, 64);
+	if (line[5] == '\0')
+		return 0;
+	if (imap_seq_set_nostar_parse(line + 5, &cache_r->uids) < 0)
+		return -1;
+	last = array_idx(&cache_r->uids, array_count(&cache_r->uids) - 1);
+	return last->seq2 >= cache_r->next_uid ? -1 : 0;
+}
+
+int pimap_view_cache_parse(const void *data, size_t size,
+			   struct pimap_view_cache *cache_r)
+{
+	const size_t header_len = strlen(VIEW_CACHE_HEADER);
+	const size_t end_len = strlen(VIEW_CACHE_END);
+	const char *const *lines, *end;
+
+	i_zero(cache_r);
+	if (size < header_len + end_len || memchr(data, '\0', size) != NULL ||
+	    memcmp(data, VIEW_CACHE_HEADER, header_len) != 0)
+		return -1;
+	end = t_strdup_printf("end\t%08x\n", crc32_data(data, size - end_len));
+	if (memcmp(CONST_PTR_OFFSET(data, size - end_len), end, end_len) != 0)
+		return -1;
+	lines = t_strsplit(t_strndup(data, size - end_len), "\n");
+	if (str_array_length(lines) != 5 ||
+	    cache_parse_stamp(lines[1], cache_r) < 0 ||
+	    strncmp(lines[2], "filter\t", 7) != 0 ||
+	    cache_parse_uids(lines[3], cache_r) < 0)
+		return -1;
+	cache_r->criteria = str_tabunescape(t_strdup_noconst(lines[2] + 7));
+	return 0;
+}
+
+/* file */
+
+static const char *
+cache_get_path(struct mailbox *box, const struct pimap_view *view)
+{
+	const char *dir;
+
+	if (view->cache_name == NULL || mail_index_is_in_memory(box->index) ||
+	    mailbox_get_path_to(box, MAILBOX_LIST_PATH_TYPE_INDEX, &dir) <= 0)
+		return NULL;
+	return t_strdup_printf("%s/"PIMAP_VIEW_CACHE_PREFIX"%s", dir,
+			       view->cache_name);
+}
+
+/* Returns -1 if there is none that is of any use. */
+static int cache_read(const char *path, struct pimap_view_cache *cache_r)
+{
+	struct istream *input;
+	const unsigned char *data;
+	size_t size;
+	ssize_t ret;
+
+	input = i_stream_create_file(path, PIMAP_VIEW_CACHE_MAX_SIZE + 1);
+	while ((ret = i_stream_read(input)) > 0) ;
+	data = i_stream_get_data(input, &size);
+	if (ret == -2 || size > PIMAP_VIEW_CACHE_MAX_SIZE ||
+	    input->stream_errno != 0)
+		ret = -1;
+	else
+		ret = pimap_view_cache_parse(data, size, cache_r);
+	i_stream_unref(&input);
+	return ret;
+}
+
+static void
+add_uid_pairs(ARRAY_TYPE(seq_range) *uids, const void *data, size_t size,
+	      size_t pair_size)
+{
+	const uint32_t *pair;
+	size_t i;
+
+	for (i = 0; i + pair_size <= size; i += pair_size) {
+		pair = CONST_PTR_OFFSET(data, i);
+		if (pair[0] > 0 && pair[0] <= pair[1])
+			seq_range_array_add_range(uids, pair[0], pair[1]);
+	}
+}
+
+static void
+add_changed_by(ARRAY_TYPE(seq_range) *uids,
+	       const struct mail_transaction_header *hdr, const void *data)
+{
+	const struct mail_transaction_keyword_update *keyword;
+	size_t skip;
+
+	switch (hdr->type & MAIL_TRANSACTION_TYPE_MASK) {
+	case MAIL_TRANSACTION_FLAG_UPDATE:
+		add_uid_pairs(uids, data, hdr->size,
+			      sizeof(struct mail_transaction_flag_update));
+		break;
+	case MAIL_TRANSACTION_KEYWORD_UPDATE:
+		keyword = data;
+		skip = (sizeof(*keyword) + keyword->name_size + 3) &
+			~(size_t)3;
+		if (skip < hdr->size) {
+			add_uid_pairs(uids, CONST_PTR_OFFSET(data, skip),
+				      hdr->size - skip, sizeof(uint32_t) * 2);
+		}
+		break;
+	case MAIL_TRANSACTION_KEYWORD_RESET:
+		add_uid_pairs(uids, data, hdr->size,
+			      sizeof(struct mail_transaction_keyword_reset));
+		break;
+	}
+}
+
+/* Adds the UIDs whose flags have changed since the cache was made. Returns -1 if
+   the log doesn't go back that far. */
+static int
+cache_get_changes(struct pimap_view *view, const struct pimap_view_cache *cache,
+		  ARRAY_TYPE(seq_range) *uids)
+{
+	const struct mail_index_header *hdr = &view->real->map->hdr;
+	const struct mail_transaction_header *thdr;
+	struct mail_transaction_log_view *log_view;
+	const void *data;
+	const char *reason;
+	bool reset;
+	int ret;
+
+	if (cache->log_seq == hdr->log_file_seq &&
+	    cache->log_offset == hdr->log_file_head_offset)
+		return 0;
+	if (cache->log_seq > hdr->log_file_seq ||
+	    (cache->log_seq == hdr->log_file_seq &&
+	     cache->log_offset > hdr->log_file_head_offset))
+		return -1;
+	log_view = mail_transaction_log_view_open(view->real->index->log);
+	ret = mail_transaction_log_view_set(log_view, cache->log_seq,
+		cache->log_offset, hdr->log_file_seq,
+		hdr->log_file_head_offset, &reset, &reason);
+	if (ret <= 0 || reset)
+		ret = -1;
+	else while ((ret = mail_transaction_log_view_next(log_view, &thdr,
+							   &data)) > 0)
+		add_changed_by(uids, thdr, data);
+	mail_transaction_log_view_close(&log_view);
+	return ret;
+}
+
+/* Keeps those of the cached UIDs that still exist. */
+static void
+cache_keep_existing(struct pimap_view *view,
+		    const ARRAY_TYPE(seq_range) *cached,
+		    ARRAY_TYPE(seq_range) *uids)
+{
+	struct mail_index_map *map = view->real->map;
+	const struct seq_range *range;
+	uint32_t seq, seq1, seq2;
+
+	array_foreach(cached, range) {
+		mail_index_map_lookup_seq_range(map, range->seq1, range->seq2,
+						&seq1, &seq2);
+		if (seq1 == 0)
+			continue;
+		if (seq2 - seq1 == range->seq2 - range->seq1) {
+			seq_range_array_add_range(uids, range->seq1,
+						  range->seq2);
+			continue;
+		}
+		for (seq = seq1; seq <= seq2; seq++) {
+			seq_range_array_add(uids,
+				MAIL_INDEX_REC_AT_SEQ(map, seq)->uid);
+		}
+	}
+}
+
+bool pimap_view_cache_load(struct mailbox *box, struct pimap_view *view,
+			   ARRAY_TYPE(seq_range) *changed_uids)
+{
+	const struct mail_index_header *hdr = &view->real->map->hdr;
+	const char *path = cache_get_path(box, view);
+	struct pimap_view_cache cache;
+
+	view->cache_changed = TRUE;
+	if (path == NULL || view->criteria.expires != 0 ||
+	    cache_read(path, &cache) < 0 ||
+	    cache.uid_validity != hdr->uid_validity ||
+	    cache.indexid != hdr->indexid || cache.next_uid > hdr->next_uid ||
+	    strcmp(cache.criteria, view->criteria_text) != 0)
+		return FALSE;
+	if (view->criteria.has_flags &&
+	    cache_get_changes(view, &cache, changed_uids) < 0)
+		return FALSE;
+	array_clear(&view->matches);
+	cache_keep_existing(view, &cache.uids, &view->matches);
+	view->evaluated_next_uid = cache.next_uid;
+	/* while the log goes on, there is no need to write the cache anew */
+	view->cache_changed = array_count(changed_uids) > 0 ||
+		cache.next_uid != hdr->next_uid ||
+		cache.log_seq != hdr->log_file_seq;
+	return TRUE;
+}
+
+static int cache_write(const char *path, const string_t *text)
+{
+	const char *tmp = t_strconcat(path, ".", my_pid, NULL);
+	int fd, ret;
+
+	fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	if (fd == -1)
+		return -1;
+	/* not fsynced: what a crash leaves isn't whole, and not used */
+	ret = write_full(fd, str_data(text), str_len(text));
+	i_close_fd(&fd);
+	if (ret == 0)
+		ret = rename(tmp, path);
+	if (ret < 0)
+		i_unlink_if_exists(tmp);
+	return ret;
+}
+
+void pimap_view_cache_save(struct mailbox *box, struct pimap_view *view)
+{
+	const struct mail_index_header *hdr = &view->real->map->hdr;
+	const char *path = cache_get_path(box, view);
+	struct pimap_view_cache cache;
+	string_t *text;
+
+	if (path == NULL || !view->cache_changed || !view->evaluated ||
+	    !view->synced || view->lost_changes || view->incomplete ||
+	    view->criteria.expires != 0 || view->broken || box->deleting)
+		return;
+	cache.uid_validity = hdr->uid_validity;
+	cache.indexid = hdr->indexid;
+	cache.log_seq = view->synced_head_seq;
+	cache.log_offset = view->synced_head_offset;
+	cache.next_uid = view->evaluated_next_uid;
+	cache.criteria = view->criteria_text;
+	cache.uids = view->matches;
+	text = str_new(default_pool, 1024);
+	pimap_view_cache_print(&cache, text);
+	if (str_len(text) <= PIMAP_VIEW_CACHE_MAX_SIZE &&
+	    cache_write(path, text) == 0)
+		view->cache_changed = FALSE;
+	else if (errno != ENOSPC && errno != EDQUOT && errno != EACCES &&
+		 errno != ENOENT)
+		e_error(box->event, "pimap: Writing view cache %s failed: %m",
+			path);
+	str_free(&text);
+}

@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: LGPL-2.1-only
+"""The view: its cache, own and others' changes, time."""
+
+import glob
+import os
+
+import pytest
+
+from conftest import Server, settings
+from test_device import device
+
+MESSAGE = b"From: a@example.org\r\nSubject: %s\r\n\r\nbody\r\n"
+
+
+def view_caches(server, user):
+    return [path for path in glob.glob("%s/mail/%s/**/dovecot-pimap-view.*" % (
+        server.path, user.lower()), recursive=True)
+            # an index of Maildir's INBOX stands above all folders
+            if not os.path.isdir(path)]
+
+
+@pytest.mark.parametrize("criteria", ["SUBJECT yes", "UNFLAGGED SUBJECT yes",
+                                      "NOT KEYWORD $x SUBJECT yes"])
+def test_view_cache_is_right(server, user, criteria):
+    """What changed between two SELECTs is in the second, whoever changed it."""
+    plain = server.client(user)
+    plain.append("INBOX", [MESSAGE % s for s in (b"yes", b"no", b"yes", b"yes", b"no")])
+    phone = device(server, user, criteria)
+    plain.ok("SELECT INBOX")
+
+    def check():
+        plain.ok("NOOP")
+        expected = plain.search(criteria)
+        for command in ("SELECT INBOX", "EXAMINE INBOX"):
+            phone.ok(command)
+            assert phone.fetch_all() == expected
+            phone.ok("UNSELECT")
+        assert phone.status("INBOX", "MESSAGES") == {"MESSAGES": len(expected)}
+        return expected
+
+    assert check() == [1, 3, 4]
+    assert len(view_caches(server, user)) == 1
+    for change in ("UID STORE 3 +FLAGS (\\Flagged $x)", "UID STORE 1,3 FLAGS ($x)",
+                   "UID STORE 1:5 -FLAGS ($x)", "UID STORE 4 FLAGS (\\Deleted)",
+                   "EXPUNGE", "UID STORE 1 +FLAGS.SILENT (\\Flagged $x)"):
+        plain.ok(change)
+        check()
+    plain.append("INBOX", [MESSAGE % s for s in (b"no", b"yes")])
+    check()
+    server.doveadm("flags", "add", "-u", user, "\\Flagged", "mailbox", "INBOX", "uid", "7")
+    check()
+    # many changes, while the device is away and while it looks
+    for _ in range(3):
+        phone.ok("SELECT INBOX")
+        for flags in ("+FLAGS (\\Flagged)", "-FLAGS (\\Flagged)", "+FLAGS ($x)"):
+            plain.ok("UID STORE 1:* " + flags)
+        phone.ok("NOOP")
+        plain.ok("UID STORE 7 FLAGS ()")
+        phone.ok("UNSELECT")
+        check()
+
+
+@pytest.mark.parametrize("damage", ["truncate", "flip", "empty", "old", "delete"])
+def test_damaged_view_cache_is_made_anew(server, user, damage):
+    """R-14.4"""
+    plain = server.client(user)
+    plain.append("INBOX", [MESSAGE % b"yes", MESSAGE % b"no"])
+    phone = device(server, user, "SUBJECT yes")
+    phone.ok("SELECT INBOX")
+    phone.ok("CLOSE")
+    path, = view_caches(server, user)
+    with open(path, "rb") as cache:
+        good = cache.read()
+    if damage == "delete":
+        os.unlink(path)
+    else:
+        with open(path, "wb") as cache:
+            cache.write({"truncate": good[:-5], "empty": b"",
+                         "flip": good.replace(b"uids\t1", b"uids\t2"),
+                         "old": good.replace(b"pimap-view\t1", b"pimap-view\t0")}[damage])
+    phone.ok("SELECT INBOX")
+    assert phone.fetch_all() == [1]
+    phone.ok("CLOSE")
+    with open(path, "rb") as cache:
+        assert cache.read().split(b"\n")[2:4] == good.split(b"\n")[2:4]
+
+
+def test_view_cache_of_another_filter_or_folder(server, user):
+    plain = server.client(user)
+    for folder in ("INBOX", "Work"):
+        if folder != "INBOX":
+            plain.ok("CREATE Work")
+        plain.append(folder, [MESSAGE % s for s in (b"yes", b"no", b"yes")])
+    phone = device(server, user, "SUBJECT yes", "ALL")
+    assert phone.status("Work", "MESSAGES") == {"MESSAGES": 2}
+    phone.ok("XFILTER SET F1 NIL (SUBJECT no)")
+    assert phone.status("Work", "MESSAGES") == {"MESSAGES": 1}
+    other = server.client(user + "#P2")
+    assert other.status("Work", "MESSAGES") == {"MESSAGES": 3}
+    # the folder is made anew
+    plain.ok("DELETE Work")
+    plain.ok("CREATE Work")
+    plain.append("Work", [MESSAGE % b"no"] * 5)
+    assert phone.status("Work", "MESSAGES") == {"MESSAGES": 5}
+
+
+def test_others_changes_hide_what_own_ones_do_not(server, user):
+    """R-1.4a, b: whose change it was that made a message stop matching"""
+    phone = device(server, user, "UNSEEN UNFLAGGED")
+    plain = server.client(user)
+    plain.append("INBOX", [MESSAGE % b"m"] * 4)
+    phone.ok("SELECT INBOX")
+    plain.ok("SELECT INBOX")
+    # an own change that changes nothing of the match
+    phone.ok("STORE 1 +FLAGS (\\Answered)")
+    plain.ok("UID STORE 1 +FLAGS (\\Flagged)")
+    assert phone.ok("NOOP").lines("* 1 EXPUNGE") == ["* 1 EXPUNGE"]
+    # an own one that does: it stays, also when others change it too
+    phone.ok("STORE 1 +FLAGS (\\Seen)")
+    plain.ok("UID STORE 2 +FLAGS (\\Flagged)")
+    phone.ok("NOOP")
+    assert phone.fetch_all() == [2, 3, 4]
+    # it matches again, and then another hides it
+    plain.ok("UID STORE 2 -FLAGS (\\Seen \\Flagged)")
+    phone.ok("NOOP")
+    plain.ok("UID STORE 2 +FLAGS (\\Seen)")
+    phone.ok("NOOP")
+    assert phone.fetch_all() == [3, 4]
+    # what is kept goes by EXPUNGE, another's real one too
+    phone.ok("STORE 1 +FLAGS (\\Seen)")
+    plain.ok("UID STORE 3 +FLAGS (\\Deleted)")
+    plain.ok("EXPUNGE")
+    phone.ok("NOOP")
+    assert phone.uids == [4]
+
+
+def test_search_in_what_was_just_changed(server, user):
+    """Case 01: flags are newer than the counts of the view's header."""
+    plain = server.client(user)
+    plain.append("INBOX", [MESSAGE % b"yes"] * 6)
+    phone = device(server, user, "SUBJECT yes UNDELETED")
+    phone.ok("SELECT INBOX")
+    phone.fetch_all()
+    results = phone.pipeline(["UID STORE 5 +FLAGS.SILENT (\\Deleted)",
+                              "UID SEARCH DELETED", "UID EXPUNGE 5"])
+    assert [result.status for result in results] == ["OK"] * 3
+    assert [line for result in results for line in result.lines("* SEARCH")] == [
+        "* SEARCH 5"]
+    phone.ok("NOOP")
+    assert phone.uids == [1, 2, 3, 4, 6]
+    plain.ok("SELECT INBOX")
+    assert plain.fetch_all() == [1, 2, 3, 4, 6]
+
+
+@pytest.mark.expects_faults
+def test_unreadable_message_is_hidden_alone(server, user):
+    """R-1.10"""
+    folder = "%s/mail/%s/maildir" % (server.path, user.lower())
+    if "[maildir]" not in os.environ["PYTEST_CURRENT_TEST"]:
+        return
+    plain = server.client(user)
+    plain.append("INBOX", [MESSAGE % s for s in (b"yes", b"yes", b"no", b"yes")])
+    plain.ok("SELECT INBOX")
+    phone = device(server, user, "BODY body SUBJECT yes")
+    paths = sorted(glob.glob(folder + "/cur/*"), key=lambda path: os.stat(path).st_mtime_ns)
+    assert len(paths) == 4
+    os.chmod(paths[1], 0)
+    if os.getuid() != 0 and os.access(paths[1], os.R_OK):
+        return
+    for _ in range(2):
+        phone.ok("SELECT INBOX")
+        shown = phone.fetch_all()
+        assert len(shown) == 2 and 3 not in shown
+    os.chmod(paths[1], 0o600)
+    phone.ok("SELECT INBOX")
+    assert phone.fetch_all() == [1, 2, 4]
+    assert plain.status("INBOX", "MESSAGES") == {"MESSAGES": 4}
+
+
+def test_no_view_cache_of_what_time_changes(server, user):
+    plain = server.client(user)
+    plain.append("INBOX", [MESSAGE % b"m"])
+    for criteria in ("DAYSBEFORETODAY 3", "YOUNGER 3600", "OR SEEN NOT OLDER 60"):
+        phone = device(server, user, criteria)
+        phone.ok("SELECT INBOX")
+        assert phone.fetch_all() == [1]
+        phone.ok("CLOSE")
+    assert view_caches(server, user) == []
