@@ -15,6 +15,14 @@
    AUTHDB_PIMAP_COMPAT_PLUGINS_FIELD, AUTHDB_PIMAP_COMPAT_PLUGINS_VALUE
      the field that adds pimap to its user's mail_plugins. */
 
+/* TRUE if auth_username_translation makes something else of the separator */
+static inline bool
+authdb_pimap_compat_is_translated(const struct auth_settings *set, char c)
+{
+	return set != NULL &&
+		set->username_translation_map[(unsigned char)c] != 0;
+}
+
 static inline void
 authdb_pimap_compat_allow_char_in(const struct auth_settings *set, char c)
 {
@@ -47,6 +55,10 @@ authdb_pimap_compat_parse_args(const char *args, char *separator)
 		if (!str_begins(*tmp, "separator=") || strlen(*tmp) != 11)
 			i_fatal("passdb/userdb pimap: Invalid argument: %s", *tmp);
 		c = (*tmp)[10];
+		if (!pimap_device_separator_is_valid(c)) {
+			i_fatal("passdb/userdb pimap: '%c' can't be the "
+				"separator: names have it", c);
+		}
 	}
 	if (*separator != '\0' && *separator != c) {
 		i_fatal("passdb/userdb pimap: All need the same separator "

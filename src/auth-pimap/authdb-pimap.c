@@ -69,16 +69,32 @@ passdb_pimap_set_device(struct auth_request *request, const char *device,
 	request->userdb_prefetch_set = prefetch;
 }
 
+/* What auth_default_realm, auth_username_format and auth_username_translation
+   make of a user's name, or NULL. */
+static const char *
+passdb_pimap_map_user(struct auth_request *request, const char *user,
+		      const char **error_r)
+{
+	const char *old_user = request->fields.user, *mapped = NULL;
+
+	if (auth_request_set_username(request, user, error_r))
+		mapped = request->fields.user;
+	/* it is only a question: the name changes as a passdb's field */
+	auth_request_set_username_forced(request, old_user);
+	return mapped;
+}
+
 static enum passdb_result passdb_pimap_split(struct auth_request *request)
 {
-	const char *user, *device, *orig, *orig_user, *reason;
+	const char *user, *device, *login, *reason;
 	int ret;
 
 	/* auth_username_format may have changed the case of the device or
-	   even dropped it with the domain: the name as given decides. */
-	orig = request->fields.original_username != NULL ?
+	   even dropped it with the domain, and auth_username_translation the
+	   separator: the name as given decides (R-2.1). */
+	login = request->fields.original_username != NULL ?
 		request->fields.original_username : request->fields.user;
-	ret = pimap_device_split(orig, authdb_pimap_separator, &orig_user, &device);
+	ret = pimap_device_split(login, authdb_pimap_separator, &user, &device);
 	if (ret == 0) {
 		if (strchr(request->fields.user, authdb_pimap_separator) == NULL)
 			return PASSDB_RESULT_NEXT;
@@ -89,13 +105,13 @@ static enum passdb_result passdb_pimap_split(struct auth_request *request)
 		return passdb_pimap_refuse(request, "invalid device login name");
 	if (!passdb_pimap_is_allowed(request, &reason))
 		return passdb_pimap_refuse(request, reason);
-	ret = pimap_device_split(request->fields.user, authdb_pimap_separator,
-				 &user, &orig);
-	if (ret < 0)
-		return passdb_pimap_refuse(request, "invalid device login name");
-	if (ret > 0)
-		auth_request_set_field(request, "user", user, NULL);
-
+	user = passdb_pimap_map_user(request, user, &reason);
+	if (user == NULL)
+		return passdb_pimap_refuse(request, reason);
+	if (strchr(user, authdb_pimap_separator) != NULL)
+		return passdb_pimap_refuse(request,
+			"separator appeared in user name");
+	auth_request_set_field(request, "user", user, NULL);
 	passdb_pimap_set_device(request, device, FALSE);
 	return PASSDB_RESULT_NEXT;
 }
@@ -110,6 +126,11 @@ passdb_pimap_split_master(struct auth_request *request)
 
 	if (strchr(request->fields.user, authdb_pimap_separator) != NULL)
 		return passdb_pimap_refuse(request, "a master user has no device");
+	/* the login name as it was given is not to be had here */
+	if (authdb_pimap_compat_is_translated(request->set,
+					      authdb_pimap_separator))
+		return passdb_pimap_refuse(request, "no master logins where "
+			"auth_username_translation changes the separator");
 	ret = pimap_device_split(request->fields.requested_login_user,
 				 authdb_pimap_separator, &user, &device);
 	if (ret == 0)
@@ -123,21 +144,26 @@ passdb_pimap_split_master(struct auth_request *request)
 	return PASSDB_RESULT_NEXT;
 }
 
+static enum passdb_result passdb_pimap_lookup(struct auth_request *request)
+{
+	return request->fields.requested_login_user != NULL ?
+		passdb_pimap_split_master(request) :
+		passdb_pimap_split(request);
+}
+
 static void
 passdb_pimap_verify_plain(struct auth_request *request,
 			  const char *password ATTR_UNUSED,
 			  verify_plain_callback_t *callback)
 {
-	callback(request->fields.requested_login_user != NULL ?
-		 passdb_pimap_split_master(request) :
-		 passdb_pimap_split(request), request);
+	callback(passdb_pimap_lookup(request), request);
 }
 
 static void
 passdb_pimap_lookup_credentials(struct auth_request *request,
 				lookup_credentials_callback_t *callback)
 {
-	callback(passdb_pimap_split(request), NULL, 0, request);
+	callback(passdb_pimap_lookup(request), NULL, 0, request);
 }
 
 /* No preinit(): its arguments differ in each version, and there is nothing to

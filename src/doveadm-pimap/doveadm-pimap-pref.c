@@ -89,14 +89,15 @@ static struct doveadm_mail_cmd_context *pref_get_alloc(void)
 
 static int
 pref_get_folder(struct doveadm_pimap_cmd *cmd, struct mail_user *user,
-		const char *vname, guid_128_t guid_r)
+		const char *name, guid_128_t guid_r, const char **vname_r)
 {
 	struct mail_namespace *ns =
-		mail_namespace_find(user->namespaces, vname);
-	struct mailbox *box = mailbox_alloc(ns->list, vname, 0);
+		mail_namespace_find(user->namespaces, name);
+	struct mailbox *box = mailbox_alloc(ns->list, name, 0);
 	enum mailbox_existence existence;
 	int ret;
 
+	*vname_r = t_strdup(mailbox_get_vname(box));
 	ret = mailbox_exists(box, TRUE, &existence);
 	if (ret < 0)
 		doveadm_mail_failed_mailbox(&cmd->ctx, box);
@@ -116,7 +117,7 @@ pref_set_xfilter(struct doveadm_pimap_cmd *cmd, struct mail_user *user)
 	struct pimap_device *device;
 	struct pimap_pref_xfilter value;
 	guid_128_t guid;
-	const char *error;
+	const char *error, *vname = NULL;
 
 	if (str_array_length(cmd->words) != 3)
 		return doveadm_pimap_fail(cmd, MAIL_ERROR_PARAMS,
@@ -129,13 +130,13 @@ pref_set_xfilter(struct doveadm_pimap_cmd *cmd, struct mail_user *user)
 				     cmd->words[2], &value, &error) < 0)
 		return doveadm_pimap_fail(cmd, MAIL_ERROR_PARAMS, error);
 	if (!value.all_folders &&
-	    pref_get_folder(cmd, user, cmd->words[0], guid) < 0)
+	    pref_get_folder(cmd, user, cmd->words[0], guid, &vname) < 0)
 		return -1;
 	if (doveadm_pimap_change_begin(cmd, user, &change) < 0 ||
 	    doveadm_pimap_change_get_device(cmd, &change, &device) < 0)
 		return -1;
 	if (!pimap_pref_xfilter_set(change.profile, device, &value, guid,
-				    cmd->words[0]))
+				    vname))
 		return doveadm_pimap_change_fail(cmd, &change,
 			MAIL_ERROR_NOTFOUND, "There is no such filter");
 	return doveadm_pimap_change_commit(cmd, &change);

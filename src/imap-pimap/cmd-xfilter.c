@@ -2,6 +2,7 @@
 /* XFILTER GET, SET, DELETE (draft 5.2.3, R-6) */
 
 #include "imap-common.h"
+#include "charset-utf8.h"
 #include "str.h"
 #include "imap-arg.h"
 #include "imap-commands.h"
@@ -11,37 +12,59 @@
 #include "pimap-user.h"
 #include "imap-pimap-plugin.h"
 
-static bool xfilter_get_name(const struct imap_arg *arg,
-			     struct pimap_filter_ref *ref_r)
-{
-	const char *name;
-
-	return imap_arg_get_astring(arg, &name) &&
-		pimap_filter_ref_parse(name, ref_r);
-}
-
 static const char *system_filter_criteria(enum pimap_filter_kind kind)
 {
 	return kind == PIMAP_FILTER_ALL ?
 		PIMAP_CRITERIA_ALL : PIMAP_CRITERIA_NONE;
 }
 
-/* [CHARSET charset] before count more arguments, which are not checked. */
+/* The charset of a command's strings: an unquoted CHARSET begins one (R-6.1).
+   Returns FALSE if it answered the command. */
 static bool
-xfilter_get_charset(const struct imap_arg **args, unsigned int count,
-		    const char **charset_r)
+xfilter_get_charset(struct client_command_context *cmd,
+		    const struct imap_arg **args, const char **charset_r)
 {
-	unsigned int n;
+	string_t *empty = t_str_new(8);
+	enum charset_result result;
 
-	*charset_r = NULL;
-	for (n = 0; !IMAP_ARG_IS_EOL(&(*args)[n]); n++) ;
-	if (n == count)
+	*charset_r = "UTF-8";
+	if ((*args)[0].type != IMAP_ARG_ATOM ||
+	    !imap_arg_atom_equals(&(*args)[0], "CHARSET"))
 		return TRUE;
-	if (n != count + 2 || !imap_arg_atom_equals(&(*args)[0], "CHARSET") ||
-	    !imap_arg_get_astring(&(*args)[1], charset_r))
+	if (!imap_arg_get_astring(&(*args)[1], charset_r)) {
+		client_send_command_error(cmd, "CHARSET needs a charset.");
 		return FALSE;
+	}
+	if (charset_to_utf8_str(*charset_r, NULL, "", empty, &result) < 0) {
+		client_send_tagline(cmd,
+			"NO [BADCHARSET (UTF-8 US-ASCII)] Unknown charset.");
+		return FALSE;
+	}
 	*args += 2;
 	return TRUE;
+}
+
+/* Returns NULL if str isn't valid in its charset. */
+static const char *xfilter_to_utf8(const char *str, const char *charset)
+{
+	string_t *utf8 = t_str_new(64);
+	enum charset_result result;
+
+	if (charset_to_utf8_str(charset, NULL, str, utf8, &result) < 0 ||
+	    result != CHARSET_RET_OK)
+		return NULL;
+	return str_c(utf8);
+}
+
+static bool
+xfilter_get_name(const struct imap_arg *arg, const char *charset,
+		 struct pimap_filter_ref *ref_r)
+{
+	const char *name;
+
+	return imap_arg_get_astring(arg, &name) &&
+		(name = xfilter_to_utf8(name, charset)) != NULL &&
+		pimap_filter_ref_parse(name, ref_r);
 }
 
 static bool
@@ -56,9 +79,11 @@ xfilter_get(struct client_command_context *cmd, struct pimap_user *puser,
 	bool want_desc = FALSE, want_criteria = FALSE;
 	string_t *str;
 
-	if (!xfilter_get_charset(&args, 2, &charset) ||
-	    !xfilter_get_name(&args[0], &ref) ||
-	    !imap_arg_get_list(&args[1], &attrs) || IMAP_ARG_IS_EOL(attrs)) {
+	if (!xfilter_get_charset(cmd, &args, &charset))
+		return TRUE;
+	if (!xfilter_get_name(&args[0], charset, &ref) ||
+	    !imap_arg_get_list(&args[1], &attrs) || IMAP_ARG_IS_EOL(attrs) ||
+	    !IMAP_ARG_IS_EOL(&args[2])) {
 		client_send_command_error(cmd,
 			"XFILTER GET needs a name and (DESC CRITERIA).");
 		return TRUE;
@@ -119,17 +144,21 @@ xfilter_set(struct client_command_context *cmd, struct pimap_user *puser,
 	const char *charset, *desc, *error;
 	string_t *criteria = t_str_new(256);
 
-	if (!xfilter_get_charset(&args, 3, &charset) ||
-	    !xfilter_get_name(&args[0], &ref) ||
+	if (!xfilter_get_charset(cmd, &args, &charset))
+		return TRUE;
+	if (!xfilter_get_name(&args[0], charset, &ref) ||
 	    !imap_arg_get_nstring(&args[1], &desc) ||
-	    !imap_arg_get_list(&args[2], &keys)) {
+	    !imap_arg_get_list(&args[2], &keys) ||
+	    !IMAP_ARG_IS_EOL(&args[3])) {
 		client_send_command_error(cmd, "XFILTER SET needs a name, "
 			"a description and (search keys).");
 		return TRUE;
 	}
-	if (!pimap_filter_desc_is_valid(desc)) {
+	if (desc != NULL &&
+	    ((desc = xfilter_to_utf8(desc, charset)) == NULL ||
+	     !pimap_filter_desc_is_valid(desc))) {
 		client_send_command_error(cmd, "The description is too long "
-					  "or isn't UTF-8.");
+					  "or isn't valid in its charset.");
 		return TRUE;
 	}
 	if (ref.kind != PIMAP_FILTER_NAMED) {
@@ -161,7 +190,8 @@ xfilter_set(struct client_command_context *cmd, struct pimap_user *puser,
 		imap_pimap_cmd_limit(cmd, "Too many filters");
 		return TRUE;
 	}
-	imap_pimap_cmd_commit(cmd, &change, "OK XFILTER completed");
+	if (imap_pimap_cmd_commit(cmd, &change))
+		client_send_tagline(cmd, "OK XFILTER completed");
 	return TRUE;
 }
 
@@ -173,7 +203,7 @@ xfilter_delete(struct client_command_context *cmd, struct pimap_user *puser,
 	struct pimap_filter_ref ref;
 	const char *error, *reply = NULL;
 
-	if (!xfilter_get_name(&args[0], &ref) ||
+	if (!xfilter_get_name(&args[0], "UTF-8", &ref) ||
 	    !IMAP_ARG_IS_EOL(&args[1])) {
 		client_send_command_error(cmd, "XFILTER DELETE needs a name.");
 		return TRUE;
@@ -196,7 +226,8 @@ xfilter_delete(struct client_command_context *cmd, struct pimap_user *puser,
 		client_send_tagline(cmd, reply);
 		return TRUE;
 	}
-	imap_pimap_cmd_commit(cmd, &change, "OK XFILTER completed");
+	if (imap_pimap_cmd_commit(cmd, &change))
+		client_send_tagline(cmd, "OK XFILTER completed");
 	return TRUE;
 }
 

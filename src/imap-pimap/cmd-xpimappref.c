@@ -113,7 +113,8 @@ xsetpimappref_xfilter(struct client_command_context *cmd,
 			"NO [NONEXISTENT] There is no such filter.");
 		return TRUE;
 	}
-	imap_pimap_cmd_commit(cmd, &change, "OK XSETPIMAPPREF completed");
+	if (imap_pimap_cmd_commit(cmd, &change))
+		client_send_tagline(cmd, "OK XSETPIMAPPREF completed");
 	return TRUE;
 }
 
@@ -155,7 +156,8 @@ xsetpimappref_value(struct client_command_context *cmd,
 							 error));
 		return TRUE;
 	}
-	imap_pimap_cmd_commit(cmd, &change, "OK XSETPIMAPPREF completed");
+	if (imap_pimap_cmd_commit(cmd, &change))
+		client_send_tagline(cmd, "OK XSETPIMAPPREF completed");
 	return TRUE;
 }
 
@@ -208,18 +210,16 @@ append_xfilter(const char *vname, const char *type,
 	str_append_c(dest, ')');
 }
 
-/* */
+/* names are those of the device's folders. */
 static void
-append_xfilters(string_t *dest, struct pimap_user *puser,
-		const struct pimap_device *device)
+append_xfilters(string_t *dest, const struct pimap_device *device,
+		const char *const *names)
 {
 	const struct pimap_folder *folder;
-	const char *const *names;
 
 	pimap_pref_xfilter_all(device, append_xfilter, dest);
 	if (device == NULL)
 		return;
-	names = pimap_folders_get_names(puser, device);
 	array_foreach(&device->folders, folder) {
 		if (*names != NULL && strcmp(*names, PIMAP_FOLDER_ALL) != 0) {
 			pimap_pref_xfilter_foreach(folder->filters, *names,
@@ -232,13 +232,18 @@ append_xfilters(string_t *dest, struct pimap_user *puser,
 /* Returns FALSE if there is no such preference. */
 static bool
 append_pref(string_t *dest, struct pimap_user *puser,
-	    const struct pimap_device *device, const char *name)
+	    const struct pimap_device *device, const char *name,
+	    const char *const **folder_names)
 {
 	const struct pimap_pref_def *def;
 	const char *value;
 
 	if (pimap_pref_is_xfilter(name)) {
-		append_xfilters(dest, puser, device);
+		/* it may have to look at many folders: once */
+		if (*folder_names == NULL && device != NULL) {
+			*folder_names = pimap_folders_get_names(puser, device);
+		}
+		append_xfilters(dest, device, *folder_names);
 		return TRUE;
 	}
 	def = pimap_pref_find(name);
@@ -259,7 +264,7 @@ bool cmd_xgetpimapprefs(struct client_command_context *cmd)
 	const struct pimap_device *device;
 	struct pimap_user *puser;
 	const struct imap_arg *args, *list;
-	const char *name, *error;
+	const char *name, *error, *const *folder_names = NULL;
 	string_t *str = t_str_new(256);
 	unsigned int count;
 
@@ -280,7 +285,7 @@ bool cmd_xgetpimapprefs(struct client_command_context *cmd)
 	str_append(str, "* XGETPIMAPPREFS (");
 	for (; !IMAP_ARG_IS_EOL(list); list++) {
 		if (!imap_arg_get_atom(list, &name) ||
-		    !append_pref(str, puser, device, name)) {
+		    !append_pref(str, puser, device, name, &folder_names)) {
 			client_send_command_error(cmd, "Unknown preference.");
 			return TRUE;
 		}

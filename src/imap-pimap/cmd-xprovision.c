@@ -73,15 +73,13 @@ xprovision_append_folders(struct pimap_user *puser, string_t *dest)
 }
 
 /* Everything in R-4.2's order */
-static int
-xprovision_send_all(struct client *client, struct pimap_user *puser,
-		    const struct pimap_profile *profile)
+static void
+xprovision_send_all(struct client *client, const struct pimap_profile *profile,
+		    const char *folders)
 {
 	const struct pimap_filter *filter;
-	string_t *folders = t_str_new(256), *names = t_str_new(256);
+	string_t *names = t_str_new(256);
 
-	if (xprovision_append_folders(puser, folders) < 0)
-		return -1;
 	str_append(names, "ALL NONE");
 	array_foreach(&profile->filters, filter)
 		append_name(names, filter->name);
@@ -91,12 +89,11 @@ xprovision_send_all(struct client *client, struct pimap_user *puser,
 	xprovision_send_pref(client, "PIMAP_OUTBAND_CHANNEL");
 	xprovision_send_pref(client, "PIMAP_INBAND_NEW_FORMAT");
 	xprovision_send_pref(client, "PIMAP_INBAND_PUSH");
-	xprovision_send(client, "XPIMAPPREF XFILTER_FOLDER", str_c(folders));
+	xprovision_send(client, "XPIMAPPREF XFILTER_FOLDER", folders);
 	xprovision_send(client, "XPIMAPPREF XFILTER_TYPE", "V N B");
 	xprovision_send(client, "XPIMAPPREF XFILTER_NAME", str_c(names));
 	xprovision_send_pref(client, "PIMAP_EVENT_FILTER");
 	xprovision_send_pref(client, "PIMAP_OUTBAND_FORMAT");
-	return 0;
 }
 
 /* Returns FALSE if it answered the command. */
@@ -105,12 +102,16 @@ xprovision_get_device(struct client_command_context *cmd,
 		      struct pimap_user *puser, const struct imap_arg *args,
 		      const char **device_r, const char **notif_id_r)
 {
-	*device_r = puser == NULL ? NULL : puser->device;
+	*device_r = NULL;
 	*notif_id_r = NULL;
 	if (puser == NULL) {
 		client_send_tagline(cmd, "NO [CANNOT] pimap is off.");
 		return FALSE;
 	}
+	if (puser->device != NULL &&
+	    imap_pimap_cmd_get_device_user(cmd) == NULL)
+		return FALSE;
+	*device_r = puser->device;
 	if (!IMAP_ARG_IS_EOL(&args[0]) &&
 	    (!imap_arg_get_astring(&args[0], device_r) ||
 	     (!IMAP_ARG_IS_EOL(&args[1]) &&
@@ -142,20 +143,28 @@ xprovision_get_device(struct client_command_context *cmd,
 	return TRUE;
 }
 
-bool cmd_xprovision(struct client_command_context *cmd)
+/* Makes the device, and keeps what it registers with. Returns FALSE if it
+   answered the command. */
+static bool
+xprovision_set_device(struct client_command_context *cmd,
+		      struct pimap_user *puser, const char *id,
+		      const char *notif_id)
 {
-	struct pimap_user *puser = pimap_user_get(cmd->client->user);
 	struct pimap_user_change change;
 	struct pimap_device *device;
-	const struct imap_arg *args;
-	const char *id, *notif_id, *error;
+	const char *error;
 
-	if (!client_read_args(cmd, 0, 0, &args))
-		return FALSE;
-	if (!xprovision_get_device(cmd, puser, args, &id, &notif_id))
-		return TRUE;
 	if (pimap_user_change_begin(puser, &change, &error) < 0) {
 		imap_pimap_cmd_internal_error(cmd, error);
+		return FALSE;
+	}
+	device = pimap_profile_find_device(change.profile, id);
+	if (device != NULL &&
+	    (notif_id == NULL ||
+	     null_strcmp(pimap_device_get_pref(device, PIMAP_PREF_NOTIF_ID),
+			 notif_id) == 0)) {
+		/* as it is already */
+		pimap_user_change_rollback(&change);
 		return TRUE;
 	}
 	device = pimap_user_change_get_device(&change, id,
@@ -163,18 +172,39 @@ bool cmd_xprovision(struct client_command_context *cmd)
 	if (device == NULL) {
 		pimap_user_change_rollback(&change);
 		imap_pimap_cmd_limit(cmd, "Too many devices");
-		return TRUE;
+		return FALSE;
 	}
 	if (notif_id != NULL) {
 		pimap_device_set_pref(change.profile, device,
 				      PIMAP_PREF_NOTIF_ID, notif_id);
 	}
-	if (xprovision_send_all(cmd->client, puser, change.profile) < 0) {
-		pimap_user_change_rollback(&change);
+	return imap_pimap_cmd_commit(cmd, &change);
+}
+
+bool cmd_xprovision(struct client_command_context *cmd)
+{
+	struct pimap_user *puser = pimap_user_get(cmd->client->user);
+	const struct pimap_profile *profile;
+	const struct imap_arg *args;
+	const char *id, *notif_id, *error;
+	string_t *folders = t_str_new(256);
+
+	if (!client_read_args(cmd, 0, 0, &args))
+		return FALSE;
+	if (!xprovision_get_device(cmd, puser, args, &id, &notif_id))
+		return TRUE;
+	if (xprovision_append_folders(puser, folders) < 0) {
 		client_send_tagline(cmd,
 			"NO [UNAVAILABLE] The folders can't be listed now.");
 		return TRUE;
 	}
-	imap_pimap_cmd_commit(cmd, &change, "OK XPROVISION completed");
+	if (!xprovision_set_device(cmd, puser, id, notif_id))
+		return TRUE;
+	if (pimap_user_get_profile(puser, &profile, &error) < 0) {
+		imap_pimap_cmd_internal_error(cmd, error);
+		return TRUE;
+	}
+	xprovision_send_all(cmd->client, profile, str_c(folders));
+	client_send_tagline(cmd, "OK XPROVISION completed");
 	return TRUE;
 }

@@ -152,6 +152,7 @@ static const char *find_off_key(const struct mail_search_arg *arg)
 			break;
 		case SEARCH_OR:
 		case SEARCH_SUB:
+		case SEARCH_INTHREAD:
 			word = find_off_key(arg->value.subargs);
 			break;
 		default:

@@ -60,10 +60,18 @@ struct pimap_user *
 imap_pimap_cmd_get_device_user(struct client_command_context *cmd)
 {
 	struct pimap_user *puser = pimap_user_get(cmd->client->user);
+	const struct pimap_device *device;
+	const char *error;
 
 	if (puser == NULL || puser->device == NULL) {
 		client_send_command_error(cmd,
 			"This command needs a device login (user#device).");
+		return NULL;
+	}
+	/* a master login's device is known when the profile has been read */
+	if (puser->set->pimap_device_any_case &&
+	    pimap_user_get_device(puser, &device, &error) < 0) {
+		imap_pimap_cmd_internal_error(cmd, error);
 		return NULL;
 	}
 	return puser;
@@ -84,16 +92,14 @@ void imap_pimap_cmd_limit(struct client_command_context *cmd,
 	client_send_tagline(cmd, t_strdup_printf("NO [LIMIT] %s.", reason));
 }
 
-void imap_pimap_cmd_commit(struct client_command_context *cmd,
-			   struct pimap_user_change *change,
-			   const char *ok_reply)
+bool imap_pimap_cmd_commit(struct client_command_context *cmd,
+			   struct pimap_user_change *change)
 {
 	const char *error;
 
 	switch (pimap_user_change_commit(change, &error)) {
 	case PIMAP_STORE_OK:
-		client_send_tagline(cmd, ok_reply);
-		break;
+		return TRUE;
 	case PIMAP_STORE_TOO_LARGE:
 		imap_pimap_cmd_limit(cmd, error);
 		break;
@@ -101,6 +107,7 @@ void imap_pimap_cmd_commit(struct client_command_context *cmd,
 		imap_pimap_cmd_internal_error(cmd, error);
 		break;
 	}
+	return FALSE;
 }
 
 static void imap_pimap_cmd_pre(struct client_command_context *cmd)

@@ -7,8 +7,8 @@ struct client_command_context;
 struct pimap_user;
 struct pimap_user_change;
 
-/* Returns the user of a device session. In a plain session answers the command
-   with BAD and returns NULL (R-3.2). */
+/* Returns the user of a device session. Otherwise answers the command and returns
+   NULL: with BAD in a plain session (R-3.2). */
 struct pimap_user *
 imap_pimap_cmd_get_device_user(struct client_command_context *cmd);
 /* Answers the command with NO, and logs the error: something is wrong with
@@ -18,10 +18,9 @@ void imap_pimap_cmd_internal_error(struct client_command_context *cmd,
 /* Answers the command with NO [LIMIT]. */
 void imap_pimap_cmd_limit(struct client_command_context *cmd,
 			  const char *reason);
-/* Commits the change and answers the command with OK or NO. */
-void imap_pimap_cmd_commit(struct client_command_context *cmd,
-			   struct pimap_user_change *change,
-			   const char *ok_reply);
+/* Commits the change. Returns FALSE if it failed and the command was answered. */
+bool imap_pimap_cmd_commit(struct client_command_context *cmd,
+			   struct pimap_user_change *change);
 
 bool cmd_xfilter(struct client_command_context *cmd);
 bool cmd_xsetpimappref(struct client_command_context *cmd);

@@ -32,12 +32,17 @@ static const char *const transient_keys[] = {
 	NULL
 };
 
+#define CRITERIA_ERROR_TOO_DEEP "Criteria are nested too deeply"
+
 /* OLDER and YOUNGER count seconds: they are looked at again after this many. */
 #define CRITERIA_INTERVAL_LIVE_SECS 60
 
-/* The functions that parse a search key get no context of ours: when the
-   criteria that are being built expire. */
+/* The functions that parse a search key get no context of ours: what is known
+   of the criteria that are being built. */
 static time_t criteria_expires;
+/* How many ORs and NOTs may be around a key, and are around this one */
+static unsigned int criteria_max_depth, criteria_depth;
+static bool criteria_too_deep;
 
 static void criteria_expire_at(time_t time)
 {
@@ -100,9 +105,40 @@ criteria_younger(struct mail_search_build_context *ctx)
 	return criteria_interval(ctx, "YOUNGER");
 }
 
+/* Dovecot's parser would go as deep as the text is long. */
+static struct mail_search_arg *
+criteria_nested(struct mail_search_build_context *ctx, const char *key)
+{
+	struct mail_search_arg *sarg = NULL;
+
+	if (++criteria_depth > criteria_max_depth) {
+		criteria_too_deep = TRUE;
+		ctx->_error = CRITERIA_ERROR_TOO_DEEP;
+	} else {
+		sarg = mail_search_register_find(
+			pimap_search_register_get_imap(), key)->build(ctx);
+	}
+	criteria_depth--;
+	return sarg;
+}
+
+static struct mail_search_arg *
+criteria_not(struct mail_search_build_context *ctx)
+{
+	return criteria_nested(ctx, "NOT");
+}
+
+static struct mail_search_arg *
+criteria_or(struct mail_search_build_context *ctx)
+{
+	return criteria_nested(ctx, "OR");
+}
+
 static const struct mail_search_register_arg criteria_keys[] = {
 	{ "DAYSBEFORETODAY", criteria_daysbeforetoday },
+	{ "NOT", criteria_not },
 	{ "OLDER", criteria_older },
+	{ "OR", criteria_or },
 	{ "YOUNGER", criteria_younger },
 };
 
@@ -154,15 +190,17 @@ criteria_print_string(const struct imap_arg *arg, const char *charset,
 static enum pimap_criteria_result
 criteria_print(const struct pimap_settings *set,
 	       const struct imap_arg *args, const char *charset,
-	       unsigned int nesting, string_t *text, const char **error_r)
+	       unsigned int nesting, unsigned int *deepest,
+	       string_t *text, const char **error_r)
 {
 	enum pimap_criteria_result ret = PIMAP_CRITERIA_OK;
 	const struct imap_arg *arg;
 
 	if (nesting > set->pimap_max_filter_nesting) {
-		*error_r = "Criteria are nested too deeply";
+		*error_r = CRITERIA_ERROR_TOO_DEEP;
 		return PIMAP_CRITERIA_TOO_LARGE;
 	}
+	*deepest = I_MAX(*deepest, nesting);
 	for (arg = args; !IMAP_ARG_IS_EOL(arg); arg++) {
 		if (arg != args)
 			str_append_c(text, ' ');
@@ -176,7 +214,8 @@ criteria_print(const struct pimap_settings *set,
 		case IMAP_ARG_LIST:
 			str_append_c(text, '(');
 			ret = criteria_print(set, imap_arg_as_list(arg),
-					     charset, nesting + 1, text, error_r);
+					     charset, nesting + 1, deepest,
+					     text, error_r);
 			str_append_c(text, ')');
 			break;
 		default:
@@ -191,27 +230,6 @@ criteria_print(const struct pimap_settings *set,
 		}
 	}
 	return ret;
-}
-
-enum pimap_criteria_result
-pimap_criteria_parse(const struct pimap_settings *set,
-		     const struct imap_arg *args, const char *charset,
-		     string_t *text, const char **error_r)
-{
-	struct pimap_criteria criteria;
-	enum pimap_criteria_result ret;
-
-	if (IMAP_ARG_IS_EOL(args)) {
-		*error_r = "Missing search keys";
-		return PIMAP_CRITERIA_INVALID;
-	}
-	ret = criteria_print(set, args, charset, 1, text, error_r);
-	if (ret != PIMAP_CRITERIA_OK)
-		return ret;
-	if (pimap_criteria_build(str_c(text), &criteria, error_r) < 0)
-		return PIMAP_CRITERIA_INVALID;
-	pimap_criteria_free(&criteria);
-	return PIMAP_CRITERIA_OK;
 }
 
 /* A line of search keys while it is being read */
@@ -247,19 +265,6 @@ static void criteria_line_deinit(struct criteria_line *line)
 	i_stream_destroy(&line->input);
 }
 
-enum pimap_criteria_result
-pimap_criteria_parse_line(const struct pimap_settings *set, const char *text,
-			  string_t *dest, const char **error_r)
-{
-	enum pimap_criteria_result ret = PIMAP_CRITERIA_INVALID;
-	struct criteria_line line;
-
-	if (criteria_line_init(&line, text, error_r) == 0)
-		ret = pimap_criteria_parse(set, line.args, NULL, dest, error_r);
-	criteria_line_deinit(&line);
-	return ret;
-}
-
 static bool criteria_args_have_flags(const struct mail_search_arg *arg)
 {
 	for (; arg != NULL; arg = arg->next) {
@@ -279,8 +284,9 @@ static bool criteria_args_have_flags(const struct mail_search_arg *arg)
 	return FALSE;
 }
 
-int pimap_criteria_build(const char *text, struct pimap_criteria *criteria_r,
-			 const char **error_r)
+static int
+criteria_build(const char *text, unsigned int max_depth,
+	       struct pimap_criteria *criteria_r, const char **error_r)
 {
 	struct mail_search_parser *parser;
 	const char *charset = "UTF-8";
@@ -289,6 +295,9 @@ int pimap_criteria_build(const char *text, struct pimap_criteria *criteria_r,
 
 	i_zero(criteria_r);
 	criteria_expires = 0;
+	criteria_max_depth = max_depth;
+	criteria_depth = 0;
+	criteria_too_deep = FALSE;
 	if (criteria_line_init(&line, text, error_r) == 0) {
 		parser = mail_search_parser_init_imap(line.args);
 		ret = mail_search_build(criteria_register, parser, &charset,
@@ -301,6 +310,54 @@ int pimap_criteria_build(const char *text, struct pimap_criteria *criteria_r,
 	criteria_r->has_flags = criteria_args_have_flags(criteria_r->args->args);
 	criteria_r->expires = criteria_expires;
 	return 0;
+}
+
+enum pimap_criteria_result
+pimap_criteria_parse(const struct pimap_settings *set,
+		     const struct imap_arg *args, const char *charset,
+		     string_t *text, const char **error_r)
+{
+	struct pimap_criteria criteria;
+	enum pimap_criteria_result ret;
+	unsigned int deepest = 0;
+
+	if (IMAP_ARG_IS_EOL(args)) {
+		*error_r = "Missing search keys";
+		return PIMAP_CRITERIA_INVALID;
+	}
+	/* the parentheses around all of the criteria don't count */
+	ret = criteria_print(set, args, charset, 0, &deepest, text, error_r);
+	if (ret != PIMAP_CRITERIA_OK)
+		return ret;
+	/* which parentheses are inside of which ORs and NOTs isn't known: they
+	   share what may be nested */
+	if (criteria_build(str_c(text), set->pimap_max_filter_nesting - deepest,
+			   &criteria, error_r) < 0) {
+		return criteria_too_deep ? PIMAP_CRITERIA_TOO_LARGE :
+			PIMAP_CRITERIA_INVALID;
+	}
+	pimap_criteria_free(&criteria);
+	return PIMAP_CRITERIA_OK;
+}
+
+enum pimap_criteria_result
+pimap_criteria_parse_line(const struct pimap_settings *set, const char *text,
+			  string_t *dest, const char **error_r)
+{
+	enum pimap_criteria_result ret = PIMAP_CRITERIA_INVALID;
+	struct criteria_line line;
+
+	if (criteria_line_init(&line, text, error_r) == 0)
+		ret = pimap_criteria_parse(set, line.args, NULL, dest, error_r);
+	criteria_line_deinit(&line);
+	return ret;
+}
+
+int pimap_criteria_build(const char *text, struct pimap_criteria *criteria_r,
+			 const char **error_r)
+{
+	/* what is stored was checked when it was set */
+	return criteria_build(text, UINT_MAX, criteria_r, error_r);
 }
 
 void pimap_criteria_free(struct pimap_criteria *criteria)

@@ -32,20 +32,21 @@ void pimap_plugin_preinit(void)
 {
 	const char *service = master_service_get_name(master_service);
 	struct module_dir_load_settings set;
-	const char *dir, *error;
+	const char *fname, *error;
 	Dl_info info;
 
 	if (pimap_siblings != NULL || strcmp(service, "imap") != 0)
 		return;
-	if (dladdr((void *)pimap_plugin_preinit, &info) == 0)
+	if (dladdr((void *)pimap_plugin_preinit, &info) == 0 ||
+	    (fname = strrchr(info.dli_fname, '/')) == NULL)
 		return;
-	dir = t_strdup_until(info.dli_fname, strrchr(info.dli_fname, '/'));
 	i_zero(&set);
 	set.abi_version = DOVECOT_ABI_VERSION;
 	set.binary_name = service;
 	set.require_init_funcs = TRUE;
-	if (pimap_module_dir_try_load_missing(&pimap_siblings, dir,
-					      "imap_pimap", &set, &error) < 0)
+	if (pimap_module_dir_try_load_missing(&pimap_siblings,
+			t_strdup_until(info.dli_fname, fname),
+			"imap_pimap", &set, &error) < 0)
 		i_error("pimap: %s", error);
 }
 

@@ -251,7 +251,11 @@ void pimap_user_created(struct mail_user *user)
 	puser = p_new(user->pool, struct pimap_user, 1);
 	puser->user = user;
 	if (pimap_settings_get(user, &puser->set, &error) < 0) {
-		if (user->error == NULL) {
+		if (!pimap_settings_may_be_device(user)) {
+			/* plain sessions go on, without pimap */
+			e_error(user->event, "pimap: Invalid settings: %s",
+				error);
+		} else if (user->error == NULL) {
 			user->error = p_strdup_printf(user->pool,
 				"pimap: Invalid settings: %s", error);
 		}

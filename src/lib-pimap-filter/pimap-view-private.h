@@ -74,7 +74,6 @@ struct pimap_view {
 	bool synced:1;
 	/* a sync has failed: what it has learnt is lost */
 	bool lost_changes:1;
-	bool thread_opened:1;
 	/* the view can't go on: the client counts messages that it hasn't */
 	bool broken:1;
 };

@@ -23,45 +23,40 @@ struct pimap_view_storage_module pimap_view_storage_module =
 	MODULE_CONTEXT_INIT(&mail_storage_module_register);
 
 /* dovecot.index.thread is shared by all sessions and must have all messages.
-   This session gets a file of its own, by opening the thread index before
-   index_storage_mailbox_open() does. */
-static bool
+   This session gets a file of its own, by making the thread index before
+   index_storage_mailbox_open() does, under another name. For that the index
+   must seem to be open; whether it exists doesn't matter. */
+static void
 pimap_view_open_thread(struct mailbox *box, struct pimap_view *view)
 {
 	struct mail_index *index;
 	char *filepath;
 
-	if (index_storage_mailbox_alloc_index(box) < 0)
-		return FALSE;
+	if (view->thread_path != NULL ||
+	    index_storage_mailbox_alloc_index(box) < 0 ||
+	    box->index->dir == NULL)
+		return;
 	index = box->index;
-	if (mail_index_open(index, mail_storage_settings_to_index_flags(
-					box->storage->set)) <= 0)
-		return FALSE;
 	filepath = index->filepath;
-	index->filepath = i_strdup_printf("%s.pimap.%s.%u", filepath, my_pid,
-					  box->generation_sequence);
+	index->filepath = i_strdup_printf("%s/%s.pimap.%s.%u", index->dir,
+		index->prefix, my_pid, box->generation_sequence);
 	view->thread_path = p_strconcat(box->pool, index->filepath, ".thread",
 					NULL);
+	/* a process of the same pid may have left one */
+	i_unlink_if_exists(view->thread_path);
+	index->open_count++;
 	index_thread_mailbox_opened(box);
+	index->open_count--;
 	i_free(index->filepath);
 	index->filepath = filepath;
-	return TRUE;
 }
 
 static int pimap_view_open(struct mailbox *box)
 {
 	struct pimap_view *view = PIMAP_VIEW_CONTEXT_REQUIRE(box);
-	bool thread_opened = FALSE;
-	int ret;
 
-	if (!view->thread_opened) {
-		thread_opened = pimap_view_open_thread(box, view);
-		view->thread_opened = thread_opened;
-	}
-	ret = view->module_ctx.super.open(box);
-	if (thread_opened)
-		mail_index_close(box->index);
-	if (ret < 0)
+	pimap_view_open_thread(box, view);
+	if (view->module_ctx.super.open(box) < 0)
 		return -1;
 	if (box->view != NULL && view->filtered == NULL) T_BEGIN {
 		pimap_view_open_filtered(box, view);

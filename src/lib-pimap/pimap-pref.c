@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-only */
 /* Preferences: which there are, the values they take, and how a device's are
-   set and listed, whoever asks (the XxxPIMAPPREF commands, doveadm). */
+   set and listed, whoever asks (IMAP commands or doveadm). */
 
 #include "lib.h"
 #include "array.h"
@@ -24,7 +24,7 @@ const struct pimap_pref_def pimap_pref_defs[] = {
 	{ .name = "PIMAP_INBAND_PUSH", .values = values_push,
 	  .default_value = "OFF" },
 	{ .name = "PIMAP_ENCRYPTION", .values = values_encryption,
-	  .default_value = "NONE", .hidden = TRUE },
+	  .default_value = "NONE" },
 	{ .name = "PIMAP_EVENT_FILTER", .values = values_event,
 	  .default_value = "NEW" },
 	{ .name = "PIMAP_OUTBAND_FORMAT", .values = values_format,

@@ -16,16 +16,13 @@
 /* A preference that has one value */
 struct pimap_pref_def {
 	const char *name;
-	/* What it takes and XPROVISION offers, in that order. NULL: any text,
-	   of which XPROVISION says nothing. */
+	/* What it takes and XPROVISION offers, in that order. NULL: any
+	   text. */
 	const char *const *values;
 	/* NULL = NIL */
 	const char *default_value;
 	/* a client may send it as a list */
 	bool may_be_list;
-	/* acted on, but only where something else is configured: not offered
-	   by XPROVISION otherwise (R-4.2) */
-	bool hidden;
 };
 
 /* Those, up to one whose name is NULL. */

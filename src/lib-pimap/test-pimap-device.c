@@ -23,6 +23,7 @@ static void test_pimap_device_split(void)
 		{ "joe#P1/..", -1, NULL, NULL },
 		{ "joe#P1#P2", -1, NULL, NULL },
 		{ "joe#@foo.com", -1, NULL, NULL },
+		{ "joe@a#P1@b", -1, NULL, NULL },
 		{ "joe#0123456789012345678901234567890123456789012345678901234567890123",
 		  1, "joe", "0123456789012345678901234567890123456789012345678901234567890123" },
 		{ "joe#01234567890123456789012345678901234567890123456789012345678901234",
@@ -44,10 +45,24 @@ static void test_pimap_device_split(void)
 	test_end();
 }
 
+static void test_pimap_device_separator(void)
+{
+	static const char valid[] = "#+=|~!$&:;?^";
+	unsigned int c;
+
+	test_begin("pimap_device_separator_is_valid()");
+	for (c = 0; c < 256; c++) {
+		test_assert_idx(pimap_device_separator_is_valid(c) ==
+				(c != 0 && strchr(valid, c) != NULL), c);
+	}
+	test_end();
+}
+
 int main(void)
 {
 	static void (*const test_functions[])(void) = {
 		test_pimap_device_split,
+		test_pimap_device_separator,
 		NULL
 	};
 	return test_run(test_functions);

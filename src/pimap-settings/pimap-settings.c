@@ -11,6 +11,7 @@
 #include "array.h"
 #include "settings-parser.h"
 #include "mail-user.h"
+#include "pimap-device.h"
 #include "pimap-settings.h"
 
 #ifdef PIMAP_HAVE_SETTINGS_GET
@@ -26,7 +27,9 @@ static const struct setting_define pimap_setting_defines[] = {
 	DEF(STR, pimap_device), /* internal: set by passdb pimap */
 	DEF(BOOL, pimap_device_any_case), /* internal: likewise */
 
+#ifdef PIMAP_HAVE_SETTINGS_GET
 	DEF(STR, pimap_separator),
+#endif
 	DEF(STR, pimap_profile),
 	DEF(UINT, pimap_max_listed_folders),
 	DEF(UINT, pimap_max_devices),
@@ -66,8 +69,7 @@ pimap_settings_check(void *_set, pool_t pool ATTR_UNUSED, const char **error_r)
 	}
 #endif
 	if (strlen(set->pimap_separator) != 1 ||
-	    strchr("@/\"\\%{}", set->pimap_separator[0]) != NULL ||
-	    i_isalnum(set->pimap_separator[0])) {
+	    !pimap_device_separator_is_valid(set->pimap_separator[0])) {
 		*error_r = t_strdup_printf("pimap_separator \"%s\" isn't one "
 			"character that no name has (write # as \"#\")",
 			set->pimap_separator);
@@ -166,7 +168,18 @@ int pimap_settings_get(struct mail_user *user,
 	return 0;
 }
 
+bool pimap_settings_may_be_device(struct mail_user *user ATTR_UNUSED)
+{
+	/* it is one of the settings that can't be read */
+	return TRUE;
+}
+
 #else
+
+bool pimap_settings_may_be_device(struct mail_user *user)
+{
+	return mail_user_plugin_getenv(user, "pimap_device") != NULL;
+}
 
 int pimap_settings_get(struct mail_user *user,
 		       const struct pimap_settings **set_r,

@@ -38,6 +38,10 @@ int pimap_settings_get(struct mail_user *user,
 		       const struct pimap_settings **set_r,
 		       const char **error_r);
 
+/* TRUE if the user, whose settings can't be got, may have logged in as a
+   device. */
+bool pimap_settings_may_be_device(struct mail_user *user);
+
 /* The auth process's part (Dovecot 2.4 only; in 2.3 it doesn't see plugin {}).
    separator_r is the configured one; plugin_loaded_r tells whether pimap is in
    the mail_plugins of IMAP sessions. Returns 0, or -1 and error_r. */
