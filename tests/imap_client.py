@@ -58,9 +58,12 @@ class Result:
         return search_data(word, response)
 
     def fetched(self):
-        """number: items of each FETCH response"""
-        return {int(r.line.split()[1]): r.items() for r in self.untagged
-                if re.match(r"\* \d+ FETCH ", r.line)}
+        """number: its items, of all FETCH responses"""
+        messages = {}
+        for r in self.untagged:
+            if re.match(r"\* \d+ FETCH ", r.line):
+                messages.setdefault(int(r.line.split()[1]), {}).update(r.items())
+        return messages
 
     def __repr__(self):
         return "%s %s %r" % (self.status, self.text, self.untagged)
@@ -256,7 +259,7 @@ class Client:
         self.unasked = []  # responses that came while none was
         self.enabled = set()
         self.known = {}  # mailbox: its UIDVALIDITY and UIDNEXT
-        self._search_is_uid = {}  # tag: whether its results are UIDs
+        self._searches = {}  # tag: the SEARCH, SORT or THREAD
         self._forget()
         self.greeting = self._read_response().line
         if user is not None:
@@ -311,7 +314,7 @@ class Client:
             tag = "t%d" % self.tag
             sent.append(Command(tag, command[:200].decode("latin1")))
             if sent[-1].name in ("SEARCH", "SORT", "THREAD"):
-                self._search_is_uid[tag] = sent[-1].uid
+                self._searches[tag] = sent[-1]
             packet += tag.encode() + b" " + command + b"\r\n"
         idle = not self.pending
         self.pending += sent
@@ -446,7 +449,12 @@ class Client:
 
     def _begin(self):
         if self._is_selecting():
+            self._before = self._knowledge()
             self._forget()
+
+    def _knowledge(self):
+        return (self.selected, self.messages, self.recent, self.uidnext,
+                self.uidvalidity, self._counted)
 
     def _finish(self, response):
         """A tagged reply"""
@@ -456,6 +464,10 @@ class Client:
             raise ModelError("unexpected %r" % response)
         if command.selects and status == "OK":
             self._finish_select(command, response)
+        elif command.selects and status == "BAD" and self._before is not None:
+            # it wasn't even tried
+            (self.selected, self.messages, self.recent, self.uidnext,
+             self.uidvalidity, self._counted) = self._before
         elif command.selects or (command.name in ("CLOSE", "UNSELECT") and
                                  status == "OK"):
             self._forget()
@@ -500,6 +512,7 @@ class Client:
             return
         if match.group(1) == "CLOSED":
             self._forget()
+            self._before = None
         elif match.group(1) == "UIDNEXT":
             self.uidnext = int(match.group(2))
         elif self.uidvalidity in (None, int(match.group(2))):
@@ -624,10 +637,10 @@ class Client:
     def _apply_search(self, response, word):
         data = search_data(word, response)
         if word == "ESEARCH":
-            is_uid = self._search_is_uid.get(data["TAG"])
-            if is_uid is None or is_uid != data["UID"]:
+            command = self._searches.get(data["TAG"])
+            if command is None or command.uid != data["UID"]:
                 raise ModelError("%r is no answer" % response)
-            self._check_esearch(response, data)
+            self._check_esearch(response, data, command.name == "SORT")
             return
         command = next((c for c in self.pending if c.name == word), None)
         if command is None:
@@ -637,19 +650,21 @@ class Client:
             raise ModelError("%r names one twice" % response)
         self._check_found(response, command.uid, [(n, n) for n in numbers])
 
-    def _check_esearch(self, response, data):
+    def _check_esearch(self, response, data, is_sort):
         found = data.get("ALL", []) + data.get("PARTIAL", [])
         edges = [data[name] for name in ("MIN", "MAX") if name in data]
         self._check_found(response, data["UID"],
                           found + [(n, n) for n in edges])
-        if edges != sorted(edges) or data.get("COUNT", 0) > len(self.messages):
-            raise ModelError("wrong %r" % response)
-        if "ALL" not in data:
-            return
-        everything = data["ALL"]
-        if (data.get("COUNT", set_size(everything)) != set_size(everything) or
+        everything = data.get("ALL", [])
+        count = set_size(everything) if everything else len(self.messages)
+        wrong = data.get("COUNT", 0) > count or (
+            everything and data.get("COUNT", count) != count)
+        # in SORT these are the first and the last in its order
+        if not is_sort:
+            wrong = wrong or edges != sorted(edges) or everything and (
                 data.get("MIN", everything[0][0]) != everything[0][0] or
-                data.get("MAX", everything[-1][1]) != everything[-1][1]):
+                data.get("MAX", everything[-1][1]) != everything[-1][1])
+        if wrong:
             raise ModelError("wrong %r" % response)
 
     def _check_found(self, response, is_uid, ranges):

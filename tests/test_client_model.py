@@ -252,6 +252,11 @@ RIGHT = {
     "CLOSE forgets": (OPEN + [("CLOSE", "@ OK")], []),
     "CLOSE that fails doesn't": (OPEN + [("CLOSE", "@ NO")], [10, 20, 30, 40, 50]),
     "SELECT that fails does": (OPEN + [("SELECT x", "@ NO")], []),
+    "SELECT that is BAD doesn't": (OPEN + [
+        ("SELECT x (y)", "@ BAD"), ("NOOP", "* 6 EXISTS\n@ OK")],
+        [10, 20, 30, 40, 50, None]),
+    "SELECT that is BAD after CLOSED does": (OPEN + [
+        ("SELECT x (y)", "* OK [CLOSED] c\n@ BAD")], []),
     "searches": (OPEN + [
         ("SEARCH ALL", "* SEARCH 5 1\n@ OK"), ("SEARCH ALL", "* SEARCH\n@ OK"),
         ("SEARCH MODSEQ 1", "* SEARCH 5 (MODSEQ 7)\n@ OK"),
@@ -262,6 +267,8 @@ RIGHT = {
          '* ESEARCH (TAG "@") MIN 1 MAX 5 COUNT 3 ALL 1,4:5\n@ OK'),
         ("UID SEARCH RETURN () ALL", '* ESEARCH (TAG "@") UID ALL 10,20\n@ OK'),
         ("UID SEARCH RETURN () ALL", '* ESEARCH (TAG "@") UID\n@ OK'),
+        ("SORT RETURN (MIN MAX ALL) (DATE) x ALL",
+         '* ESEARCH (TAG "@") MIN 5 MAX 1 ALL 5,2:3,1\n@ OK'),
         ("SEARCH RETURN (PARTIAL 9:10) ALL",
          '* ESEARCH (TAG "@") PARTIAL (9:10 NIL)\n@ OK')], [10, 20, 30, 40, 50]),
     "SEARCH of UIDs that aren't known yet": (
