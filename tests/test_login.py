@@ -516,3 +516,47 @@ def test_other_separator(separator):
         # (LMTP's recipient_delimiter is + too)
         assert "doesn't exist" in server.doveadm(
             "user", "joe%sMyPhone" % separator, fails=True)
+
+
+# Master logins
+
+MASTER = "auth_master_user_separator = *\n" + ("""
+passdb static-master {
+  driver = static
+  master = yes
+  passdb_static_password = pass
+}
+""" if DOVECOT_24 else """
+passdb {
+  driver = static
+  master = yes
+  args = password=pass
+}
+""")
+
+
+def test_master_login_finds_the_device_in_any_case():
+    """Dovecot has lower-cased its name. Where just one device fits, it's that."""
+    with running(MASTER) as server:
+        mark(server, "joe")
+        plain = attempt(server, "joe")
+        plain.append("INBOX", [b"From: a@example.org\r\nSubject: %s\r\n\r\nx\r\n" % subject
+                               for subject in (b"MyPhone", b"no", b"MyPhone too")])
+        add_device(server, "joe", "MyPhone")
+        for name in ("joe#MyPhone*admin", "joe#myphone*admin", "joe#MYPHONE*admin"):
+            for way in ("LOGIN", "PLAIN-IR"):
+                client = attempt(server, name, "pass", way)
+                assert whoami(client) == ("joe", "MyPhone"), name
+                client.ok("SELECT INBOX")
+                assert client.fetch_all() == [1, 3]
+        server.close_clients()
+        assert whoami(attempt(server, "joe*admin")) == ("joe", None)
+        assert whoami(attempt(server, "joe#other*admin")) == ("joe", "new")
+        assert admitted(server, [(name, "pass") for name in (
+            "joe#*admin", "joe#..*admin", "joe#MyPhone*admin#P1", "#MyPhone*admin")]) == []
+        # the case of an ordinary login counts
+        assert whoami(attempt(server, "joe#myphone")) == ("joe", "new")
+        # what a master login does is done to that device
+        client = attempt(server, "joe#myphone*admin")
+        client.ok("XSETPIMAPPREF PIMAP_EVENT_FILTER ALL")
+        assert devices(server, "joe") == {"MyPhone"}
