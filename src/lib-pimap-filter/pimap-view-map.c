@@ -7,13 +7,29 @@
 #include "array.h"
 #include "buffer.h"
 #include "seq-range-array.h"
+#include "mailbox-recent-flags.h"
 #include "pimap-view-private.h"
+
+static void recent_swap(struct mailbox *box, struct pimap_view *view)
+{
+	struct pimap_view_recent recent = {
+		.flags = box->recent_flags,
+		.prev_uid = box->recent_flags_prev_uid,
+		.count = box->recent_flags_count,
+	};
+
+	box->recent_flags = view->other_recent.flags;
+	box->recent_flags_prev_uid = view->other_recent.prev_uid;
+	box->recent_flags_count = view->other_recent.count;
+	view->other_recent = recent;
+}
 
 void pimap_view_enter_real(struct mailbox *box, struct pimap_view *view)
 {
 	if (view->real_depth++ == 0 && view->filtered != NULL) {
 		i_assert(box->view == view->filtered);
 		box->view = view->real;
+		recent_swap(box, view);
 	}
 }
 
@@ -24,6 +40,31 @@ void pimap_view_leave_real(struct mailbox *box, struct pimap_view *view)
 	if (--view->real_depth == 0 && view->filtered != NULL) {
 		i_assert(box->view == view->real);
 		box->view = view->filtered;
+		recent_swap(box, view);
+	}
+}
+
+void pimap_view_update_recent(struct mailbox *box, struct pimap_view *view)
+{
+	ARRAY_TYPE(seq_range) uids;
+	const struct seq_range *range;
+	uint32_t seq, seq1, seq2;
+
+	t_array_init(&uids, 8);
+	if (array_is_created(&view->other_recent.flags))
+		array_append_array(&uids, &view->other_recent.flags);
+	/* those that were set for the session, when it woke up */
+	if (array_is_created(&box->recent_flags))
+		seq_range_array_merge(&uids, &box->recent_flags);
+	mailbox_recent_flags_reset(box);
+	array_foreach(&uids, range) {
+		mail_index_map_lookup_seq_range(view->filtered->map,
+			range->seq1, range->seq2, &seq1, &seq2);
+		for (seq = seq1; seq1 > 0 && seq <= seq2; seq++) {
+			mailbox_recent_flags_set_uid_forced(box,
+				MAIL_INDEX_REC_AT_SEQ(view->filtered->map,
+						      seq)->uid);
+		}
 	}
 }
 
@@ -385,12 +426,25 @@ void pimap_view_open_filtered(struct mailbox *box, struct pimap_view *view)
 	mail_index_view_clone(view->filtered, view->real);
 	view->filtered->v.lookup_full = filtered_lookup_full;
 	pimap_view_set_map(view, pimap_view_map_build(view, &view->matches));
-	if (view->real_depth == 0)
+	if (view->real_depth == 0) {
 		box->view = view->filtered;
+		recent_swap(box, view);
+	}
 }
 
-void pimap_view_get_uids(const struct pimap_view *view,
-			 ARRAY_TYPE(seq_range) *uids)
+void pimap_view_close_filtered(struct mailbox *box, struct pimap_view *view)
 {
-	map_get_uids(view->filtered->map, uids);
+	box->view = view->real;
+	if (view->real_depth == 0)
+		recent_swap(box, view);
+	if (array_is_created(&view->other_recent.flags))
+		array_free(&view->other_recent.flags);
+	i_zero(&view->other_recent);
+	mail_index_view_close(&view->filtered);
+	view->real = NULL;
+	array_free(&view->matches);
+	array_free(&view->kept);
+	array_free(&view->leaving);
+	array_free(&view->late);
+	array_free(&view->own_changed);
 }

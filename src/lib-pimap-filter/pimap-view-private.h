@@ -20,12 +20,20 @@
    - it has what matches, but for what is late, and besides what is kept and
      what is leaving; these three have nothing in common, and nothing that is
      kept or leaving matches
-   - every UID shown the first time is >= the filtered map's next_uid */
+   - every UID shown the first time is >= the filtered map's next_uid
+   - box->recent_flags has visible messages only */
+struct pimap_view_recent {
+	ARRAY_TYPE(seq_range) flags;
+	uint32_t prev_uid, count;
+};
+
 struct pimap_view {
 	union mailbox_module_context module_ctx;
 	struct mail_index_view *real;
 	struct mail_index_view *filtered;
 	unsigned int real_depth;
+	/* box->recent_flags of the index view that isn't box->view */
+	struct pimap_view_recent other_recent;
 	/* the filtered view's sync that is under way */
 	struct mailbox_sync_context *sync_ctx;
 
@@ -87,6 +95,8 @@ extern MODULE_CONTEXT_DEFINE(pimap_view_storage_module,
 
 void pimap_view_enter_real(struct mailbox *box, struct pimap_view *view);
 void pimap_view_leave_real(struct mailbox *box, struct pimap_view *view);
+/* Gives box->recent_flags those of the real view's that are visible. */
+void pimap_view_update_recent(struct mailbox *box, struct pimap_view *view);
 
 /* Finds out what the mailbox, which is open, is to show, if that hasn't been
    done. Returns -1 if it can't be known. */
@@ -96,6 +106,8 @@ int pimap_view_resolve(struct mailbox *box, struct pimap_view *view);
 
 /* Makes the filtered view, without any message, and shows it. */
 void pimap_view_open_filtered(struct mailbox *box, struct pimap_view *view);
+/* Does away with it, and shows the real one. */
+void pimap_view_close_filtered(struct mailbox *box, struct pimap_view *view);
 /* Returns a new map with those records of the real view that have the UIDs. */
 struct mail_index_map *
 pimap_view_map_build(struct pimap_view *view,
@@ -111,9 +123,6 @@ void pimap_view_map_update(struct pimap_view *view,
 			   const ARRAY_TYPE(seq_range) *appended_uids);
 /* Makes the counts of the filtered view's header those of the newest flags. */
 void pimap_view_refresh_counts(struct pimap_view *view);
-/* Adds the UIDs of all visible messages. */
-void pimap_view_get_uids(const struct pimap_view *view,
-			 ARRAY_TYPE(seq_range) *uids);
 
 /* pimap-view-match.c; while the real view is shown */
 

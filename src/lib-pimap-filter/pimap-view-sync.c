@@ -431,6 +431,7 @@ sync_finish(struct mailbox *box, struct pimap_view *view,
 		pimap_view_map_update(view, &ctx->expunges, &changed,
 				      &ctx->appended_uids);
 	}
+	pimap_view_update_recent(box, view);
 	count = mail_index_view_get_messages_count(view->filtered);
 	if (count != sync_expected_count(view) && !view->broken) {
 		mailbox_set_critical(box, "pimap: BUG: view has %u messages "

@@ -70,18 +70,11 @@ static void pimap_view_drop_filtered(struct mailbox *box,
 {
 	if (view->filtered == NULL)
 		return;
-	box->view = view->real;
-	mail_index_view_close(&view->filtered);
-	view->real = NULL;
+	pimap_view_close_filtered(box, view);
 	view->evaluated = FALSE;
 	view->incomplete = FALSE;
 	view->synced = FALSE;
 	view->lost_changes = FALSE;
-	array_free(&view->matches);
-	array_free(&view->kept);
-	array_free(&view->leaving);
-	array_free(&view->late);
-	array_free(&view->own_changed);
 }
 
 int pimap_view_resolve(struct mailbox *box, struct pimap_view *view)
@@ -148,26 +141,6 @@ static int pimap_view_delete(struct mailbox *box)
 	return ret;
 }
 
-static unsigned int
-pimap_view_recent_count(struct mailbox *box, struct pimap_view *view)
-{
-	ARRAY_TYPE(seq_range) uids;
-	unsigned int count = 0;
-
-	if (!array_is_created(&box->recent_flags) ||
-	    array_count(&box->recent_flags) == 0)
-		return 0;
-	T_BEGIN {
-		t_array_init(&uids, 64);
-		pimap_view_get_uids(view, &uids);
-		if (array_count(&uids) > 0) {
-			seq_range_array_intersect(&uids, &box->recent_flags);
-			count = seq_range_count(&uids);
-		}
-	} T_END;
-	return count;
-}
-
 static int
 pimap_view_get_status(struct mailbox *box, enum mailbox_status_items items,
 		      struct mailbox_status *status_r)
@@ -200,8 +173,10 @@ pimap_view_get_status(struct mailbox *box, enum mailbox_status_items items,
 	ret = view->module_ctx.super.get_status(box, STATUS_RECENT,
 						&real_status);
 	pimap_view_leave_real(box, view);
-	if (ret == 0)
-		status_r->recent = pimap_view_recent_count(box, view);
+	if (ret == 0) T_BEGIN {
+		pimap_view_update_recent(box, view);
+	} T_END;
+	status_r->recent = box->recent_flags_count;
 	return ret;
 }
 
