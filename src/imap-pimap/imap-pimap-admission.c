@@ -66,7 +66,10 @@ find_off_in_list(const struct imap_arg *arg, const char *const *words)
 /* SEARCHRES: the saved result as a set of messages */
 static const char *find_searchres(const struct imap_arg *arg)
 {
-	return imap_arg_atom_equals(arg, "$") ? "$" : NULL;
+	const char *set;
+
+	return imap_arg_get_astring(arg, &set) && strcmp(set, "$") == 0 ?
+		"$" : NULL;
 }
 
 static const char *check_enable(const struct imap_arg *args)

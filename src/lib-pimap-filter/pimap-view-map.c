@@ -6,9 +6,12 @@
 #include "lib.h"
 #include "array.h"
 #include "buffer.h"
+#include "llist.h"
 #include "seq-range-array.h"
 #include "mailbox-recent-flags.h"
 #include "pimap-view-private.h"
+
+struct pimap_view *pimap_views = NULL;
 
 static void recent_swap(struct mailbox *box, struct pimap_view *view)
 {
@@ -425,6 +428,7 @@ void pimap_view_open_filtered(struct mailbox *box, struct pimap_view *view)
 	view->filtered = i_new(struct mail_index_view, 1);
 	mail_index_view_clone(view->filtered, view->real);
 	view->filtered->v.lookup_full = filtered_lookup_full;
+	DLLIST_PREPEND(&pimap_views, view);
 	pimap_view_set_map(view, pimap_view_map_build(view, &view->matches));
 	if (view->real_depth == 0) {
 		box->view = view->filtered;
@@ -434,6 +438,7 @@ void pimap_view_open_filtered(struct mailbox *box, struct pimap_view *view)
 
 void pimap_view_close_filtered(struct mailbox *box, struct pimap_view *view)
 {
+	DLLIST_REMOVE(&pimap_views, view);
 	box->view = view->real;
 	if (view->real_depth == 0)
 		recent_swap(box, view);

@@ -20,7 +20,7 @@
    - it has what matches, but for what is late, and besides what is kept and
      what is leaving; these three have nothing in common, and nothing that is
      kept or leaving matches
-   - every UID shown the first time is >= the filtered map's next_uid
+   - every UID shown the first time is >= known_next_uid
    - box->recent_flags has visible messages only */
 struct pimap_view_recent {
 	ARRAY_TYPE(seq_range) flags;
@@ -29,6 +29,9 @@ struct pimap_view_recent {
 
 struct pimap_view {
 	union mailbox_module_context module_ctx;
+	/* the views of this process that have a filtered index view */
+	struct pimap_view *prev, *next;
+	struct mailbox *box;
 	struct mail_index_view *real;
 	struct mail_index_view *filtered;
 	unsigned int real_depth;
@@ -50,6 +53,8 @@ struct pimap_view {
 	/* UIDs that match, of those below evaluated_next_uid */
 	ARRAY_TYPE(seq_range) matches;
 	uint32_t evaluated_next_uid;
+	/* the UIDNEXT that the session was last told or can compute (R-1.4c) */
+	uint32_t known_next_uid;
 	/* UIDs that don't match since this session changed their flags: they
 	   stay until the session expunges or leaves (R-1.4b) */
 	ARRAY_TYPE(seq_range) kept;
@@ -101,6 +106,8 @@ void pimap_view_update_recent(struct mailbox *box, struct pimap_view *view);
 /* Finds out what the mailbox, which is open, is to show, if that hasn't been
    done. Returns -1 if it can't be known. */
 int pimap_view_resolve(struct mailbox *box, struct pimap_view *view);
+
+extern struct pimap_view *pimap_views;
 
 /* pimap-view-map.c */
 

@@ -35,6 +35,48 @@ struct pimap_view_sync_context {
 	bool failed;
 };
 
+/* What another mailbox of the session shows of the same folder counts as visible
+   in this one too: MOVE, for one, opens the selected folder again (R-1.4). */
+static void view_inherit(struct mailbox *box, struct pimap_view *view)
+{
+	const struct mail_index_map *map;
+	struct pimap_view *other;
+	ARRAY_TYPE(seq_range) uids;
+	uint32_t seq, uid, seq1, seq2;
+
+	t_array_init(&uids, 32);
+	for (other = pimap_views; other != NULL; other = other->next) {
+		if (other == view || !other->synced ||
+		    !mailbox_equals(other->box, mailbox_get_namespace(box),
+				    box->vname))
+			continue;
+		map = other->filtered->map;
+		for (seq = 1; seq <= map->hdr.messages_count; seq++) {
+			uid = MAIL_INDEX_REC_AT_SEQ(map, seq)->uid;
+			mail_index_map_lookup_seq_range(view->real->map, uid,
+							uid, &seq1, &seq2);
+			if (seq1 > 0)
+				seq_range_array_add(&uids, uid);
+		}
+	}
+	(void)seq_range_array_remove_seq_range(&uids, &view->matches);
+	array_clear(&view->kept);
+	array_append_array(&view->kept, &uids);
+}
+
+/* The filtered map at the beginning */
+static void view_begin(struct mailbox *box, struct pimap_view *view)
+{
+	ARRAY_TYPE(seq_range) uids;
+
+	view_inherit(box, view);
+	t_array_init(&uids, 128);
+	array_append_array(&uids, &view->matches);
+	seq_range_array_merge(&uids, &view->kept);
+	pimap_view_set_map(view, pimap_view_map_build(view, &uids));
+	view->known_next_uid = view->filtered->map->hdr.next_uid;
+}
+
 int pimap_view_fill(struct mailbox *box, struct pimap_view *view)
 {
 	int ret;
@@ -45,10 +87,9 @@ int pimap_view_fill(struct mailbox *box, struct pimap_view *view)
 	pimap_view_enter_real(box, view);
 	ret = pimap_view_match_all(box, view);
 	pimap_view_leave_real(box, view);
-	if (ret == 0) {
-		pimap_view_set_map(view,
-			pimap_view_map_build(view, &view->matches));
-	}
+	if (ret == 0) T_BEGIN {
+		view_begin(box, view);
+	} T_END;
 	return ret;
 }
 
@@ -126,7 +167,7 @@ static void
 sync_move(struct pimap_view *view, struct pimap_view_sync_context *ctx,
 	  ARRAY_TYPE(seq_range) *removed, ARRAY_TYPE(seq_range) *added)
 {
-	const uint32_t next_uid = view->filtered->map->hdr.next_uid;
+	const uint32_t next_uid = view->known_next_uid;
 	ARRAY_TYPE(seq_range) gone;
 
 	t_array_init(&gone, 16);
@@ -414,6 +455,18 @@ static uint32_t sync_expected_count(const struct pimap_view *view)
 		seq_range_count(&view->kept) + seq_range_count(&view->leaving);
 }
 
+/* What was shown can be fetched, with its UID. */
+static void view_learn_next_uid(struct pimap_view *view)
+{
+	const struct mail_index_map *map = view->filtered->map;
+	uint32_t uid;
+
+	if (map->hdr.messages_count == 0)
+		return;
+	uid = MAIL_INDEX_REC_AT_SEQ(map, map->hdr.messages_count)->uid;
+	view->known_next_uid = I_MAX(view->known_next_uid, uid + 1);
+}
+
 static int
 sync_finish(struct mailbox *box, struct pimap_view *view,
 	    struct pimap_view_sync_context *ctx)
@@ -425,12 +478,12 @@ sync_finish(struct mailbox *box, struct pimap_view *view,
 	array_append_array(&changed, &ctx->flag_uids);
 	seq_range_array_merge(&changed, &ctx->hidden_uids);
 	if (ctx->first) {
-		pimap_view_set_map(view,
-			pimap_view_map_build(view, &view->matches));
+		view_begin(box, view);
 	} else {
 		pimap_view_map_update(view, &ctx->expunges, &changed,
 				      &ctx->appended_uids);
 	}
+	view_learn_next_uid(view);
 	pimap_view_update_recent(box, view);
 	count = mail_index_view_get_messages_count(view->filtered);
 	if (count != sync_expected_count(view) && !view->broken) {

@@ -161,6 +161,10 @@ pimap_view_get_status(struct mailbox *box, enum mailbox_status_items items,
 		return -1;
 	if (view->filtered == NULL)
 		return view->module_ctx.super.get_status(box, items, status_r);
+	if ((items & STATUS_UIDNEXT) != 0) {
+		/* the session is told */
+		view->known_next_uid = view->filtered->map->hdr.next_uid;
+	}
 	pimap_view_refresh_counts(view);
 	/* Dovecot asserts that RECENT isn't above the number of messages */
 	if (view->module_ctx.super.get_status(box,
@@ -196,7 +200,8 @@ static int pimap_view_virtual_size(struct mailbox *box, uint64_t *size_r)
 		mail_set_seq(mail, seq);
 		if (mail_get_virtual_size(mail, &size) == 0)
 			*size_r += size;
-		else if (!mail->expunged)
+		else if (!mail->expunged && mailbox_get_last_mail_error(box) !=
+						MAIL_ERROR_EXPUNGED)
 			ret = -1;
 	}
 	mail_free(&mail);
@@ -312,6 +317,27 @@ pimap_view_transaction_begin(struct mailbox *box,
 	return view->module_ctx.super.transaction_begin(box, flags, reason);
 }
 
+/* COPYUID and APPENDUID tell the session UIDs of folders that it may look at,
+   also when the new messages are hidden there. */
+static void
+pimap_view_note_saved(struct mailbox *box,
+		      const struct mail_transaction_commit_changes *changes)
+{
+	const struct seq_range *last;
+	struct pimap_view *view;
+
+	if (array_count(&changes->saved_uids) == 0)
+		return;
+	last = array_idx(&changes->saved_uids,
+			 array_count(&changes->saved_uids) - 1);
+	for (view = pimap_views; view != NULL; view = view->next) {
+		if (mailbox_equals(view->box, mailbox_get_namespace(box),
+				   box->vname) &&
+		    view->known_next_uid <= last->seq2)
+			view->known_next_uid = last->seq2 + 1;
+	}
+}
+
 static int
 pimap_view_transaction_commit(struct mailbox_transaction_context *t,
 			      struct mail_transaction_commit_changes *changes_r)
@@ -328,6 +354,8 @@ pimap_view_transaction_commit(struct mailbox_transaction_context *t,
 	pimap_view_enter_real(box, view);
 	ret = view->module_ctx.super.transaction_commit(t, changes_r);
 	pimap_view_leave_real(box, view);
+	if (ret == 0)
+		pimap_view_note_saved(box, changes_r);
 	return ret;
 }
 
@@ -387,6 +415,7 @@ void pimap_view_attach(struct mailbox *box,
 	view = p_new(box->pool, struct pimap_view, 1);
 	view->module_ctx.super = *v;
 	box->vlast = &view->module_ctx.super;
+	view->box = box;
 	view->lookup = set->lookup;
 	view->cache_name = p_strdup(box->pool, set->cache_name);
 	view->delete_hidden = set->delete_hidden;
