@@ -1,193 +1,172 @@
 # SPDX-License-Identifier: LGPL-2.1-only
 """Random operations against a model of the view.
 
-model.py PORT USER SEED OPERATIONS [--parallel]
+model.py PORT USER SEED OPERATIONS [--parallel] [--qresync] [--lmtp SOCKET]
+         [--doveadm PATH] [--reduce SECONDS] [--without OPERATION,...]
 
-One folder, one plain session, device sessions with different filters. The
-model computes from the plain session what each device must see (R-1.4). With
---parallel, plain writers and devices run at the same time, and what a device
-sees is compared when all are at rest.
-"""
+Devices' sessions with different filters and plain sessions change, deliver and
+read messages in two folders. The model computes from the plain sessions what
+each device must see (R-1.4) and compares it after each command. The same seed
+gives the same operations. When a run fails, the shortest list of operations
+that still fails, as far as SECONDS (30) go, is printed; each run takes a user
+of its own, USER with a suffix. --without leaves operations out, so that a run
+gets past a known failure.
 
+With --parallel, writers and devices are processes that run at the same time;
+each checks what its own client knows, and everything is compared at rest."""
+
+import argparse
+import os
 import random
+import re
 import sys
-import threading
+import time
 
-from imap_client import Client, ModelError
+import model_mail
+from imap_client import ModelError
+from model_world import World
 
-FILTERS = ["SUBJECT yes", "UNSEEN", "NOT FLAGGED UNDELETED", "KEYWORD $x",
-           "OR FLAGGED SUBJECT yes", "BODY needle"]
-FLAGS = ["\\Seen", "\\Flagged", "\\Deleted", "\\Answered", "$x"]
-
-
-def message(rng):
-    return (b"From: a@example.org\r\nSubject: %s\r\n\r\n%s\r\n" %
-            (rng.choice([b"yes", b"no"]), rng.choice([b"needle", b"hay"])))
+FAILURES = (ModelError, AssertionError, ConnectionError, TimeoutError, ValueError,
+            KeyError, IndexError)
+DEVICES = 4
 
 
-class Device:
-    def __init__(self, port, user, number, criteria):
-        self.client = Client(port, "%s#D%d" % (user, number))
-        self.client.ok("XFILTER SET F%d NIL (%s)" % (number, criteria))
-        self.client.ok("XSETPIMAPPREF PIMAP_XFILTER (INBOX V F%d)" % number)
-        self.criteria = criteria
-        self.select()
+class Run:
+    """Fails or not; on failure says after how many operations and why"""
 
-    def select(self):
-        text = str(self.client.ok("SELECT INBOX").untagged)
-        self.own = set()
-        self.next_uid = int(text.split("[UIDNEXT ")[1].split("]")[0])
-        self.client.fetch_all()
-        self.visible = list(self.client.uids)
+    count = 0
 
-    def sync(self, plain, next_uid):
-        """NOOP, and compare with what R-1.4 says."""
-        self.client.ok("NOOP")
-        plain.ok("NOOP")
-        matching = plain.search(self.criteria)
-        exist = set(plain.search("ALL"))
-        expected = [uid for uid in self.visible
-                    if uid in exist and (uid in matching or uid in self.own)]
-        expected += [uid for uid in matching if uid >= self.next_uid]
-        self.client.fetch_all()
-        if self.client.uids != expected:
-            raise ModelError("%s: sees %s, should %s" %
-                             (self.criteria, self.client.uids, expected))
-        self.visible = expected
-        self.next_uid = next_uid
-
-
-def store(rng, client, uids):
-    if uids:
-        chosen = rng.sample(uids, rng.randint(1, min(5, len(uids))))
-        client.ok("UID STORE %s %sFLAGS (%s)" % (
-            ",".join(map(str, sorted(chosen))), rng.choice("+-"),
-            rng.choice(FLAGS)))
-        return chosen
-    return []
-
-
-def turn(rng, plain, devices):
-    device = rng.choice(devices)
-    action = rng.randrange(10)
-    if action < 3:
-        plain.append("INBOX", [message(rng) for _ in range(rng.randint(1, 4))])
-    elif action < 5:
-        plain.ok("NOOP")
-        store(rng, plain, plain.search("ALL"))
-    elif action == 5:
-        plain.ok("EXPUNGE")
-    elif action == 6:
-        device.own.update(store(rng, device.client, list(device.client.uids)))
-    elif action == 7:
-        device.client.ok("EXPUNGE")
-        device.own.clear()
-    elif action == 8:
-        device.select()
-    return device
-
-
-def check_at_rest(plain, devices):
-    plain.ok("NOOP")
-    for device in devices:
-        device.select()
-        expected = plain.search(device.criteria)
-        if device.visible != expected:
-            raise ModelError("%s at rest: sees %s, should %s" %
-                             (device.criteria, device.visible, expected))
-        count = device.client.status("INBOX", "MESSAGES")["MESSAGES"]
-        if count != len(expected):
-            raise ModelError("STATUS %d, should be %d" % (count, len(expected)))
-        plain_flags = {}
-        plain.fetch_all()
-        for uid in expected:
-            plain_flags[uid] = plain.flags[uid] - {"\\Recent"}
-            if device.client.flags[uid] - {"\\Recent"} != plain_flags[uid]:
-                raise ModelError("flags of %d: %s, should be %s" % (
-                    uid, device.client.flags[uid], plain_flags[uid]))
-
-
-def alternate(port, user, rng, operations):
-    plain = Client(port, user)
-    plain.append("INBOX", [message(rng) for _ in range(20)])
-    plain.ok("SELECT INBOX")
-    devices = [Device(port, user, n, rng.choice(FILTERS)) for n in range(3)]
-    for operation in range(operations):
-        turn(rng, plain, devices)
-        for device in devices:
-            next_uid = plain.status("INBOX", "UIDNEXT")["UIDNEXT"]
-            if rng.randrange(2):
-                device.sync(plain, next_uid)
-        if operation % 20 == 19:
-            check_at_rest(plain, devices)
-    check_at_rest(plain, devices)
-
-
-def parallel(port, user, seed, operations):
-    rng = random.Random(seed)
-    plain = Client(port, user)
-    plain.append("INBOX", [message(rng) for _ in range(20)])
-    plain.ok("SELECT INBOX")
-    devices = [Device(port, user, n, rng.choice(FILTERS)) for n in range(3)]
-    errors = []
-
-    def run(function):
+    def __init__(self, options, operations):
+        Run.count += 1
+        self.done = 0
+        self.error, self.journal = None, []
+        world = None
         try:
-            function()
-        except BaseException as error:
-            errors.append(error)
+            world = World(options.port, "%s-%d-%d" % (options.user, os.getpid(), Run.count),
+                          options.seed, options.devices, options.qresync, options.lmtp,
+                          options.doveadm)
+            for operation in operations:
+                world.execute(operation)
+                self.done += 1
+            world.finish()
+        except FAILURES as error:
+            self.error = error
+            self.journal = list(world.journal) if world else []
+            if options.verbose:
+                raise
+        finally:
+            if world is not None:
+                world.close()
 
-    def writer(number):
-        rng = random.Random("%s writer %d" % (seed, number))
-        client = Client(port, user)
-        client.ok("SELECT INBOX")
-        for _ in range(operations):
-            action = rng.randrange(4)
-            if action == 0:
-                client.append("INBOX", [message(rng)])
-            elif action < 3:
-                store(rng, client, client.search("ALL"))
-            else:
-                client.ok("EXPUNGE")
-        client.logout()
+    def why(self):
+        return "%s: %s" % (type(self.error).__name__, self.error)
 
-    def reader(device):
-        rng = random.Random("%s %s" % (seed, device.criteria))
-        for _ in range(operations):
-            action = rng.randrange(8)
-            if action == 0:
-                device.select()
-            elif action == 1:
-                store(rng, device.client, [u for u in device.client.uids if u])
-            elif action == 2:
-                device.client.ok("EXPUNGE")
-            else:
-                device.client.ok("NOOP")
-                device.client.command("FETCH 1:* (UID FLAGS)")
-
-    threads = [threading.Thread(target=run, args=(lambda n=n: writer(n),))
-               for n in range(2)]
-    threads += [threading.Thread(target=run, args=(lambda d=d: reader(d),))
-                for d in devices]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if errors:
-        raise errors[0]
-    check_at_rest(plain, devices)
+    def kind(self):
+        """So that reducing doesn't lead to another failure"""
+        if self.error is None:
+            return None
+        text = re.sub(r"^\w+ \S+ \(.*?\): |[\[({].*|[\d,]+", "", str(self.error))
+        return type(self.error), text.split()[:3]
 
 
-def main():
-    port, user, seed, operations = sys.argv[1:5]
-    try:
-        if "--parallel" in sys.argv:
-            parallel(int(port), user, seed, int(operations))
+def reduce(options, operations, run, seconds):
+    """The shortest prefix that fails, then without what isn't needed"""
+    end = time.monotonic() + seconds
+    best = operations[:run.done + 1], run
+
+    def fails(candidate):
+        nonlocal best
+        again = Run(options, candidate)
+        same = again.kind() == run.kind()
+        if same:
+            best = candidate[:again.done + 1], again
+        return same
+
+    low, high = 0, len(best[0])
+    while low < high and time.monotonic() < end:
+        middle = (low + high) // 2
+        if fails(operations[:middle]):
+            high = min(middle, len(best[0]))
         else:
-            alternate(int(port), user, random.Random(seed), int(operations))
-    except BaseException:
-        print("model: seed %s" % seed, file=sys.stderr)
-        raise
+            low = middle + 1
+    prefix = len(best[0])
+    size = max(1, prefix // 2)
+    while time.monotonic() < end:
+        start, before = 0, len(best[0])
+        while start < len(best[0]) and time.monotonic() < end:
+            shorter = best[0][:start] + best[0][start + size:]
+            if not shorter or not fails(shorter):
+                start += size
+        if size == 1 and len(best[0]) == before:
+            break
+        size = max(1, size // 2)
+    return prefix, best
 
 
-main()
+def report(options, operations, run):
+    out = lambda *args: print(*args, file=sys.stderr)
+    out("model: seed %s fails at operation %d: %s" % (
+        options.seed, run.done, run.why()))
+    for operation in operations[max(0, run.done - 9):run.done + 1]:
+        out("  %s %d %d" % operation)
+    prefix, (shortest, again) = reduce(options, operations, run, options.reduce)
+    out("model: the first %d operations fail; of these it takes %d: %s" % (
+        prefix, len(shortest), again.why()))
+    for operation in shortest[-30:]:
+        out("  %s %d %d" % operation)
+    device = re.match(r"D\d+ ", str(again.error))
+    for line in filter_journal(again.journal, shortest, device)[-options.lines:]:
+        out("  " + line)
+
+
+def filter_journal(lines, operations, device):
+    """From the first operation on, without what is only the model's asking. Of
+    devices just the one that failed, if one did (a match of its name)"""
+    if operations and "%s %d %d" % operations[0] in lines:
+        lines = lines[lines.index("%s %d %d" % operations[0]):]
+    if device is not None:
+        lines = [line for line in lines if not re.match(r"D\d+ [<>]", line) or
+                 line.startswith(device.group(0))]
+    return [line for line in lines if not re.search(
+        r" > NOOP$| OK NOOP comp|< \* \d+ FETCH .UID \d+ FLAGS \(\S*\)( RFC822|\)$)"
+        r"|(INBOX|Work) [<>] .*(SEARCH|Search)|(INBOX|Work) < ", line)]
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(usage=__doc__)
+    parser.add_argument("port", type=int)
+    parser.add_argument("user")
+    parser.add_argument("seed")
+    parser.add_argument("operations", type=int)
+    parser.add_argument("--parallel", action="store_true")
+    parser.add_argument("--qresync", action="store_true")
+    parser.add_argument("--devices", type=int, default=DEVICES)
+    parser.add_argument("--lmtp")
+    parser.add_argument("--doveadm")
+    parser.add_argument("--reduce", type=float, default=30)
+    parser.add_argument("--without", default="")
+    parser.add_argument("--lines", type=int, default=50)
+    parser.add_argument("--verbose", action="store_true")
+    options = parser.parse_args(arguments)
+    begin = time.monotonic()
+    if options.parallel:
+        import model_parallel
+        failed = model_parallel.run(options)
+    else:
+        operations = model_mail.operations(random.Random(options.seed),
+                                           options.operations, options.devices)
+        operations = [o for o in operations if o[0] not in options.without.split(",")]
+        run = Run(options, operations)
+        failed = run.error is not None
+        if failed:
+            report(options, operations, run)
+    if failed:
+        return 1
+    seconds = time.monotonic() - begin
+    print("model: seed %s, %d operations, %.0f a second" % (
+        options.seed, options.operations, options.operations / seconds))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -181,7 +181,6 @@ sync_move(struct pimap_view *view, struct pimap_view_sync_context *ctx,
 	pimap_ranges_move_common(&gone, &view->kept, &ctx->expunged_uids);
 	seq_range_array_merge(&view->leaving, removed);
 	seq_range_array_merge(&view->leaving, &gone);
-	array_clear(&view->own_changed);
 
 	/* what is still shown and matches again */
 	array_clear(&gone);
@@ -251,6 +250,13 @@ sync_begin_view(struct pimap_view *view, struct pimap_view_sync_context *ctx)
 	array_clear(&view->leaving);
 	array_clear(&view->late);
 	array_clear(&view->own_changed);
+}
+
+/* What a sync has learnt isn't known: the next one looks at everything. */
+static void view_lose_changes(struct pimap_view *view)
+{
+	view->lost_changes = TRUE;
+	view->evaluated = FALSE;
 }
 
 /* Returns FALSE if nothing can have changed since the last sync. */
@@ -347,11 +353,15 @@ sync_run(struct mailbox *box, struct pimap_view *view,
 	ctx->changed = ret == 0 && sync_is_needed(view, ctx);
 	if (ctx->changed)
 		ret = sync_view(box, view, ctx);
-	if (ret < 0)
-		view->lost_changes = TRUE;
-	else if (ctx->changed)
+	if (ret < 0) {
+		view_lose_changes(view);
+		return -1;
+	}
+	if (ctx->changed)
 		sync_expunge_results(box, view, ctx);
-	return ret;
+	/* whatever this session did is known by now */
+	array_clear(&view->own_changed);
+	return 0;
 }
 
 struct mailbox_sync_context *
@@ -365,8 +375,7 @@ pimap_view_sync_init(struct mailbox *box, enum mailbox_sync_flags flags)
 	if (view->filtered != NULL && view->real_depth > 0) {
 		/* core code syncs for itself: what it learns is not told, but
 		   it must not be missed at the next sync either */
-		view->lost_changes = TRUE;
-		view->evaluated = FALSE;
+		view_lose_changes(view);
 	}
 	if (view->filtered == NULL || view->real_depth > 0)
 		return view->module_ctx.super.sync_init(box, flags);
@@ -381,8 +390,15 @@ pimap_view_sync_init(struct mailbox *box, enum mailbox_sync_flags flags)
 	i_array_init(&ctx->modseqs, 16);
 	i_array_init(&ctx->expunges, 16);
 	i_array_init(&ctx->appended_uids, 16);
-	if ((flags & MAILBOX_SYNC_FLAG_FIX_INCONSISTENT) != 0)
-		view->lost_changes = TRUE;
+	if ((flags & MAILBOX_SYNC_FLAG_FIX_INCONSISTENT) != 0) {
+		/* mailbox_sync() sets it when nobody wants to know what has
+		   changed; but then the real view doesn't tell of it */
+		if (view->synced && !mail_index_view_is_inconsistent(view->real))
+			ctx->ctx.flags &= ENUM_NEGATE(
+				MAILBOX_SYNC_FLAG_FIX_INCONSISTENT);
+		else
+			view_lose_changes(view);
+	}
 	T_BEGIN {
 		ctx->failed = !resolved || sync_run(box, view, ctx) < 0;
 	} T_END;

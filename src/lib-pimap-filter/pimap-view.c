@@ -317,27 +317,6 @@ pimap_view_transaction_begin(struct mailbox *box,
 	return view->module_ctx.super.transaction_begin(box, flags, reason);
 }
 
-/* COPYUID and APPENDUID tell the session UIDs of folders that it may look at,
-   also when the new messages are hidden there. */
-static void
-pimap_view_note_saved(struct mailbox *box,
-		      const struct mail_transaction_commit_changes *changes)
-{
-	const struct seq_range *last;
-	struct pimap_view *view;
-
-	if (array_count(&changes->saved_uids) == 0)
-		return;
-	last = array_idx(&changes->saved_uids,
-			 array_count(&changes->saved_uids) - 1);
-	for (view = pimap_views; view != NULL; view = view->next) {
-		if (mailbox_equals(view->box, mailbox_get_namespace(box),
-				   box->vname) &&
-		    view->known_next_uid <= last->seq2)
-			view->known_next_uid = last->seq2 + 1;
-	}
-}
-
 static int
 pimap_view_transaction_commit(struct mailbox_transaction_context *t,
 			      struct mail_transaction_commit_changes *changes_r)
@@ -354,8 +333,6 @@ pimap_view_transaction_commit(struct mailbox_transaction_context *t,
 	pimap_view_enter_real(box, view);
 	ret = view->module_ctx.super.transaction_commit(t, changes_r);
 	pimap_view_leave_real(box, view);
-	if (ret == 0)
-		pimap_view_note_saved(box, changes_r);
 	return ret;
 }
 
