@@ -102,12 +102,15 @@ static int
 pimap_scope_transaction_commit(struct mailbox_transaction_context *t,
 			       struct mail_transaction_commit_changes *changes_r)
 {
-	struct pimap_scope_box *sbox = PIMAP_SCOPE_CONTEXT_REQUIRE(t->box);
+	struct mailbox *box = t->box;
+	struct pimap_scope_box *sbox = PIMAP_SCOPE_CONTEXT_REQUIRE(box);
 	int ret;
 
 	pimap_scope_whole_begin(sbox->puser);
 	ret = sbox->module_ctx.super.transaction_commit(t, changes_r);
 	pimap_scope_whole_end(sbox->puser);
+	if (ret == 0)
+		pimap_view_note_saved(box, &changes_r->saved_uids);
 	return ret;
 }
 

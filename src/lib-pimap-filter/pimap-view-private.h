@@ -55,6 +55,9 @@ struct pimap_view {
 	uint32_t evaluated_next_uid;
 	/* the UIDNEXT that the session was last told or can compute (R-1.4c) */
 	uint32_t known_next_uid;
+	/* the highest UID that it was told of since the last sync, as a message
+	   that it has saved itself */
+	uint32_t saved_uid;
 	/* UIDs that don't match since this session changed their flags: they
 	   stay until the session expunges or leaves (R-1.4b) */
 	ARRAY_TYPE(seq_range) kept;

@@ -471,12 +471,16 @@ static uint32_t sync_expected_count(const struct pimap_view *view)
 		seq_range_count(&view->kept) + seq_range_count(&view->leaving);
 }
 
-/* What was shown can be fetched, with its UID. */
+/* What was shown can be fetched with its UID; COPYUID told others. */
 static void view_learn_next_uid(struct pimap_view *view)
 {
 	const struct mail_index_map *map = view->filtered->map;
 	uint32_t uid;
 
+	/* those of its own messages that are visible have been shown */
+	view->known_next_uid = I_MAX(view->known_next_uid,
+				     view->saved_uid + 1);
+	view->saved_uid = 0;
 	if (map->hdr.messages_count == 0)
 		return;
 	uid = MAIL_INDEX_REC_AT_SEQ(map, map->hdr.messages_count)->uid;

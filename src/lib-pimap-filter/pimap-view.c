@@ -373,6 +373,22 @@ void pimap_view_release_own(struct mailbox *box)
 	array_clear(&view->own_changed);
 }
 
+void pimap_view_note_saved(struct mailbox *box,
+			   const ARRAY_TYPE(seq_range) *saved_uids)
+{
+	const struct seq_range *last;
+	struct pimap_view *view;
+
+	if (!array_is_created(saved_uids) || array_count(saved_uids) == 0)
+		return;
+	last = array_idx(saved_uids, array_count(saved_uids) - 1);
+	for (view = pimap_views; view != NULL; view = view->next) {
+		if (mailbox_equals(view->box, mailbox_get_namespace(box),
+				   box->vname))
+			view->saved_uid = I_MAX(view->saved_uid, last->seq2);
+	}
+}
+
 bool pimap_view_is_outdated(struct mailbox *box, const char *criteria)
 {
 	struct pimap_view *view = PIMAP_VIEW_CONTEXT(box);

@@ -2,6 +2,8 @@
 #ifndef PIMAP_VIEW_H
 #define PIMAP_VIEW_H
 
+#include "seq-range-array.h"
+
 struct mailbox;
 
 /* Tells which messages a mailbox, which is open, is to show: those that match
@@ -30,6 +32,12 @@ void pimap_view_attach(struct mailbox *box,
    until now, leave at the next sync (R-1.4b). Does nothing if the mailbox has
    no view. */
 void pimap_view_release_own(struct mailbox *box);
+
+/* Messages were saved to the mailbox and the session is told their UIDs (COPYUID,
+   APPENDUID). The mailbox needn't have a view: those of the same folder that
+   have one take it to their account (R-1.4c). */
+void pimap_view_note_saved(struct mailbox *box,
+			   const ARRAY_TYPE(seq_range) *saved_uids);
 
 /* Returns TRUE if another SELECT of the mailbox would show what this one can't:
    messages that started to match below UIDNEXT, or those of another filter
