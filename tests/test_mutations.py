@@ -19,9 +19,6 @@ SEEDS = os.environ.get("PIMAP_MUTATION_SEEDS", "101 102 103 104").split()
 OPERATIONS = 500
 OPTIONS = os.environ.get("PIMAP_MUTATION_OPTIONS", "").split()
 
-pytestmark = pytest.mark.skipif(os.environ.get("PIMAP_MUTATIONS") != "1",
-                                reason="PIMAP_MUTATIONS isn't 1")
-
 
 def failing_seed(tree, folder):
     """Runs the model with the tree's Dovecot. Returns the first seed that fails
