@@ -2,10 +2,11 @@
 """What a device sets: preferences, filters of folders, its mode."""
 
 import re
+import subprocess
 
 import pytest
 
-from conftest import Server, settings
+from conftest import DOVECOT_24, Server, settings
 
 MESSAGE = b"From: a@example.org\r\nSubject: %s\r\n\r\nbody\r\n"
 ALL_PREFS = ("PIMAP_OUTBAND_ADDRESS PIMAP_OUTBAND_CHANNEL PIMAP_INBAND_NEW_FORMAT "
@@ -85,6 +86,54 @@ def test_malformed_values(server, user, value):
     result = phone.command("XSETPIMAPPREF " + value.replace("%LONG%", 4097 * "x"))
     assert result.status == "BAD", result
     assert prefs(phone, "PIMAP_OUTBAND_ADDRESS") == "PIMAP_OUTBAND_ADDRESS NIL"
+
+
+def test_charset_of_names(server, user):
+    """R-6.1, R-6.4: CHARSET is that of the criteria, the name and the
+    description; quoted it is a name."""
+    phone = server.client(user + "#P1")
+    phone.ok('XFILTER SET CHARSET ISO-8859-1 {2+}\r\n\xe4b {1+}\r\n\xfc (SUBJECT {1+}\r\n\xdf)')
+    answer, = phone.ok("XFILTER GET {3+}\r\n\xc3\xa4b (DESC CRITERIA)").untagged
+    assert answer.literals == ["\u00e4b".encode(), "\u00fc".encode(), "\u00df".encode()]
+    again, = phone.ok("XFILTER GET CHARSET ISO-8859-1 {2+}\r\n\xe4b (DESC CRITERIA)").untagged
+    assert again.line == answer.line and again.literals == answer.literals
+    for command in ("GET CHARSET X-NO a (DESC)", "SET CHARSET X-NO a NIL (SEEN)",
+                    "SET CHARSET NIL (SEEN)"):
+        assert phone.command("XFILTER " + command).text.startswith("[BADCHARSET ")
+    for command in ("SET CHARSET (SEEN)", "GET CHARSET (DESC)",
+                    "SET CHARSET UTF-8 {1+}\r\n\xe4 NIL (SEEN)",
+                    "SET CHARSET UTF-8 a {1+}\r\n\xe4 (SEEN)"):
+        assert phone.command("XFILTER " + command).status == "BAD", command
+    phone.ok('XFILTER SET "CHARSET" NIL (SEEN)')
+    line, = phone.ok('XFILTER GET "CHARSET" (CRITERIA)').lines("* XFILTER")
+    assert "(CRITERIA (SEEN))" in line
+
+
+@pytest.mark.parametrize("key", ["1", "1:5", "*", "UID 1", "$", "RECENT", "NEW", "OLD",
+                                 "MODSEQ 1", "INTHREAD REFS SEEN"])
+@pytest.mark.parametrize("around", ["%s", "NOT %s", "OR SEEN %s", "(SEEN (%s))"])
+def test_keys_without_lasting_meaning(server, user, key, around):
+    """R-6.2: BAD, naming the key"""
+    phone = server.client(user + "#P1")
+    result = phone.command("XFILTER SET F1 NIL (%s)" % (around % key))
+    assert result.status == "BAD" and key.split()[0] in result.text
+    assert phone.command("XFILTER GET F1 (DESC)").text.startswith("[NONEXISTENT]")
+
+
+@pytest.mark.parametrize("criteria", [
+    ("(", "SEEN", ")"), ("NOT ", "SEEN", ""), ("OR ", "SEEN", " SEEN")])
+def test_nesting(server, user, criteria):
+    """R-6.6: 32 levels, each parenthesis, OR and NOT is one"""
+    phone = server.client(user + "#P1")
+    before, key, after = criteria
+    for depth, status in ((32, "OK"), (33, "NO"), (500, "NO")):
+        result = phone.command("XFILTER SET F1 NIL (%s)" % (
+            depth * before + key + depth * after))
+        assert result.status == status, depth
+        assert status == "OK" or result.text.startswith("[LIMIT]")
+    phone.ok("XFILTER GET F1 (CRITERIA)")
+    # a list of alternatives is one
+    phone.ok("XFILTER SET F1 NIL (%sSEEN)" % (100 * "OR FROM a "))
 
 
 def test_default_takes_back_what_was_set(server, user):
@@ -195,9 +244,8 @@ def test_modes(server, user):
     assert phones[0].ok("NOOP").lines("* RESYNC") == ["* RESYNC"]
 
 
-def test_the_parts_named_by_hand(user):
+def test_the_parts_named_by_hand():
     """mail_plugins may name what pimap would load by itself."""
-    from conftest import DOVECOT_24
     extra = ("protocol imap {\n  mail_plugins {\n    imap_pimap = yes\n  }\n}\n"
              if DOVECOT_24 else
              "protocol imap {\n  mail_plugins = $mail_plugins pimap imap_pimap pimap\n}\n")
@@ -211,6 +259,39 @@ def test_the_parts_named_by_hand(user):
         assert phone.status("INBOX", "MESSAGES") == {"MESSAGES": 0}
         for client in (plain, phone):
             client.logout()
+        server.close_clients()
+        assert server.faults() == []
+    finally:
+        server.stop()
+
+
+def test_invalid_settings():
+    """R-14.4: plain sessions go on, devices don't see everything"""
+    if DOVECOT_24:
+        # there doveconf refuses them
+        with pytest.raises(subprocess.CalledProcessError):
+            Server.temporary("sdbox", extra="pimap_max_devices = many\n")
+        return
+    server = Server.temporary("sdbox", extra=settings({"pimap_max_devices": "many"}))
+    try:
+        server.client("joe").ok("SELECT INBOX")
+        with pytest.raises(ConnectionError):
+            server.client("joe#P1").command("SELECT INBOX")
+        server.close_clients()
+        assert server.logs("pimap: Invalid settings")
+    finally:
+        server.stop()
+
+
+def test_folders_that_provisioning_lists():
+    """R-4.2: over pimap_max_listed_folders only INBOX"""
+    server = Server.temporary("sdbox", extra=settings({"pimap_max_listed_folders": 2}))
+    try:
+        phone = server.client("joe#P1")
+        for expected in ("INBOX", "INBOX Work", "INBOX"):
+            line, = phone.ok("XPROVISION").lines("* XPROVISION XPIMAPPREF XFILTER_FOLDER")
+            assert sorted(line[:-1].split("(")[1].split()) == ["ALL"] + expected.split()
+            phone.command("CREATE Work") if expected == "INBOX" else phone.ok("CREATE More")
         server.close_clients()
         assert server.faults() == []
     finally:

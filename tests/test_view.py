@@ -186,3 +186,27 @@ def test_no_view_cache_of_what_time_changes(server, user):
         assert phone.fetch_all() == [1]
         phone.ok("CLOSE")
     assert view_caches(server, user) == []
+
+
+def test_thread_of_a_folder_without_index(server, user):
+    """A device never writes the thread file of all sessions."""
+    if "[maildir]" not in os.environ["PYTEST_CURRENT_TEST"]:
+        return
+    phone = device(server, user, "SUBJECT yes", "ALL")
+    phone.ok("CREATE Work")
+    folder = "%s/mail/%s/maildir/.Work" % (server.path, user.lower())
+    plain = server.client(user)
+    plain.append("Work", [MESSAGE % s for s in (b"no", b"yes", b"no", b"yes")])
+    server.close_clients()
+    for name in glob.glob(folder + "/dovecot.index*"):
+        os.unlink(name)
+    phone = server.client(user + "#P1")
+    phone.ok("SELECT Work")
+    assert phone.ok("UID THREAD REFERENCES UTF-8 ALL").lines("* THREAD") == ["* THREAD ((2)(4))"]
+    assert not os.path.exists(folder + "/dovecot.index.thread")
+    phone.ok("CLOSE")
+    assert glob.glob(folder + "/*.thread") == []
+    plain = server.client(user)
+    plain.ok("SELECT Work")
+    assert plain.ok("UID THREAD REFERENCES UTF-8 ALL").lines("* THREAD") == [
+        "* THREAD ((1)(3))((2)(4))"]

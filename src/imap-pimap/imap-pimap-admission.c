@@ -4,7 +4,7 @@
    A command that is off as a whole has its function replaced. One that is off
    only with some arguments gets a function that looks at them first, and then
    goes on with the command's own: the parser gives out the same arguments
-   again. Something that is shown to be tight is taken out of the tables. */
+   again. What is shown to be tight gets into the tables. */
 
 #include "imap-common.h"
 #include "str.h"
@@ -17,17 +17,39 @@
 #include "pimap-compat.h"
 #include "imap-pimap-admission.h"
 
-static const char *const off_capabilities[] = {
-	"CONDSTORE", "QRESYNC", "NOTIFY", "CONTEXT=SEARCH", "CONTEXT=SORT",
-	"SEARCHRES", "URLAUTH", "URLAUTH=BINARY", "METADATA",
-	"METADATA-SERVER", NULL
+/* What a device session has; what another plugin or a newer Dovecot adds is off
+   until it has been looked at. */
+static const char *const capabilities[] = {
+	"IMAP4rev1", "SASL-IR", "LOGIN-REFERRALS", "ID", "ENABLE", "IDLE",
+	"SORT", "SORT=DISPLAY", "THREAD=REFERENCES", "THREAD=REFS",
+	"THREAD=ORDEREDSUBJECT", "MULTIAPPEND", "URL-PARTIAL", "CATENATE",
+	"UNSELECT", "CHILDREN", "NAMESPACE", "UIDPLUS", "LIST-EXTENDED",
+	"I18NLEVEL=1", "ESEARCH", "ESORT", "WITHIN", "LIST-STATUS", "BINARY",
+	"MOVE", "SNIPPET=FUZZY", "PREVIEW=FUZZY", "PREVIEW", "STATUS=SIZE",
+	"SAVEDATE", "LITERAL+", "LITERAL-", "SEARCH=FUZZY", "SPECIAL-USE",
+	"COMPRESS=DEFLATE", "INPROGRESS", "REPLACE", "ACL", "QUOTA",
+	"QUOTASET",
+	"XFILTER", "XPIMAPPREF", "XPROVISION", NULL
+};
+static const char *const capability_prefixes[] = {
+	"AUTH=", "QUOTA=", "RIGHTS=", NULL
 };
 
-static const char *const off_commands[] = {
-	"NOTIFY", "CANCELUPDATE", "GENURLAUTH", "RESETKEY", "URLFETCH",
-	"GETMETADATA", "SETMETADATA", NULL
+static const char *const commands[] = {
+	"CAPABILITY", "NOOP", "LOGOUT", "ID", "ENABLE",
+	"SELECT", "EXAMINE", "CREATE", "DELETE", "RENAME", "SUBSCRIBE",
+	"UNSUBSCRIBE", "LIST", "LSUB", "XLIST", "NAMESPACE", "STATUS",
+	"APPEND", "CHECK", "CLOSE", "UNSELECT", "EXPUNGE", "UID EXPUNGE",
+	"SEARCH", "UID SEARCH", "SORT", "UID SORT", "THREAD", "UID THREAD",
+	"FETCH", "UID FETCH", "STORE", "UID STORE", "COPY", "UID COPY",
+	"MOVE", "UID MOVE", "REPLACE", "UID REPLACE", "IDLE", "COMPRESS",
+	"GETQUOTA", "GETQUOTAROOT", "SETQUOTA",
+	"GETACL", "SETACL", "DELETEACL", "LISTRIGHTS", "MYRIGHTS",
+	"XFILTER", "XPROVISION", "XSETPIMAPPREF", "XGETPIMAPPREFS",
+	"XGETPIMAPPREF", NULL
 };
 
+/* Parts of those commands that it doesn't have */
 static const char *const off_features[] = { "CONDSTORE", "QRESYNC", NULL };
 static const char *const off_fetch_items[] = { "MODSEQ", NULL };
 static const char *const off_fetch_modifiers[] = {
@@ -297,10 +319,21 @@ void imap_pimap_admission_command(struct client_command_context *cmd)
 	if (cmd->name == NULL || (command = command_find(cmd->name)) == NULL ||
 	    cmd->func != command->func)
 		return;
-	if (str_array_icase_find(off_commands, cmd->name))
+	if (!str_array_icase_find(commands, cmd->name))
 		cmd->func = cmd_off;
 	else if (admission_find_check(cmd->name) != NULL)
 		cmd->func = cmd_checked;
+}
+
+static bool capability_is_admitted(const char *word)
+{
+	const char *const *prefix;
+
+	for (prefix = capability_prefixes; *prefix != NULL; prefix++) {
+		if (strncasecmp(word, *prefix, strlen(*prefix)) == 0)
+			return TRUE;
+	}
+	return str_array_icase_find(capabilities, word);
 }
 
 void imap_pimap_admission_capability(struct client *client)
@@ -310,7 +343,7 @@ void imap_pimap_admission_capability(struct client *client)
 
 	str_truncate(client->capability_string, 0);
 	for (; *words != NULL; words++) {
-		if (str_array_icase_find(off_capabilities, *words))
+		if (!capability_is_admitted(*words))
 			continue;
 		if (str_len(client->capability_string) > 0)
 			str_append_c(client->capability_string, ' ');
