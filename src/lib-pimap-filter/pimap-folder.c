@@ -27,7 +27,10 @@ int pimap_folder_get_guid(struct mailbox *box, guid_128_t guid_r)
 {
 	struct mailbox_metadata metadata;
 
-	if (mailbox_get_metadata(box, MAILBOX_METADATA_GUID, &metadata) < 0)
+	/* of a mailbox that isn't open the list index answers, which may still
+	   know the folder that had the name before */
+	if (mailbox_open(box) < 0 ||
+	    mailbox_get_metadata(box, MAILBOX_METADATA_GUID, &metadata) < 0)
 		return -1;
 	guid_128_copy(guid_r, metadata.guid);
 	return 0;
