@@ -16,6 +16,7 @@
 #include "mail-search-register.h"
 #include "pimap-compat.h"
 #include "imap-pimap-admission.h"
+#include "imap-pimap-vanished.h"
 
 /* What a device session has; what another plugin or a newer Dovecot adds is off
    until it has been looked at. */
@@ -27,6 +28,7 @@ static const char *const capabilities[] = {
 	"I18NLEVEL=1", "ESEARCH", "ESORT", "WITHIN", "LIST-STATUS", "BINARY",
 	"MOVE", "SNIPPET=FUZZY", "PREVIEW=FUZZY", "PREVIEW", "STATUS=SIZE",
 	"SAVEDATE", "LITERAL+", "LITERAL-", "SEARCH=FUZZY", "SPECIAL-USE",
+	"CONDSTORE", "QRESYNC",
 	"COMPRESS=DEFLATE", "INPROGRESS", "REPLACE", "ACL", "QUOTA",
 	"QUOTASET",
 	"XFILTER", "XPIMAPPREF", "XPROVISION", NULL
@@ -50,19 +52,13 @@ static const char *const commands[] = {
 };
 
 /* Parts of those commands that it doesn't have */
-static const char *const off_features[] = { "CONDSTORE", "QRESYNC", NULL };
-static const char *const off_fetch_items[] = { "MODSEQ", NULL };
-static const char *const off_fetch_modifiers[] = {
-	"CHANGEDSINCE", "VANISHED", NULL
-};
-static const char *const off_store_modifiers[] = { "UNCHANGEDSINCE", NULL };
-static const char *const off_status_items[] = { "HIGHESTMODSEQ", NULL };
 static const char *const off_search_returns[] = {
 	"SAVE", "UPDATE", "CONTEXT", "PARTIAL", NULL
 };
 
 /* These return the word that is off, or NULL. */
-typedef const char *admission_check_t(const struct imap_arg *args);
+typedef const char *
+admission_check_t(struct client *client, const struct imap_arg *args);
 
 static const char *
 find_off(const struct imap_arg *args, const char *const *words)
@@ -94,72 +90,23 @@ static const char *find_searchres(const struct imap_arg *arg)
 		"$" : NULL;
 }
 
-static const char *check_enable(const struct imap_arg *args)
+/* A mailbox that is selected may not keep account of modseqs; RFC 5161 doesn't
+   allow ENABLE there anyway. */
+static const char *
+check_enable(struct client *client, const struct imap_arg *args)
 {
-	return find_off(args, off_features);
+	static const char *const words[] = { "CONDSTORE", "QRESYNC", NULL };
+	const char *word;
+
+	if (client->mailbox == NULL || (word = find_off(args, words)) == NULL)
+		return NULL;
+	return t_strdup_printf("ENABLE %s while a mailbox is selected", word);
 }
 
-static const char *check_select(const struct imap_arg *args)
-{
-	return IMAP_ARG_IS_EOL(&args[0]) ? NULL :
-		find_off_in_list(&args[1], off_features);
-}
-
-static const char *check_set(const struct imap_arg *args)
+static const char *
+check_set(struct client *client ATTR_UNUSED, const struct imap_arg *args)
 {
 	return find_searchres(&args[0]);
-}
-
-static const char *check_fetch(const struct imap_arg *args)
-{
-	const char *word = find_searchres(&args[0]);
-
-	if (word != NULL || IMAP_ARG_IS_EOL(&args[0]) ||
-	    IMAP_ARG_IS_EOL(&args[1]))
-		return word;
-	word = find_off_in_list(&args[1], off_fetch_items);
-	if (word == NULL && args[1].type == IMAP_ARG_ATOM)
-		word = find_off(&args[1], off_fetch_items);
-	/* after a single item with a section come more arguments, and the
-	   modifiers are the last */
-	for (args += 2; word == NULL && !IMAP_ARG_IS_EOL(args); args++) {
-		if (IMAP_ARG_IS_EOL(&args[1]))
-			word = find_off_in_list(args, off_fetch_modifiers);
-	}
-	return word;
-}
-
-static const char *check_store(const struct imap_arg *args)
-{
-	const char *word = find_searchres(&args[0]);
-
-	return word != NULL || IMAP_ARG_IS_EOL(&args[0]) ? word :
-		find_off_in_list(&args[1], off_store_modifiers);
-}
-
-static const char *check_status(const struct imap_arg *args)
-{
-	return IMAP_ARG_IS_EOL(&args[0]) ? NULL :
-		find_off_in_list(&args[1], off_status_items);
-}
-
-/* LIST ... RETURN (... STATUS (...)) */
-static const char *check_list(const struct imap_arg *args)
-{
-	const struct imap_arg *options;
-
-	for (; !IMAP_ARG_IS_EOL(args); args++) {
-		if (!imap_arg_atom_equals(args, "RETURN") ||
-		    !imap_arg_get_list(&args[1], &options))
-			continue;
-		for (; !IMAP_ARG_IS_EOL(options); options++) {
-			if (imap_arg_atom_equals(options, "STATUS"))
-				return find_off_in_list(&options[1],
-							off_status_items);
-		}
-		return NULL;
-	}
-	return NULL;
 }
 
 static const char *find_off_key(const struct mail_search_arg *arg)
@@ -168,9 +115,6 @@ static const char *find_off_key(const struct mail_search_arg *arg)
 
 	for (; arg != NULL && word == NULL; arg = arg->next) {
 		switch (arg->type) {
-		case SEARCH_MODSEQ:
-			word = "MODSEQ";
-			break;
 		case SEARCH_UIDSET:
 			if (strcmp(arg->value.str, "$") == 0)
 				word = "$";
@@ -219,7 +163,8 @@ static const char *check_search_return(const struct imap_arg **args)
 	return word;
 }
 
-static const char *check_search(const struct imap_arg *args)
+static const char *
+check_search(struct client *client ATTR_UNUSED, const struct imap_arg *args)
 {
 	const char *word, *charset = "UTF-8";
 
@@ -230,7 +175,8 @@ static const char *check_search(const struct imap_arg *args)
 	return word != NULL ? word : check_keys(args, charset);
 }
 
-static const char *check_sort(const struct imap_arg *args)
+static const char *
+check_sort(struct client *client ATTR_UNUSED, const struct imap_arg *args)
 {
 	const char *word, *charset;
 
@@ -246,14 +192,10 @@ static const struct {
 	admission_check_t *check;
 } admission_checks[] = {
 	{ "ENABLE", check_enable },
-	{ "SELECT", check_select },
-	{ "EXAMINE", check_select },
-	{ "STATUS", check_status },
-	{ "LIST", check_list },
-	{ "FETCH", check_fetch },
-	{ "UID FETCH", check_fetch },
-	{ "STORE", check_store },
-	{ "UID STORE", check_store },
+	{ "FETCH", check_set },
+	{ "UID FETCH", check_set },
+	{ "STORE", check_set },
+	{ "UID STORE", check_set },
 	{ "COPY", check_set },
 	{ "UID COPY", check_set },
 	{ "MOVE", check_set },
@@ -299,15 +241,16 @@ static admission_check_t *admission_find_check(const char *name)
 static bool cmd_checked(struct client_command_context *cmd)
 {
 	const struct imap_arg *args;
+	admission_check_t *check = admission_find_check(cmd->name);
 	const char *word;
 
 	if (!client_read_args(cmd, 0, 0, &args))
 		return FALSE;
-	word = admission_find_check(cmd->name)(args);
+	word = check == NULL ? NULL : check(cmd->client, args);
 	if (word != NULL)
 		return admission_refuse(cmd, word);
 	cmd->func = command_find(cmd->name)->func;
-	return cmd->func(cmd);
+	return imap_pimap_vanished_run(cmd, args);
 }
 
 void imap_pimap_admission_command(struct client_command_context *cmd)
@@ -321,7 +264,8 @@ void imap_pimap_admission_command(struct client_command_context *cmd)
 		return;
 	if (!str_array_icase_find(commands, cmd->name))
 		cmd->func = cmd_off;
-	else if (admission_find_check(cmd->name) != NULL)
+	else if (admission_find_check(cmd->name) != NULL ||
+		 imap_pimap_vanished_concerns(cmd->name))
 		cmd->func = cmd_checked;
 }
 

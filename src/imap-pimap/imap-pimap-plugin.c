@@ -19,6 +19,7 @@
 #include "pimap-view.h"
 #include "pimap-output.h"
 #include "imap-pimap-admission.h"
+#include "imap-pimap-vanished.h"
 #include "imap-pimap-plugin.h"
 
 #define IMAP_PIMAP_CONTEXT(obj) \
@@ -131,6 +132,9 @@ static void imap_pimap_cmd_post(struct client_command_context *cmd)
 		return;
 	if (str_array_icase_find(whole_commands, cmd->name))
 		pimap_scope_whole_end(puser);
+	/* the client comes back with the modseqs that it is told */
+	if (client_has_enabled(client, imap_feature_qresync))
+		puser->views_tracked = TRUE;
 	if (client->mailbox != NULL &&
 	    str_array_icase_find(expunge_commands, cmd->name))
 		pimap_view_release_own(client->mailbox);
@@ -167,7 +171,8 @@ imap_pimap_send_resync(struct imap_pimap_client *pclient, struct client *client)
 {
 	struct mailbox *box = client->mailbox;
 	const struct pimap_device *device;
-	const char *criteria, *error;
+	struct pimap_view_filter filter;
+	const char *error;
 
 	if (box->generation_sequence == pclient->resync_generation)
 		return;
@@ -175,8 +180,8 @@ imap_pimap_send_resync(struct imap_pimap_client *pclient, struct client *client)
 	if (pimap_user_get_device(pimap_user_get(client->user), &device,
 				  &error) < 0 ||
 	    (device != NULL && device->mode == PIMAP_DEVICE_MODE_VIEW) ||
-	    pimap_scope_get_view_criteria(box, &criteria, &error) < 0 ||
-	    !pimap_view_is_outdated(box, criteria))
+	    pimap_scope_get_view_filter(box, &filter, &error) < 0 ||
+	    !pimap_view_is_outdated(box, filter.criteria))
 		return;
 	client_send_line(client, "* RESYNC");
 	pclient->resync_generation = box->generation_sequence;
@@ -190,6 +195,19 @@ static int imap_pimap_sync_notify_more(struct imap_sync_context *ctx)
 	if (ctx->box == client->mailbox && pimap_scope_synced_expunges(ctx->box))
 		imap_pimap_send_resync(pclient, client);
 	return pclient->module_ctx.super.sync_notify_more(ctx);
+}
+
+/* The mailbox of a session that wakes up comes before what it has enabled. */
+static ssize_t
+imap_pimap_state_import(struct client *client, bool internal,
+			const unsigned char *data, size_t size,
+			const char **error_r)
+{
+	struct imap_pimap_client *pclient = IMAP_PIMAP_CONTEXT_REQUIRE(client);
+
+	pimap_user_get(client->user)->views_tracked = TRUE;
+	return pclient->module_ctx.super.state_import(client, internal, data,
+						      size, error_r);
 }
 
 /* What is opened now is for autoexpunge, or quota's last count. */
@@ -235,6 +253,7 @@ static void imap_pimap_client_created(struct client **clientp)
 		} T_END;
 		if (puser->device != NULL) {
 			client->v.sync_notify_more = imap_pimap_sync_notify_more;
+			client->v.state_import = imap_pimap_state_import;
 			parent = client->output;
 			client->output = pclient->output =
 				pimap_output_create_held(parent);
@@ -249,7 +268,7 @@ static void imap_pimap_client_created(struct client **clientp)
    it initialised a second time. */
 static unsigned int imap_pimap_init_count = 0;
 
-void imap_pimap_plugin_init(struct module *module ATTR_UNUSED)
+void imap_pimap_plugin_init(struct module *module)
 {
 	if (imap_pimap_init_count++ > 0)
 		return;
@@ -259,6 +278,7 @@ void imap_pimap_plugin_init(struct module *module ATTR_UNUSED)
 	command_register("XGETPIMAPPREFS", cmd_xgetpimapprefs, 0);
 	command_register("XGETPIMAPPREF", cmd_xgetpimapprefs, 0);
 	command_hook_register(imap_pimap_cmd_pre, imap_pimap_cmd_post);
+	imap_pimap_vanished_init(module);
 	next_hook_client_created =
 		imap_client_created_hook_set(imap_pimap_client_created);
 	pimap_user_devices_handled = TRUE;
@@ -270,6 +290,7 @@ void imap_pimap_plugin_deinit(void)
 		return;
 	pimap_user_devices_handled = FALSE;
 	imap_client_created_hook_set(next_hook_client_created);
+	imap_pimap_vanished_deinit();
 	command_hook_unregister(imap_pimap_cmd_pre, imap_pimap_cmd_post);
 	command_unregister("XGETPIMAPPREF");
 	command_unregister("XGETPIMAPPREFS");

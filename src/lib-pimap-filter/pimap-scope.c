@@ -134,8 +134,9 @@ static void pimap_scope_mailbox_allocated(struct mailbox *box)
 	MODULE_CONTEXT_SET(box, pimap_scope_module, sbox);
 }
 
-int pimap_scope_get_view_criteria(struct mailbox *box,
-				  const char **criteria_r, const char **error_r)
+int pimap_scope_get_view_filter(struct mailbox *box,
+				struct pimap_view_filter *filter_r,
+				const char **error_r)
 {
 	struct pimap_scope_box *sbox = PIMAP_SCOPE_CONTEXT_REQUIRE(box);
 	const struct pimap_device *device;
@@ -152,22 +153,23 @@ int pimap_scope_get_view_criteria(struct mailbox *box,
 		*error_r = t_strdup(mailbox_get_last_internal_error(box, NULL));
 		return -1;
 	}
-	return pimap_user_get_view_criteria(sbox->puser,
-		by_guid ? sbox->guid : NULL, criteria_r, error_r);
+	return pimap_user_get_view_filter(sbox->puser,
+		by_guid ? sbox->guid : NULL, filter_r, error_r);
 }
 
 /* FALSE if the device has no view on any folder: then nothing is hooked. */
 static bool pimap_scope_may_have_view(struct pimap_user *puser)
 {
 	const struct pimap_device *device;
-	const char *criteria, *error;
+	struct pimap_view_filter filter;
+	const char *error;
 
 	if (pimap_user_get_device(puser, &device, &error) < 0 ||
 	    (device != NULL && pimap_device_has_folder_filters(device,
 						PIMAP_FILTER_VIEW)))
 		return TRUE;
-	return pimap_user_get_view_criteria(puser, NULL, &criteria,
-					    &error) < 0 || criteria != NULL;
+	return pimap_user_get_view_filter(puser, NULL, &filter, &error) < 0 ||
+		filter.criteria != NULL;
 }
 
 static void pimap_scope_mailbox_allocated_view(struct mailbox *box)
@@ -180,9 +182,9 @@ static void pimap_scope_mailbox_allocated_view(struct mailbox *box)
 	    (box->flags & (MAILBOX_FLAG_SAVEONLY |
 			   MAILBOX_FLAG_IGNORE_ACLS)) != 0)
 		return;
-	if (pimap_scope_may_have_view(puser)) {
+	if (puser->views_tracked || pimap_scope_may_have_view(puser)) {
 		i_zero(&set);
-		set.lookup = pimap_scope_get_view_criteria;
+		set.lookup = pimap_scope_get_view_filter;
 		set.cache_name = puser->device;
 		set.delete_hidden = puser->set->pimap_delete_hidden;
 		pimap_view_attach(box, &set);

@@ -5,6 +5,7 @@
 struct mailbox;
 struct module;
 struct pimap_user;
+struct pimap_view_filter;
 
 /* Mailboxes that are opened between these show everything, device session or
    not. */
@@ -16,10 +17,11 @@ void pimap_scope_whole_end(struct pimap_user *puser);
 bool pimap_scope_synced_expunges(struct mailbox *box);
 
 /* The view that the mailbox, which is open, would have if it were opened now.
-   Returns 0 and criteria_r (valid until the next call; NULL: everything), or -1
-   and error_r. For mailboxes of device sessions only. */
-int pimap_scope_get_view_criteria(struct mailbox *box, const char **criteria_r,
-				  const char **error_r);
+   Returns 0 and filter_r (pimap-view.h, valid until the next call), or -1 and
+   error_r. For mailboxes of device sessions only. */
+int pimap_scope_get_view_filter(struct mailbox *box,
+				struct pimap_view_filter *filter_r,
+				const char **error_r);
 
 void pimap_scope_init(struct module *module);
 void pimap_scope_deinit(void);

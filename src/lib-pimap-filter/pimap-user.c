@@ -9,6 +9,7 @@
 #include "pimap-criteria.h"
 #include "pimap-folder.h"
 #include "pimap-user.h"
+#include "pimap-view.h"
 
 #define PIMAP_USER_CONTEXT(obj) \
 	MODULE_CONTEXT(obj, pimap_user_module)
@@ -138,31 +139,31 @@ int pimap_user_get_device(struct pimap_user *puser,
 	return 0;
 }
 
-int pimap_user_get_view_criteria(struct pimap_user *puser,
-				 const guid_128_t guid,
-				 const char **criteria_r, const char **error_r)
+int pimap_user_get_view_filter(struct pimap_user *puser, const guid_128_t guid,
+			       struct pimap_view_filter *filter_r,
+			       const char **error_r)
 {
 	const struct pimap_device *device;
-	const struct pimap_filter *filter;
 	struct pimap_filter_ref ref;
 
+	i_zero(filter_r);
 	if (pimap_user_get_device(puser, &device, error_r) < 0)
 		return -1;
+	filter_r->generation = puser->profile->views_generation;
 	ref = pimap_device_get_filter(device, guid, PIMAP_FILTER_VIEW);
 	switch (ref.kind) {
 	case PIMAP_FILTER_ALL:
-		*criteria_r = NULL;
 		return 0;
 	case PIMAP_FILTER_NAMED:
 		/* a profile in which it is missing isn't read */
-		filter = pimap_profile_find_filter(puser->profile, ref.name);
-		*criteria_r = filter->criteria;
+		filter_r->criteria = pimap_profile_find_filter(puser->profile,
+						ref.name)->criteria;
 		return 0;
 	case PIMAP_FILTER_NONE:
 	case PIMAP_FILTER_DEFAULT:
 		break;
 	}
-	*criteria_r = PIMAP_CRITERIA_NONE;
+	filter_r->criteria = PIMAP_CRITERIA_NONE;
 	return 0;
 }
 

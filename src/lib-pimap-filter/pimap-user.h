@@ -9,6 +9,7 @@
 #include "pimap-store.h"
 
 struct mail_user;
+struct pimap_view_filter;
 
 /* What pimap knows of a mail user in this process. */
 struct pimap_user {
@@ -21,6 +22,9 @@ struct pimap_user {
 	/* The device's session is under way: folders show its views, but for
 	   those opened while whole_depth > 0 (pimap-scope.h). */
 	bool views_enabled;
+	/* The session is told modseqs that it will come back with: each folder
+	   has a view that keeps account of that, also if all is shown. */
+	bool views_tracked;
 	unsigned int whole_depth;
 
 	/* use pimap_user_get_profile() */
@@ -46,11 +50,11 @@ int pimap_user_get_device(struct pimap_user *puser,
 			  const struct pimap_device **device_r,
 			  const char **error_r);
 /* The view of the session's device on a folder (guid = NULL: one that has no
-   filter of its own). Returns 0 and criteria_r (valid until the next call; NULL:
-   everything), or -1 and error_r. */
-int pimap_user_get_view_criteria(struct pimap_user *puser,
-				 const guid_128_t guid,
-				 const char **criteria_r, const char **error_r);
+   filter of its own). Returns 0 and filter_r (pimap-view.h, valid until the next
+   call), or -1 and error_r. */
+int pimap_user_get_view_filter(struct pimap_user *puser, const guid_128_t guid,
+			       struct pimap_view_filter *filter_r,
+			       const char **error_r);
 
 /* A change of the profile, locked against others until it ends. */
 struct pimap_user_change {

@@ -28,7 +28,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#define VIEW_CACHE_HEADER "pimap-view\t1\n"
+#define VIEW_CACHE_HEADER "pimap-view\t2\n"
 #define VIEW_CACHE_END "end\t01234567\n"
 
 /* text */
@@ -44,6 +44,8 @@ void pimap_view_cache_print(const struct pimap_view_cache *cache,
 		    cache->log_offset, cache->next_uid);
 	str_append(dest, "filter\t");
 	str_append_tabescaped(dest, cache->criteria);
+	str_printfa(dest, "\nsince\t%u\t%"PRIu64, cache->generation,
+		    cache->epoch_modseq);
 	str_append(dest, "\nuids\t");
 	if (array_count(&cache->uids) > 0)
 		imap_write_seq_range(dest, &cache->uids);
@@ -65,6 +67,16 @@ cache_parse_stamp(const char *line, struct pimap_view_cache *cache_r)
 	    str_to_uint32(args[5], &cache_r->next_uid) < 0)
 		return -1;
 	return cache_r->next_uid == 0 ? -1 : 0;
+}
+
+static int
+cache_parse_since(const char *line, struct pimap_view_cache *cache_r)
+{
+	const char *const *args = t_strsplit(line, "\t");
+
+	return str_array_length(args) != 3 || strcmp(args[0], "since") != 0 ||
+		str_to_uint32(args[1], &cache_r->generation) < 0 ||
+		str_to_uint64(args[2], &cache_r->epoch_modseq) < 0 ? -1 : 0;
 }
 
 static int
@@ -98,10 +110,11 @@ int pimap_view_cache_parse(const void *data, size_t size,
 	if (memcmp(CONST_PTR_OFFSET(data, size - end_len), end, end_len) != 0)
 		return -1;
 	lines = t_strsplit(t_strndup(data, size - end_len), "\n");
-	if (str_array_length(lines) != 5 ||
+	if (str_array_length(lines) != 6 ||
 	    cache_parse_stamp(lines[1], cache_r) < 0 ||
 	    strncmp(lines[2], "filter\t", 7) != 0 ||
-	    cache_parse_uids(lines[3], cache_r) < 0)
+	    cache_parse_since(lines[3], cache_r) < 0 ||
+	    cache_parse_uids(lines[4], cache_r) < 0)
 		return -1;
 	cache_r->criteria = str_tabunescape(t_strdup_noconst(lines[2] + 7));
 	return 0;
@@ -121,8 +134,8 @@ cache_get_path(struct mailbox *box, const struct pimap_view *view)
 			       view->cache_name);
 }
 
-/* Returns -1 if there is none that is of any use. */
-static int cache_read(const char *path, struct pimap_view_cache *cache_r)
+/* Returns -1 if there is no whole one. */
+static int cache_read_file(const char *path, struct pimap_view_cache *cache_r)
 {
 	struct istream *input;
 	const unsigned char *data;
@@ -139,6 +152,64 @@ static int cache_read(const char *path, struct pimap_view_cache *cache_r)
 		ret = pimap_view_cache_parse(data, size, cache_r);
 	i_stream_unref(&input);
 	return ret;
+}
+
+static const char *view_criteria(const struct pimap_view *view)
+{
+	return view->criteria_text == NULL ? "" : view->criteria_text;
+}
+
+/* Returns TRUE if there is one that is of any use. One that isn't is deleted: it
+   must not seem later that its filter has been in force all the time. */
+static bool
+cache_read(struct mailbox *box, struct pimap_view *view,
+	   struct pimap_view_cache *cache_r)
+{
+	const struct mail_index_header *hdr =
+		&pimap_view_get_real(box, view)->map->hdr;
+	const char *path = cache_get_path(box, view);
+
+	if (path == NULL)
+		return FALSE;
+	if (view->criteria.expires == 0 &&
+	    cache_read_file(path, cache_r) == 0 &&
+	    cache_r->uid_validity == hdr->uid_validity &&
+	    cache_r->indexid == hdr->indexid &&
+	    cache_r->next_uid <= hdr->next_uid &&
+	    strcmp(cache_r->criteria, view_criteria(view)) == 0)
+		return TRUE;
+	i_unlink_if_exists(path);
+	return FALSE;
+}
+
+/* It is of use only where its filter wasn't another one in between. */
+static bool
+cache_get_epoch(struct pimap_view *view, const struct pimap_view_cache *cache)
+{
+	if (cache->generation != view->generation)
+		return FALSE;
+	view->epoch_modseq = cache->epoch_modseq;
+	return TRUE;
+}
+
+bool pimap_view_cache_load_epoch(struct mailbox *box, struct pimap_view *view)
+{
+	struct pimap_view_cache cache;
+
+	if (view->filtered != NULL)
+		return FALSE;
+	if (view->generation == 0) {
+		/* there never was another filter */
+		view->epoch_modseq = 0;
+		return TRUE;
+	}
+	if ((box->enabled_features & MAILBOX_FEATURE_CONDSTORE) == 0)
+		return FALSE;
+	view->cache_changed = TRUE;
+	if (!cache_read(box, view, &cache) || !cache_get_epoch(view, &cache))
+		return FALSE;
+	view->cache_changed = FALSE;
+	return TRUE;
 }
 
 static void
@@ -248,15 +319,11 @@ bool pimap_view_cache_load(struct mailbox *box, struct pimap_view *view,
 			   ARRAY_TYPE(seq_range) *changed_uids)
 {
 	const struct mail_index_header *hdr = &view->real->map->hdr;
-	const char *path = cache_get_path(box, view);
 	struct pimap_view_cache cache;
+	bool epoch;
 
 	view->cache_changed = TRUE;
-	if (path == NULL || view->criteria.expires != 0 ||
-	    cache_read(path, &cache) < 0 ||
-	    cache.uid_validity != hdr->uid_validity ||
-	    cache.indexid != hdr->indexid || cache.next_uid > hdr->next_uid ||
-	    strcmp(cache.criteria, view->criteria_text) != 0)
+	if (!cache_read(box, view, &cache))
 		return FALSE;
 	if (view->criteria.has_flags &&
 	    cache_get_changes(view, &cache, changed_uids) < 0)
@@ -264,8 +331,9 @@ bool pimap_view_cache_load(struct mailbox *box, struct pimap_view *view,
 	array_clear(&view->matches);
 	cache_keep_existing(view, &cache.uids, &view->matches);
 	view->evaluated_next_uid = cache.next_uid;
+	epoch = cache_get_epoch(view, &cache);
 	/* while the log goes on, there is no need to write the cache anew */
-	view->cache_changed = array_count(changed_uids) > 0 ||
+	view->cache_changed = !epoch || array_count(changed_uids) > 0 ||
 		cache.next_uid != hdr->next_uid ||
 		cache.log_seq != hdr->log_file_seq;
 	return TRUE;
@@ -289,24 +357,51 @@ static int cache_write(const char *path, const string_t *text)
 	return ret;
 }
 
+/* TRUE if what the view knows is right and whole. */
+static bool view_can_be_saved(const struct pimap_view *view)
+{
+	if (!view->cache_changed || view->epoch_modseq == UINT64_MAX)
+		return FALSE;
+	return view->filtered == NULL ||
+		(view->evaluated && view->synced && !view->lost_changes &&
+		 !view->incomplete && view->criteria.expires == 0 &&
+		 !view->broken);
+}
+
+static void
+cache_init(struct mailbox *box, struct pimap_view *view,
+	   struct pimap_view_cache *cache_r)
+{
+	const struct mail_index_header *hdr =
+		&pimap_view_get_real(box, view)->map->hdr;
+
+	i_zero(cache_r);
+	cache_r->uid_validity = hdr->uid_validity;
+	cache_r->indexid = hdr->indexid;
+	cache_r->criteria = view_criteria(view);
+	cache_r->generation = view->generation;
+	cache_r->epoch_modseq = view->epoch_modseq;
+	if (view->filtered == NULL) {
+		/* there is nothing to evaluate */
+		cache_r->next_uid = 1;
+		t_array_init(&cache_r->uids, 1);
+	} else {
+		cache_r->log_seq = view->synced_head_seq;
+		cache_r->log_offset = view->synced_head_offset;
+		cache_r->next_uid = view->evaluated_next_uid;
+		cache_r->uids = view->matches;
+	}
+}
+
 void pimap_view_cache_save(struct mailbox *box, struct pimap_view *view)
 {
-	const struct mail_index_header *hdr = &view->real->map->hdr;
 	const char *path = cache_get_path(box, view);
 	struct pimap_view_cache cache;
 	string_t *text;
 
-	if (path == NULL || !view->cache_changed || !view->evaluated ||
-	    !view->synced || view->lost_changes || view->incomplete ||
-	    view->criteria.expires != 0 || view->broken || box->deleting)
+	if (path == NULL || box->deleting || !view_can_be_saved(view))
 		return;
-	cache.uid_validity = hdr->uid_validity;
-	cache.indexid = hdr->indexid;
-	cache.log_seq = view->synced_head_seq;
-	cache.log_offset = view->synced_head_offset;
-	cache.next_uid = view->evaluated_next_uid;
-	cache.criteria = view->criteria_text;
-	cache.uids = view->matches;
+	cache_init(box, view, &cache);
 	text = str_new(default_pool, 1024);
 	pimap_view_cache_print(&cache, text);
 	if (str_len(text) <= PIMAP_VIEW_CACHE_MAX_SIZE &&

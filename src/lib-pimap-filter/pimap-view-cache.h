@@ -16,7 +16,11 @@ struct pimap_view_cache {
 	uoff_t log_offset;
 	/* what has a UID below it has been evaluated */
 	uint32_t next_uid;
+	/* the filter (pimap-view.h; "" instead of NULL), and the highest modseq
+	   when it was first used */
 	const char *criteria;
+	uint32_t generation;
+	uint64_t epoch_modseq;
 	ARRAY_TYPE(seq_range) uids;
 };
 
@@ -27,11 +31,15 @@ int pimap_view_cache_parse(const void *data, size_t size,
 void pimap_view_cache_print(const struct pimap_view_cache *cache,
 			    string_t *dest);
 
-/* Sets view->matches and evaluated_next_uid from the cache, and adds to
-   changed_uids what must be evaluated anew of that. Returns FALSE, and changes
-   nothing, if there is no cache or it can't be used. */
+/* Sets view->matches and evaluated_next_uid from the cache, and epoch_modseq if
+   it has it, and adds to changed_uids what must be evaluated anew of that.
+   Returns FALSE, and changes nothing, if there is no cache or it can't be used;
+   one of another filter is deleted. */
 bool pimap_view_cache_load(struct mailbox *box, struct pimap_view *view,
 			   ARRAY_TYPE(seq_range) *changed_uids);
+/* Sets view->epoch_modseq, if it can be known. For a view that shows all; for
+   others loading the cache has done it. */
+bool pimap_view_cache_load_epoch(struct mailbox *box, struct pimap_view *view);
 /* Writes the cache, if there is something new in it. The mailbox is synced, its
    real view still open. */
 void pimap_view_cache_save(struct mailbox *box, struct pimap_view *view);

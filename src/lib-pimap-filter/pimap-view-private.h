@@ -44,6 +44,7 @@ struct pimap_view {
 	/* set when resolved; NULL: all messages are shown, and there is no
 	   filtered view */
 	const char *criteria_text;
+	uint32_t generation;
 	/* built from it; args = NULL: not yet */
 	struct pimap_criteria criteria;
 	const char *thread_path;
@@ -69,6 +70,14 @@ struct pimap_view {
 	/* UIDs whose flags this session has changed since the last sync */
 	ARRAY_TYPE(seq_range) own_changed;
 
+	/* What a session that was told of all up to this modseq was told, may
+	   have been of other criteria, or when nobody knows. Set by the first
+	   sync, until then it is UINT64_MAX. */
+	uint64_t epoch_modseq;
+	/* The highest modseq of which it can be said that the session knows
+	   everything up to it. It lags behind while the view is ahead. */
+	uint64_t full_modseq;
+
 	/* the real view's position at the last sync */
 	uint32_t synced_head_seq, synced_expunge_seq;
 	uoff_t synced_head_offset, synced_expunge_offset;
@@ -86,6 +95,9 @@ struct pimap_view {
 	bool incomplete:1;
 	/* the view cache doesn't have what is known now */
 	bool cache_changed:1;
+	/* what the session shows isn't what another SELECT would show: see
+	   full_modseq */
+	bool ahead:1;
 	/* the mailbox has been synced: what filtered has may be known */
 	bool synced:1;
 	/* a sync has failed: what it has learnt is lost */
@@ -101,6 +113,12 @@ extern MODULE_CONTEXT_DEFINE(pimap_view_storage_module,
 #define PIMAP_VIEW_CONTEXT_REQUIRE(obj) \
 	MODULE_CONTEXT_REQUIRE(obj, pimap_view_storage_module)
 
+/* The view of the whole folder; the mailbox is open. */
+static inline struct mail_index_view *
+pimap_view_get_real(struct mailbox *box, struct pimap_view *view)
+{
+	return view->filtered != NULL ? view->real : box->view;
+}
 void pimap_view_enter_real(struct mailbox *box, struct pimap_view *view);
 void pimap_view_leave_real(struct mailbox *box, struct pimap_view *view);
 /* Gives box->recent_flags those of the real view's that are visible. */
@@ -150,6 +168,18 @@ int pimap_view_match_update(struct mailbox *box, struct pimap_view *view,
 int pimap_view_match_all(struct mailbox *box, struct pimap_view *view);
 /* TRUE if matches change by time alone, and have. */
 bool pimap_view_match_is_expired(const struct pimap_view *view);
+
+/* pimap-view-modseq.c */
+
+/* To be called at the end of each sync, with what it has found (may be NULL),
+   so that the HIGHESTMODSEQ that the session is told is one that it can come
+   back with. */
+void pimap_view_modseq_synced(struct mailbox *box, struct pimap_view *view,
+			      struct mailbox_sync_status *status);
+/* Makes a search for what has changed since a modseq find all that the session
+   may not know, whatever the messages' own modseqs are. */
+void pimap_view_modseq_widen_search(struct pimap_view *view,
+				    struct mail_search_args *args);
 
 /* pimap-view-sync.c */
 

@@ -523,14 +523,22 @@ int pimap_view_sync_deinit(struct mailbox_sync_context *_ctx,
 		(struct pimap_view_sync_context *)_ctx;
 	int ret = 0;
 
-	if (_ctx != view->sync_ctx)
-		return view->module_ctx.super.sync_deinit(_ctx, status_r);
+	if (_ctx != view->sync_ctx) {
+		/* the whole folder's sync, because all is shown or core code
+		   syncs for itself */
+		ret = view->module_ctx.super.sync_deinit(_ctx, status_r);
+		if (ret == 0 && view->real_depth == 0)
+			pimap_view_modseq_synced(box, view, status_r);
+		return ret;
+	}
 	view->sync_ctx = NULL;
 	if (ctx->failed)
 		ret = -1;
 	else if (ctx->changed) T_BEGIN {
 		ret = sync_finish(box, view, ctx);
 	} T_END;
+	if (ret == 0)
+		pimap_view_modseq_synced(box, view, &ctx->status);
 	if (ret == 0 && status_r != NULL)
 		*status_r = ctx->status;
 	array_free(&ctx->flag_uids);

@@ -79,22 +79,24 @@ static void pimap_view_drop_filtered(struct mailbox *box,
 
 int pimap_view_resolve(struct mailbox *box, struct pimap_view *view)
 {
-	const char *criteria, *error;
+	struct pimap_view_filter filter;
+	const char *error;
 	int ret;
 
 	if (view->resolved || view->filtered == NULL || view->real_depth > 0)
 		return 0;
 	/* it may ask the mailbox for its metadata */
 	pimap_view_enter_real(box, view);
-	ret = view->lookup(box, &criteria, &error);
+	ret = view->lookup(box, &filter, &error);
 	pimap_view_leave_real(box, view);
 	if (ret < 0) {
 		mailbox_set_critical(box, "pimap: %s", error);
 		return -1;
 	}
 	view->resolved = TRUE;
-	view->criteria_text = p_strdup(box->pool, criteria);
-	if (criteria == NULL)
+	view->criteria_text = p_strdup(box->pool, filter.criteria);
+	view->generation = filter.generation;
+	if (filter.criteria == NULL)
 		pimap_view_drop_filtered(box, view);
 	return 0;
 }
@@ -103,13 +105,16 @@ static void pimap_view_close(struct mailbox *box)
 {
 	struct pimap_view *view = PIMAP_VIEW_CONTEXT_REQUIRE(box);
 
-	if (view->filtered != NULL) T_BEGIN {
+	if (view->resolved) T_BEGIN {
 		pimap_view_cache_save(box, view);
 	} T_END;
 	if (view->criteria.args != NULL)
 		pimap_criteria_free(&view->criteria);
 	pimap_view_drop_filtered(box, view);
 	view->resolved = FALSE;
+	view->epoch_modseq = UINT64_MAX;
+	view->full_modseq = 0;
+	view->ahead = FALSE;
 	if (view->thread_path != NULL)
 		i_unlink_if_exists(view->thread_path);
 	view->module_ctx.super.close(box);
@@ -142,25 +147,13 @@ static int pimap_view_delete(struct mailbox *box)
 }
 
 static int
-pimap_view_get_status(struct mailbox *box, enum mailbox_status_items items,
-		      struct mailbox_status *status_r)
+view_get_filtered_status(struct mailbox *box, struct pimap_view *view,
+			 enum mailbox_status_items items,
+			 struct mailbox_status *status_r)
 {
-	struct pimap_view *view = PIMAP_VIEW_CONTEXT_REQUIRE(box);
 	struct mailbox_status real_status;
 	int ret;
 
-	if (view->real_depth > 0)
-		return view->module_ctx.super.get_status(box, items, status_r);
-	if (!box->opened && (items & STATUS_ITEMS_OF_MESSAGES) != 0) {
-		/* the list index would answer with the real counts */
-		if (mailbox_open(box) < 0 ||
-		    mailbox_sync(box, MAILBOX_SYNC_FLAG_FAST) < 0)
-			return -1;
-	}
-	if (pimap_view_resolve(box, view) < 0 || pimap_view_fill(box, view) < 0)
-		return -1;
-	if (view->filtered == NULL)
-		return view->module_ctx.super.get_status(box, items, status_r);
 	if ((items & STATUS_UIDNEXT) != 0) {
 		/* the session is told */
 		view->known_next_uid = view->filtered->map->hdr.next_uid;
@@ -181,6 +174,31 @@ pimap_view_get_status(struct mailbox *box, enum mailbox_status_items items,
 		pimap_view_update_recent(box, view);
 	} T_END;
 	status_r->recent = box->recent_flags_count;
+	return ret;
+}
+
+static int
+pimap_view_get_status(struct mailbox *box, enum mailbox_status_items items,
+		      struct mailbox_status *status_r)
+{
+	struct pimap_view *view = PIMAP_VIEW_CONTEXT_REQUIRE(box);
+	int ret;
+
+	if (view->real_depth > 0)
+		return view->module_ctx.super.get_status(box, items, status_r);
+	if (!box->opened && (items & STATUS_ITEMS_OF_MESSAGES) != 0) {
+		/* the list index would answer with the real counts */
+		if (mailbox_open(box) < 0 ||
+		    mailbox_sync(box, MAILBOX_SYNC_FLAG_FAST) < 0)
+			return -1;
+	}
+	if (pimap_view_resolve(box, view) < 0 || pimap_view_fill(box, view) < 0)
+		return -1;
+	ret = view->filtered == NULL ?
+		view->module_ctx.super.get_status(box, items, status_r) :
+		view_get_filtered_status(box, view, items, status_r);
+	if (ret == 0 && view->ahead && (items & STATUS_HIGHESTMODSEQ) != 0)
+		status_r->highest_modseq = I_MAX(view->full_modseq, 1);
 	return ret;
 }
 
@@ -347,6 +365,8 @@ pimap_view_search_init(struct mailbox_transaction_context *t,
 
 	if (view->filtered != NULL && view->real_depth == 0)
 		pimap_view_refresh_counts(view);
+	if (view->real_depth == 0)
+		pimap_view_modseq_widen_search(view, args);
 	return view->module_ctx.super.search_init(t, args, sort_program,
 						  wanted_fields, wanted_headers);
 }
@@ -412,6 +432,7 @@ void pimap_view_attach(struct mailbox *box,
 	view->lookup = set->lookup;
 	view->cache_name = p_strdup(box->pool, set->cache_name);
 	view->delete_hidden = set->delete_hidden;
+	view->epoch_modseq = UINT64_MAX;
 
 	v->open = pimap_view_open;
 	v->close = pimap_view_close;

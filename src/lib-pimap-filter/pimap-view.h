@@ -6,11 +6,20 @@
 
 struct mailbox;
 
-/* Tells which messages a mailbox, which is open, is to show: those that match
-   criteria_r (pimap-criteria.h), or all if that is NULL. Returns 0, or -1 and
-   error_r if that isn't known: then the mailbox shows nothing, and the error is
-   logged (R-14.4). */
-typedef int pimap_view_lookup_t(struct mailbox *box, const char **criteria_r,
+/* Which messages a mailbox shows */
+struct pimap_view_filter {
+	/* those that match (pimap-criteria.h); NULL: all */
+	const char *criteria;
+	/* It rises when filters change: under one number a mailbox has had the
+	   same criteria all the time. 0: it has never had any. */
+	uint32_t generation;
+};
+
+/* Tells what a mailbox, which is open, is to show. Returns 0, or -1 and error_r
+   if that isn't known: then the mailbox shows nothing, and the error is logged
+   (R-14.4). */
+typedef int pimap_view_lookup_t(struct mailbox *box,
+				struct pimap_view_filter *filter_r,
 				const char **error_r);
 
 struct pimap_view_settings {
@@ -44,5 +53,12 @@ void pimap_view_note_saved(struct mailbox *box,
    (R-1.4c, R-1.7). criteria are those of the filter now, NULL for all. The
    mailbox needn't have a view. */
 bool pimap_view_is_outdated(struct mailbox *box, const char *criteria);
+
+/* Adds to uids_r those of uid_filter that the mailbox has and doesn't show, as
+   far as it can have shown them to a session that was told of all changes up to
+   modseq (R-1.3, VANISHED (EARLIER)). The mailbox needn't have a view. */
+void pimap_view_get_hidden_since(struct mailbox *box, uint64_t modseq,
+				 const ARRAY_TYPE(seq_range) *uid_filter,
+				 ARRAY_TYPE(seq_range) *uids_r);
 
 #endif

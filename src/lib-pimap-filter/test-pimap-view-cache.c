@@ -12,6 +12,7 @@ static void test_cache(string_t *text, uint32_t uid)
 		.uid_validity = 1, .indexid = 2, .log_seq = 3,
 		.log_offset = 4, .next_uid = 4000000000U,
 		.criteria = "SUBJECT \"tab\t\\\" FROM x",
+		.generation = 5, .epoch_modseq = 18446744073709551614U,
 	};
 
 	t_array_init(&cache.uids, 4);

@@ -5,6 +5,7 @@
    all of Dovecot's own protocols:
 
      pimap-profile 1
+     generation  number                   of what views show, if not 0
      filter  name  criteria  [desc]
      device  id    mode   view  notify
      folder  guid  vname  view  notify    of the device above
@@ -17,6 +18,7 @@
 
 #include "lib.h"
 #include "array.h"
+#include "ioloop.h"
 #include "str.h"
 #include "strescape.h"
 #include "crc32.h"
@@ -109,6 +111,12 @@ bool pimap_filter_desc_is_valid(const char *desc)
 				uni_utf8_str_is_valid(desc));
 }
 
+static void pimap_profile_views_changed(struct pimap_profile *profile)
+{
+	profile->views_generation = I_MAX(profile->views_generation + 1,
+					    (uint32_t)ioloop_time);
+}
+
 struct pimap_filter *
 pimap_profile_find_filter(const struct pimap_profile *profile,
 			  const char *name)
@@ -134,6 +142,7 @@ void pimap_profile_set_filter(struct pimap_profile *profile, const char *name,
 	}
 	filter->desc = p_strdup(profile->pool, desc);
 	filter->criteria = p_strdup(profile->pool, criteria);
+	pimap_profile_views_changed(profile);
 }
 
 bool pimap_profile_delete_filter(struct pimap_profile *profile,
@@ -290,6 +299,8 @@ void pimap_device_set_filter(struct pimap_profile *profile,
 	dest->kind = ref->kind;
 	dest->name = p_strdup(profile->pool, ref->name);
 	pimap_device_tidy_folders(device);
+	if (type == PIMAP_FILTER_VIEW)
+		pimap_profile_views_changed(profile);
 }
 
 struct pimap_filter_ref
@@ -417,6 +428,10 @@ void pimap_profile_print(const struct pimap_profile *profile, string_t *dest)
 	size_t start = str_len(dest);
 
 	str_append(dest, PIMAP_PROFILE_HEADER);
+	if (profile->views_generation != 0) {
+		str_printfa(dest, "generation\t%u\n",
+			    profile->views_generation);
+	}
 	array_foreach(&profile->filters, filter) {
 		print_fields(dest, "filter", filter->name, filter->criteria,
 			     filter->desc, NULL);
@@ -503,10 +518,12 @@ parse_folder(struct pimap_profile *profile, struct pimap_device *device,
 
 static int
 parse_record(struct pimap_profile *profile, struct pimap_device **device,
-	     const char *const *args)
+	     uint32_t *generation, const char *const *args)
 {
 	unsigned int count = str_array_length(args);
 
+	if (count == 2 && strcmp(args[0], "generation") == 0)
+		return str_to_uint32(args[1], generation);
 	if (count < 3)
 		return -1;
 	if (strcmp(args[0], "filter") == 0) {
@@ -534,14 +551,17 @@ parse_lines(struct pimap_profile *profile, const char *text,
 {
 	struct pimap_device *device = NULL;
 	const char *const *lines = t_strsplit(text, "\n");
+	uint32_t generation = 0;
 	unsigned int i;
 	int ret = 0;
 
 	/* the text ends with a newline, so the last one is empty */
 	for (i = 1; lines[i+1] != NULL && ret == 0; i++) T_BEGIN {
-		ret = parse_record(profile, &device,
+		ret = parse_record(profile, &device, &generation,
 				   t_strsplit_tabescaped(lines[i]));
 	} T_END;
+	/* reading is no change */
+	profile->views_generation = generation;
 	if (ret < 0)
 		*error_r = t_strdup_printf("line %u is invalid", i);
 	return ret;

@@ -90,6 +90,10 @@ ARRAY_DEFINE_TYPE(pimap_device, struct pimap_device *);
 
 struct pimap_profile {
 	pool_t pool;
+	/* Rises with every change of what views show; 0 if there never was one.
+	   It is taken from the clock, so that it is another one too after a
+	   profile was lost and made anew. */
+	uint32_t views_generation;
 	ARRAY_TYPE(pimap_filter) filters;
 	ARRAY_TYPE(pimap_device) devices;
 };

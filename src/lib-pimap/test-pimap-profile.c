@@ -37,6 +37,7 @@ static void test_pimap_profile_round_trip(void)
 	struct pimap_device *device;
 	struct pimap_filter_ref ref;
 	string_t *text = t_str_new(256), *text2 = t_str_new(256);
+	uint32_t generation;
 	const char *error;
 
 	test_begin("profile round trip");
@@ -56,6 +57,18 @@ static void test_pimap_profile_round_trip(void)
 	test_assert(pimap_profile_filter_is_used(profile2, "tab\there"));
 	test_assert(pimap_profile_filter_is_used(profile2, "x"));
 	test_assert(!pimap_profile_filter_is_used(profile2, "y"));
+	/* reading is no change of what views show, other settings aren't either */
+	generation = profile->views_generation;
+	test_assert(generation > 0);
+	test_assert(profile2->views_generation == generation);
+	pimap_device_set_filter(profile2, device, test_guid, "Work",
+				PIMAP_FILTER_NOTIFY, &ref);
+	test_assert(profile2->views_generation == generation);
+	pimap_device_set_filter(profile2, device, test_guid, "Work",
+				PIMAP_FILTER_VIEW, &ref);
+	test_assert(profile2->views_generation == generation + 1);
+	pimap_profile_set_filter(profile2, "x", NULL, "SEEN");
+	test_assert(profile2->views_generation == generation + 2);
 	pimap_profile_free(&profile);
 	pimap_profile_free(&profile2);
 	test_end();

@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: LGPL-2.1-only */
+/* VANISHED (EARLIER) of what is hidden: see imap-pimap-vanished.h.
+
+   It has to come after the mailbox is open and before the first FETCH. That is
+   where Dovecot's command begins to search for what has changed. */
+
+#include "imap-common.h"
+#include "array.h"
+#include "str.h"
+#include "ostream.h"
+#include "imap-arg.h"
+#include "imap-commands.h"
+#include "imap-seqset.h"
+#include "imap-util.h"
+#include "mail-storage-private.h"
+#include "pimap-user.h"
+#include "pimap-view.h"
+#include "imap-pimap-vanished.h"
+
+#define VANISHED_CONTEXT_REQUIRE(obj) \
+	MODULE_CONTEXT_REQUIRE(obj, vanished_module)
+
+static MODULE_CONTEXT_DEFINE_INIT(vanished_module,
+				  &mail_storage_module_register);
+
+/* What a command asks for */
+struct vanished_request {
+	struct client *client;
+	ARRAY_TYPE(seq_range) uid_filter;
+	uint64_t modseq;
+};
+
+/* that of the command which begins, until it is answered */
+static const struct vanished_request *vanished_request = NULL;
+
+static void
+send_vanished(struct client *client, const ARRAY_TYPE(seq_range) *uids)
+{
+	string_t *str;
+
+	if (array_count(uids) == 0)
+		return;
+	str = str_new(default_pool, 128);
+	str_append(str, "* VANISHED (EARLIER) ");
+	imap_write_seq_range(str, uids);
+	str_append(str, "\r\n");
+	o_stream_nsend(client->output, str_data(str), str_len(str));
+	str_free(&str);
+}
+
+static void vanished_answer(struct mailbox *box)
+{
+	const struct vanished_request *request = vanished_request;
+	ARRAY_TYPE(seq_range) uids;
+
+	vanished_request = NULL;
+	t_array_init(&uids, 32);
+	pimap_view_get_hidden_since(box, request->modseq, &request->uid_filter,
+				    &uids);
+	send_vanished(request->client, &uids);
+}
+
+static struct mail_search_context *
+vanished_search_init(struct mailbox_transaction_context *t,
+		     struct mail_search_args *args,
+		     const enum mail_sort_type *sort_program,
+		     enum mail_fetch_field wanted_fields,
+		     struct mailbox_header_lookup_ctx *wanted_headers)
+{
+	union mailbox_module_context *mbox = VANISHED_CONTEXT_REQUIRE(t->box);
+
+	/* the view itself searches before it is synced */
+	if (vanished_request != NULL && t->box->synced &&
+	    vanished_request->client->mailbox == t->box) T_BEGIN {
+		vanished_answer(t->box);
+	} T_END;
+	return mbox->super.search_init(t, args, sort_program, wanted_fields,
+				       wanted_headers);
+}
+
+/* Returns the list after the word, or the end of the arguments; NULL if the word
+   isn't there. */
+static const struct imap_arg *
+find_after(const struct imap_arg *args, const char *word)
+{
+	for (; !IMAP_ARG_IS_EOL(args); args++) {
+		if (imap_arg_atom_equals(args, word))
+			return &args[1];
+	}
+	return NULL;
+}
+
+/* The modifiers are the list that is the last argument. */
+static const struct imap_arg *
+find_modifier(const struct imap_arg *args, const char *word)
+{
+	const struct imap_arg *list;
+
+	for (; !IMAP_ARG_IS_EOL(args); args++) {
+		if (IMAP_ARG_IS_EOL(&args[1]) && imap_arg_get_list(args, &list))
+			return find_after(list, word);
+	}
+	return NULL;
+}
+
+static bool get_modseq(const struct imap_arg *arg, uint64_t *modseq_r)
+{
+	const char *str;
+
+	return arg != NULL && imap_arg_get_atom(arg, &str) &&
+		str_to_uint64(str, modseq_r) == 0;
+}
+
+/* UID FETCH set items (CHANGEDSINCE modseq VANISHED) */
+static bool
+parse_fetch(const struct imap_arg *args, struct vanished_request *request_r)
+{
+	const char *set;
+
+	return find_modifier(args, "VANISHED") != NULL &&
+		get_modseq(find_modifier(args, "CHANGEDSINCE"),
+			   &request_r->modseq) &&
+		imap_arg_get_atom(&args[0], &set) &&
+		imap_seq_set_parse(set, &request_r->uid_filter) == 0;
+}
+
+/* SELECT mailbox (QRESYNC (uidvalidity modseq [known-uids] [(sample)])) */
+static bool
+parse_select(const struct imap_arg *args, struct vanished_request *request_r)
+{
+	const struct imap_arg *param = find_modifier(args, "QRESYNC"), *list;
+	const char *set;
+
+	if (param == NULL || !imap_arg_get_list(param, &list) ||
+	    IMAP_ARG_IS_EOL(&list[0]) ||
+	    !get_modseq(&list[1], &request_r->modseq))
+		return FALSE;
+	if (imap_arg_get_atom(&list[2], &set)) {
+		return imap_seq_set_nostar_parse(set,
+						 &request_r->uid_filter) == 0;
+	}
+	seq_range_array_add_range(&request_r->uid_filter, 1, (uint32_t)-1);
+	return TRUE;
+}
+
+bool imap_pimap_vanished_concerns(const char *cmd_name)
+{
+	static const char *const names[] = {
+		"SELECT", "EXAMINE", "UID FETCH", NULL
+	};
+
+	return str_array_icase_find(names, cmd_name);
+}
+
+bool imap_pimap_vanished_run(struct client_command_context *cmd,
+			     const struct imap_arg *args)
+{
+	struct vanished_request request;
+	bool ret;
+
+	i_zero(&request);
+	request.client = cmd->client;
+	t_array_init(&request.uid_filter, 8);
+	if (strcasecmp(cmd->name, "UID FETCH") == 0) {
+		if (parse_fetch(args, &request))
+			vanished_request = &request;
+	} else if (imap_pimap_vanished_concerns(cmd->name)) {
+		if (parse_select(args, &request))
+			vanished_request = &request;
+	}
+	/* it begins to search before it returns */
+	ret = cmd->func(cmd);
+	vanished_request = NULL;
+	return ret;
+}
+
+static void vanished_mailbox_allocated(struct mailbox *box)
+{
+	struct pimap_user *puser = pimap_user_get(box->storage->user);
+	struct mailbox_vfuncs *v = box->vlast;
+	union mailbox_module_context *mbox;
+
+	if (puser == NULL || puser->device == NULL)
+		return;
+	mbox = p_new(box->pool, union mailbox_module_context, 1);
+	mbox->super = *v;
+	box->vlast = &mbox->super;
+	v->search_init = vanished_search_init;
+	MODULE_CONTEXT_SET_SELF(box, vanished_module, mbox);
+}
+
+static struct mail_storage_hooks vanished_hooks = {
+	.mailbox_allocated = vanished_mailbox_allocated,
+};
+
+void imap_pimap_vanished_init(struct module *module)
+{
+	/* mail_plugins need not name this module: pimap loads it */
+	mail_storage_hooks_add_forced(module, &vanished_hooks);
+}
+
+void imap_pimap_vanished_deinit(void)
+{
+	mail_storage_hooks_remove(&vanished_hooks);
+}
