@@ -251,7 +251,10 @@ pimap_view_get_metadata(struct mailbox *box,
 		return view->module_ctx.super.get_metadata(box, items,
 							   metadata_r);
 	}
-	/* what Dovecot stores in the index is about the whole folder */
+	/* what Dovecot stores in the index is about the whole folder. Its size
+	   isn't asked for: that fails when the last message is gone. */
+	if (own_size)
+		items &= ENUM_NEGATE(MAILBOX_METADATA_VIRTUAL_SIZE);
 	pimap_view_enter_real(box, view);
 	ret = view->module_ctx.super.get_metadata(box, items, metadata_r);
 	pimap_view_leave_real(box, view);
