@@ -12,6 +12,8 @@
    A new case is added here, not where the mailbox is opened. */
 
 #include "lib.h"
+#include "hex-binary.h"
+#include "sha1.h"
 #include "mail-storage-private.h"
 #include "mail-storage-hooks.h"
 #include "pimap-folder.h"
@@ -172,6 +174,17 @@ static bool pimap_scope_may_have_view(struct pimap_user *puser)
 		filter.criteria != NULL;
 }
 
+/* A folder's index, beside which the cache is, may be several users'. */
+static const char *pimap_scope_cache_name(const struct pimap_user *puser)
+{
+	unsigned char digest[SHA1_RESULTLEN];
+
+	sha1_get_digest(puser->user->username, strlen(puser->user->username),
+			digest);
+	return t_strconcat(puser->device, ".",
+			   binary_to_hex(digest, sizeof(digest)), NULL);
+}
+
 static void pimap_scope_mailbox_allocated_view(struct mailbox *box)
 {
 	struct pimap_user *puser = pimap_user_get(box->storage->user);
@@ -182,13 +195,13 @@ static void pimap_scope_mailbox_allocated_view(struct mailbox *box)
 	    (box->flags & (MAILBOX_FLAG_SAVEONLY |
 			   MAILBOX_FLAG_IGNORE_ACLS)) != 0)
 		return;
-	if (puser->views_tracked || pimap_scope_may_have_view(puser)) {
+	if (puser->views_tracked || pimap_scope_may_have_view(puser)) T_BEGIN {
 		i_zero(&set);
 		set.lookup = pimap_scope_get_view_filter;
-		set.cache_name = puser->device;
+		set.cache_name = pimap_scope_cache_name(puser);
 		set.delete_hidden = puser->set->pimap_delete_hidden;
 		pimap_view_attach(box, &set);
-	}
+	} T_END;
 }
 
 /* Two: the functions that one hook overrides are in place only when the next

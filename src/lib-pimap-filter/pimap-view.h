@@ -24,8 +24,8 @@ typedef int pimap_view_lookup_t(struct mailbox *box,
 
 struct pimap_view_settings {
 	pimap_view_lookup_t *lookup;
-	/* keeps the device's view cache apart from others'; it becomes part of a
-	   file name */
+	/* keeps the device's view cache apart from those of other devices and
+	   other users; it becomes part of a file name */
 	const char *cache_name;
 	/* the mailbox may be deleted while it has messages that the view hides
 	   (R-1.8) */
