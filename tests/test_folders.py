@@ -2,15 +2,24 @@
 """A device's view of folders that change under it, in every kind of namespace."""
 
 import os
+import re
+import time
 
 import pytest
 
 from conftest import DOVECOT_24, Server
+from imap_client import parse
 from test_device import MESSAGE, device
 
 
 def messages(*subjects):
     return [MESSAGE % subject.encode() for subject in subjects]
+
+
+def says(result):
+    """Its text, without the timing"""
+    return re.sub(r"( \[[-0-9: ]+\])? \([0-9. +]*secs\)\.$", "",
+                  "%s %s" % (result.status, result.text))
 
 
 def view_caches(server):
@@ -56,7 +65,7 @@ def many_namespaces(driver):
                   separator=".", subscriptions="no", list="children"),
         namespace("hidden", driver, "~/hidden", prefix="hidden.", separator=".",
                   hidden="yes", list="no"),
-        namespace("alias", prefix="alias.", separator=".", alias_for="inbox" if DOVECOT_24 else "INBOX.",
+        namespace("alias", prefix="", separator=".", alias_for="inbox" if DOVECOT_24 else "INBOX.",
                   hidden="yes", list="no",
                   **({} if DOVECOT_24 else {"location": "%s:~/%s" % (driver, driver)})),
     ))
@@ -72,7 +81,7 @@ protocol imap {
   }
 }
 acl_driver = vfile
-acl_cache_ttl = 1s
+acl_cache_ttl = 0
 acl_sharing_map {
   dict file {
     path = %{home}/../.shared
@@ -84,7 +93,7 @@ protocol imap {
   mail_plugins = $mail_plugins imap_acl
 }
 plugin {
-  acl = vfile:cache_secs=1
+  acl = vfile:cache_secs=0
   acl_ignore_namespace = Public.
   acl_ignore_namespace2 = OwnSeen.
   acl_shared_dict = file:%h/../.shared
@@ -123,11 +132,24 @@ def no_faults_in_wide(request):
     assert server.faults()[before:] == []
 
 
+def wait_rights(client, folder, rights):
+    """Of the rights on its selected folder a session learns nothing new, and
+    what it knows of others may be seconds old."""
+    client.ok("SELECT INBOX")
+    end = time.monotonic() + 20
+    while not any(re.fullmatch(r"\* MYRIGHTS \S+ " + rights, line)
+                  for line in client.command("MYRIGHTS " + folder).lines("* ")):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
 def share(server, owner, guest, folder="Team", rights="lrwstipekx"):
     """Returns the owner's plain client."""
     plain = server.client(owner)
     plain.ok("CREATE INBOX." + folder)
-    plain.ok("SETACL INBOX.%s %s %s" % (folder, guest, rights))
+    plain.ok("SETACL INBOX.%s %s %s" % (folder, guest.lower(), rights))
+    client = server.client(guest)
+    wait_rights(client, "shared.%s.%s" % (owner, folder), rights + ".*")
     return plain
 
 
@@ -198,3 +220,125 @@ def test_own_seen_in_a_public_folder(wide):
     joe.ok("UID STORE 1,4 -FLAGS (\\Seen)")
     joes.ok("SELECT OwnSeen.Team")
     assert joes.fetch_all() == [1, 2, 4, 5]
+
+
+def counts(client, command):
+    """mailbox: MESSAGES, of the STATUS responses"""
+    found = {}
+    for response in client.ok(command).untagged:
+        if response.line.startswith("* STATUS"):
+            name, items = parse(response.line[len("* STATUS "):], response.literals)
+            found[name] = int(items[items.index("MESSAGES") + 1])
+    return found
+
+
+@pytest.mark.parametrize("wide", ["maildir"], indirect=True)
+@pytest.mark.parametrize("folder", ["INBOX", "INBOX.Work", "Public.Team", "shared.joe.Group",
+                                    "hidden.Work", "Work"])
+def test_views_in_every_namespace(wide, user, folder):
+    """R-1.3, and settings by the folder's name"""
+    if folder.startswith("shared."):
+        share(wide, "joe", user, "Group")
+    plain = wide.client(user)
+    if folder not in ("INBOX", "shared.joe.Group"):
+        plain.ok("CREATE " + folder)
+    plain.ok("SUBSCRIBE " + folder)
+    plain.append(folder, messages("yes", "no", "no", "yes"))
+    phone = device(wide, user, "SUBJECT yes", folder)
+    other = wide.client(user + "#P2")
+    wide.doveadm("pimap", "pref", "set", "-u", user, "P2", "PIMAP_XFILTER", folder, "V", "NONE")
+    for client, uids in ((phone, [1, 4]), (other, []), (plain, [1, 2, 3, 4])):
+        assert client.status(folder, "MESSAGES UIDNEXT") == {
+            "MESSAGES": len(uids), "UIDNEXT": 5}
+        for command in ('LIST "" %s', 'LIST (SUBSCRIBED) "" %s'):
+            found = counts(client, command % folder + " RETURN (STATUS (MESSAGES))")
+            assert found.get(folder) == len(uids) or folder.startswith(("hidden.", "Work"))
+        assert client.ok('LSUB "" ' + folder).lines("* LSUB") != []
+        for command in ("EXAMINE ", "SELECT "):
+            client.ok(command + folder)
+            assert client.fetch_all() == uids
+            assert client.search("ALL") == uids
+    phone.ok("UID COPY 1:4 " + folder)
+    plain.append(folder, messages("no", "yes"))
+    phone.ok("NOOP")
+    assert phone.fetch_all() == [1, 4, 5, 6, 8]
+    preferences = phone.ok("XGETPIMAPPREFS (PIMAP_XFILTER)").untagged[0].line
+    assert "(%s V F1)" % folder in preferences
+    assert [folder, "V", "NONE"] in [line.split()[1:] for line in wide.doveadm(
+        "pimap", "pref", "get", "-u", user, "P2").splitlines()]
+    plain.ok("NOOP")
+    assert plain.fetch_all() == list(range(1, 9))
+    assert wide.doveadm("fetch", "-u", user, "uid", "mailbox", folder).split() == [
+        word for uid in range(1, 9) for word in ("uid:", str(uid))]
+    for client in (phone, plain):
+        client.ok("UID STORE 1:* +FLAGS (\\Deleted)")
+        client.ok("CLOSE")
+        plain.ok("NOOP")
+        assert phone.status(folder, "MESSAGES") == {"MESSAGES": 0}
+        assert plain.status(folder, "MESSAGES") == {"MESSAGES": 3 if client is phone else 0}
+
+
+def test_alias_of_a_selected_folder(wide, user):
+    """The same folder by another name has the same view; what the session is
+    told of by one name, it knows by the other (R-1.4c)."""
+    plain = wide.client(user)
+    plain.ok("CREATE INBOX.Work")
+    plain.append("INBOX.Work", messages("yes", "no", "yes"))
+    phone = device(wide, user, "SUBJECT yes UNFLAGGED", "INBOX.Work")
+    assert phone.status("Work", "MESSAGES") == {"MESSAGES": 2}
+    phone.ok("SELECT INBOX.Work")
+    assert phone.fetch_all() == [1, 3]
+    plain.ok("SELECT Work")
+    plain.append("INBOX.Work", messages("yes"), "\\Flagged")
+    # COPYUID tells of UID 5, which is hidden: it can't see 4 any more
+    phone.ok("STORE 1 +FLAGS (\\Flagged)")
+    assert "COPYUID" in phone.ok("COPY 1 Work").text
+    plain.ok("UID STORE 4 -FLAGS (\\Flagged)")
+    assert phone.ok("NOOP").lines("* ") == ["* RESYNC"]
+    assert phone.fetch_all() == [1, 3]
+    # MOVE opens it once more: what is kept can be moved
+    phone.ok("UID MOVE 1 Work")
+    phone.ok("NOOP")
+    assert phone.fetch_all() == [3]
+    plain.ok("NOOP")
+    assert plain.fetch_all() == [2, 3, 4, 5, 6]
+
+
+def test_rights_that_end(wide):
+    """A device is refused what a plain session is refused."""
+    folder = "shared.joe.Ending"
+    joe = share(wide, "joe", "ann", "Ending")
+    joe.append("INBOX.Ending", messages("yes", "no"))
+    phone = device(wide, "ann", "SUBJECT yes", folder)
+    plain = wide.client("ann")
+    for client in (plain, phone):
+        client.ok("SELECT " + folder)
+        client.fetch_all()
+    joe.ok("SETACL INBOX.Ending ann lr")
+    joe.append("INBOX.Ending", messages("yes"))
+    for client in (plain, phone):
+        # open sessions learn it some time
+        client.ok("NOOP")
+        assert 3 in client.fetch_all()
+    clients = wide.client("ann"), wide.client("ann#P1")
+    for client in clients:
+        client.ok("SELECT " + folder)
+    assert clients[1].fetch_all() == [1, 3]
+    for command in ("APPEND %s {1+}\r\nx", "RENAME %s INBOX.E", "UID COPY 1 %s"):
+        refused = [says(client.command(command % folder)) for client in clients]
+        assert refused[0] == refused[1] and refused[0].startswith("NO ")
+    joe.ok("DELETEACL INBOX.Ending ann")
+    joe.append("INBOX.Ending", messages("yes", "no"))
+    for client in clients:
+        client.ok("NOOP")
+        assert 4 in client.fetch_all()
+    clients = wide.client("ann"), wide.client("ann#P1")
+    for command in ("SELECT %s", "STATUS %s (MESSAGES)", "APPEND %s {1+}\r\nx", "DELETE %s"):
+        refused = [says(client.command(command % folder)) for client in clients]
+        assert refused[1].startswith("NO ")
+        # the list index may answer plain STATUS without looking at rights
+        assert refused[0] == refused[1] or command.startswith("STATUS")
+    assert clients[1].command("XSETPIMAPPREF PIMAP_XFILTER (%s V ALL)" % folder).status == "NO"
+    assert "Ending" not in str(clients[1].ok('LIST "" *'))
+    preferences = clients[1].ok("XGETPIMAPPREFS (PIMAP_XFILTER)").untagged[0].line
+    assert "Ending" not in preferences

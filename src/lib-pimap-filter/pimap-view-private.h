@@ -124,6 +124,10 @@ void pimap_view_leave_real(struct mailbox *box, struct pimap_view *view);
 /* Gives box->recent_flags those of the real view's that are visible. */
 void pimap_view_update_recent(struct mailbox *box, struct pimap_view *view);
 
+/* TRUE if the mailbox, which is open, is the view's folder: it may have another
+   name (alias_for), and another folder may have its name by now. */
+bool pimap_view_is_of(const struct pimap_view *view, const struct mailbox *box);
+
 /* Finds out what the mailbox, which is open, is to show, if that hasn't been
    done. Returns -1 if it can't be known. */
 int pimap_view_resolve(struct mailbox *box, struct pimap_view *view);

@@ -47,8 +47,7 @@ static void view_inherit(struct mailbox *box, struct pimap_view *view)
 	t_array_init(&uids, 32);
 	for (other = pimap_views; other != NULL; other = other->next) {
 		if (other == view || !other->synced ||
-		    !mailbox_equals(other->box, mailbox_get_namespace(box),
-				    box->vname))
+		    !pimap_view_is_of(other, box))
 			continue;
 		map = other->filtered->map;
 		for (seq = 1; seq <= map->hdr.messages_count; seq++) {

@@ -396,6 +396,21 @@ void pimap_view_release_own(struct mailbox *box)
 	array_clear(&view->own_changed);
 }
 
+bool pimap_view_is_of(const struct pimap_view *view, const struct mailbox *box)
+{
+	const struct mail_index_header *hdr, *view_hdr;
+
+	if (view->box->index == box->index)
+		return TRUE;
+	if (box->view == NULL ||
+	    !mailbox_equals(view->box, mailbox_get_namespace(box), box->vname))
+		return FALSE;
+	hdr = mail_index_get_header(box->view);
+	view_hdr = mail_index_get_header(view->real);
+	return hdr->uid_validity == view_hdr->uid_validity &&
+		hdr->indexid == view_hdr->indexid;
+}
+
 void pimap_view_note_saved(struct mailbox *box,
 			   const ARRAY_TYPE(seq_range) *saved_uids)
 {
@@ -406,8 +421,7 @@ void pimap_view_note_saved(struct mailbox *box,
 		return;
 	last = array_idx(saved_uids, array_count(saved_uids) - 1);
 	for (view = pimap_views; view != NULL; view = view->next) {
-		if (mailbox_equals(view->box, mailbox_get_namespace(box),
-				   box->vname))
+		if (pimap_view_is_of(view, box))
 			view->saved_uid = I_MAX(view->saved_uid, last->seq2);
 	}
 }
