@@ -15,6 +15,7 @@
 
 static int match_build(struct mailbox *box, struct pimap_view *view)
 {
+	const time_t expires = view->criteria.expires;
 	const char *error;
 
 	if (pimap_criteria_build(view->criteria_text, &view->criteria,
@@ -23,7 +24,10 @@ static int match_build(struct mailbox *box, struct pimap_view *view)
 				     view->criteria_text, error);
 		return -1;
 	}
-	/* once, without the UIDs that are searched among */
+	/* what was evaluated before isn't newer than it was */
+	if (expires != 0)
+		view->criteria.expires = expires;
+	/* simplify them without the UIDs that are searched among */
 	mail_search_args_init(view->criteria.args, box, FALSE, NULL);
 	mail_search_args_deinit(view->criteria.args);
 	return 0;
@@ -59,12 +63,18 @@ match_search(struct mailbox *box, struct pimap_view *view,
 	if (mailbox_search_deinit(&search_ctx) < 0)
 		view->incomplete = TRUE;
 	mail_search_args_deinit(args);
-	if (uids != NULL) {
-		i_assert(args->args == &uidset);
-		args->args = uidset.next;
-	}
+	/* a search leaves its marks: full text search puts other keys in their
+	   place, MIMEPART FILENAME keeps a pointer to what it has freed */
+	pimap_criteria_free(&view->criteria);
 	ret = mailbox_transaction_commit(&trans);
 	return mail_index_view_is_inconsistent(view->real) ? -1 : ret;
+}
+
+void pimap_view_match_forget(struct pimap_view *view)
+{
+	if (view->criteria.args != NULL)
+		pimap_criteria_free(&view->criteria);
+	i_zero(&view->criteria);
 }
 
 bool pimap_view_match_is_expired(const struct pimap_view *view)
@@ -155,7 +165,7 @@ int pimap_view_match_update(struct mailbox *box, struct pimap_view *view,
 	int ret;
 
 	if (pimap_view_match_is_expired(view)) {
-		pimap_criteria_free(&view->criteria);
+		pimap_view_match_forget(view);
 		view->evaluated = FALSE;
 	}
 	if (view->criteria.args == NULL && match_build(box, view) < 0)

@@ -45,7 +45,7 @@ struct pimap_view {
 	   filtered view */
 	const char *criteria_text;
 	uint32_t generation;
-	/* built from it; args = NULL: not yet */
+	/* built from it, for one search; args = NULL: not yet */
 	struct pimap_criteria criteria;
 	const char *thread_path;
 	/* NULL: there is no view cache */
@@ -170,6 +170,8 @@ int pimap_view_match_update(struct mailbox *box, struct pimap_view *view,
 			    ARRAY_TYPE(seq_range) *added_uids);
 /* Evaluates what is in the index, if that hasn't been done. */
 int pimap_view_match_all(struct mailbox *box, struct pimap_view *view);
+/* Does away with the criteria: they are built anew from their text. */
+void pimap_view_match_forget(struct pimap_view *view);
 /* TRUE if matches change by time alone, and have. */
 bool pimap_view_match_is_expired(const struct pimap_view *view);
 

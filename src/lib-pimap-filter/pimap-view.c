@@ -108,8 +108,7 @@ static void pimap_view_close(struct mailbox *box)
 	if (view->resolved) T_BEGIN {
 		pimap_view_cache_save(box, view);
 	} T_END;
-	if (view->criteria.args != NULL)
-		pimap_criteria_free(&view->criteria);
+	pimap_view_match_forget(view);
 	pimap_view_drop_filtered(box, view);
 	view->resolved = FALSE;
 	view->epoch_modseq = UINT64_MAX;
