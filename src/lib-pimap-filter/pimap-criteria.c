@@ -15,6 +15,7 @@
 #include "imap-quote.h"
 #include "mail-search.h"
 #include "mail-search-build.h"
+#include "mail-search-mime.h"
 #include "mail-search-parser.h"
 #include "mail-search-register.h"
 #include "pimap-compat.h"
@@ -284,12 +285,82 @@ static bool criteria_args_have_flags(const struct mail_search_arg *arg)
 	return FALSE;
 }
 
+static const char *
+criteria_find_unsafe_mime_key(const struct mail_search_mime_arg *arg)
+{
+	const char *key;
+
+	for (; arg != NULL; arg = arg->next) {
+		switch (arg->type) {
+		case SEARCH_MIME_OR:
+		case SEARCH_MIME_SUB:
+			key = criteria_find_unsafe_mime_key(arg->value.subargs);
+			if (key != NULL)
+				return key;
+			break;
+		/* reads before the name, if that is shorter */
+		case SEARCH_MIME_FILENAME_ENDS:
+			return "FILENAME ENDS";
+		/* reads the date of an attached message without one */
+		case SEARCH_MIME_SENTBEFORE:
+		case SEARCH_MIME_SENTON:
+		case SEARCH_MIME_SENTSINCE:
+			return "SENTBEFORE, SENTON or SENTSINCE";
+		/* reads the parent of the whole message. Copied, PARENT and
+		   CHILD lose their keys, PARAM the name */
+		case SEARCH_MIME_PARENT:
+			if (arg->value.subargs != NULL)
+				return "PARENT with anything but EXISTS";
+			break;
+		case SEARCH_MIME_CHILD:
+			if (arg->value.subargs != NULL)
+				return "CHILD with anything but EXISTS";
+			break;
+		case SEARCH_MIME_PARAM:
+		case SEARCH_MIME_DISPOSITION_PARAM:
+			return "PARAM";
+		/* are never evaluated */
+		case SEARCH_MIME_HEADER:
+		case SEARCH_MIME_BODY:
+		case SEARCH_MIME_TEXT:
+			return "HEADER, BODY or TEXT";
+		default:
+			break;
+		}
+	}
+	return NULL;
+}
+
+/* Some keys in MIMEPART make Dovecot, up to 2.4.1 at least, crash on some
+   messages. In a filter that would be at each SELECT. */
+static const char *
+criteria_find_unsafe_key(const struct mail_search_arg *arg)
+{
+	const char *key = NULL;
+
+	for (; arg != NULL && key == NULL; arg = arg->next) {
+		switch (arg->type) {
+		case SEARCH_OR:
+		case SEARCH_SUB:
+			key = criteria_find_unsafe_key(arg->value.subargs);
+			break;
+		case SEARCH_MIMEPART:
+			key = criteria_find_unsafe_mime_key(
+				arg->value.mime_part->args);
+			break;
+		default:
+			break;
+		}
+	}
+	return key;
+}
+
 static int
 criteria_build(const char *text, unsigned int max_depth,
 	       struct pimap_criteria *criteria_r, const char **error_r)
 {
 	struct mail_search_parser *parser;
-	const char *charset = "UTF-8";
+	const char *unsafe, *charset = "UTF-8";
 	struct criteria_line line;
 	int ret = -1;
 
@@ -307,6 +378,14 @@ criteria_build(const char *text, unsigned int max_depth,
 	criteria_line_deinit(&line);
 	if (ret < 0)
 		return -1;
+	unsafe = criteria_find_unsafe_key(criteria_r->args->args);
+	if (unsafe != NULL) {
+		*error_r = t_strdup_printf(
+			"A filter can't have the search key MIMEPART %s",
+			unsafe);
+		mail_search_args_unref(&criteria_r->args);
+		return -1;
+	}
 	criteria_r->has_flags = criteria_args_have_flags(criteria_r->args->args);
 	criteria_r->expires = criteria_expires;
 	return 0;
