@@ -170,6 +170,8 @@ bool cmd_xsetpimappref(struct client_command_context *cmd)
 
 	if (!client_read_args(cmd, 0, 0, &args))
 		return FALSE;
+	if (!imap_pimap_cmd_check_args(cmd, args))
+		return TRUE;
 	puser = imap_pimap_cmd_get_device_user(cmd);
 	if (puser == NULL)
 		return TRUE;
@@ -270,6 +272,8 @@ bool cmd_xgetpimapprefs(struct client_command_context *cmd)
 
 	if (!client_read_args(cmd, 0, 0, &args))
 		return FALSE;
+	if (!imap_pimap_cmd_check_args(cmd, args))
+		return TRUE;
 	puser = imap_pimap_cmd_get_device_user(cmd);
 	if (puser == NULL)
 		return TRUE;

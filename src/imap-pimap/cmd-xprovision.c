@@ -191,6 +191,8 @@ bool cmd_xprovision(struct client_command_context *cmd)
 
 	if (!client_read_args(cmd, 0, 0, &args))
 		return FALSE;
+	if (!imap_pimap_cmd_check_args(cmd, args))
+		return TRUE;
 	if (!xprovision_get_device(cmd, puser, args, &id, &notif_id))
 		return TRUE;
 	if (xprovision_append_folders(puser, folders) < 0) {

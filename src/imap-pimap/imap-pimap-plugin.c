@@ -57,6 +57,31 @@ static const char *const expunge_commands[] = {
 	"EXPUNGE", "UID EXPUNGE", NULL
 };
 
+static bool imap_pimap_args_have_nul(const struct imap_arg *args)
+{
+	const struct imap_arg *list;
+	const char *str;
+
+	for (; !IMAP_ARG_IS_EOL(args); args++) {
+		if (imap_arg_get_list(args, &list)) {
+			if (imap_pimap_args_have_nul(list))
+				return TRUE;
+		} else if (imap_arg_get_astring(args, &str) &&
+			   strlen(str) != args->str_len)
+			return TRUE;
+	}
+	return FALSE;
+}
+
+bool imap_pimap_cmd_check_args(struct client_command_context *cmd,
+			       const struct imap_arg *args)
+{
+	if (!imap_pimap_args_have_nul(args))
+		return TRUE;
+	client_send_command_error(cmd, "NULs not allowed in strings");
+	return FALSE;
+}
+
 struct pimap_user *
 imap_pimap_cmd_get_device_user(struct client_command_context *cmd)
 {

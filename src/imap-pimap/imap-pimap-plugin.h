@@ -4,9 +4,15 @@
 
 struct client;
 struct client_command_context;
+struct imap_arg;
 struct pimap_user;
 struct pimap_user_change;
 
+/* Returns FALSE and answers the command with BAD if one of its strings has a NUL,
+   which IMAP forbids: Dovecot's parser takes it in literals, and what follows it
+   would be lost. */
+bool imap_pimap_cmd_check_args(struct client_command_context *cmd,
+			       const struct imap_arg *args);
 /* Returns the user of a device session. Otherwise answers the command and returns
    NULL: with BAD in a plain session (R-3.2). */
 struct pimap_user *
