@@ -22,7 +22,7 @@ filter_list_run(struct doveadm_mail_cmd_context *ctx, struct mail_user *user)
 		doveadm_print(filter->name);
 		doveadm_print(pimap_profile_filter_is_used(profile,
 			filter->name) ? "yes" : "no");
-		doveadm_print(filter->desc != NULL ? filter->desc : "");
+		doveadm_pimap_print_text(filter->desc);
 	}
 	return 0;
 }
@@ -74,8 +74,8 @@ filter_show_run(struct doveadm_mail_cmd_context *ctx, struct mail_user *user)
 		return doveadm_pimap_fail(cmd, MAIL_ERROR_NOTFOUND,
 					  "There is no such filter");
 	doveadm_print(filter->name);
-	doveadm_print(filter->desc != NULL ? filter->desc : "");
-	doveadm_print(filter->criteria);
+	doveadm_pimap_print_text(filter->desc);
+	doveadm_pimap_print_text(filter->criteria);
 	return 0;
 }
 

@@ -4,6 +4,7 @@
    this module out. */
 
 #include "lib.h"
+#include "str-sanitize.h"
 #include "pimap-compat.h"
 #include "doveadm-print.h"
 #include "doveadm-pimap.h"
@@ -61,6 +62,11 @@ doveadm_pimap_cmd_alloc(int (*run)(struct doveadm_mail_cmd_context *ctx,
 	if (print_headers != NULL)
 		doveadm_print_init(print_type);
 	return &cmd->ctx;
+}
+
+void doveadm_pimap_print_text(const char *text)
+{
+	doveadm_print(text == NULL ? "" : str_sanitize_utf8(text, UINTMAX_MAX));
 }
 
 int doveadm_pimap_fail(struct doveadm_pimap_cmd *cmd, enum mail_error error,

@@ -26,6 +26,10 @@ doveadm_pimap_cmd_alloc(int (*run)(struct doveadm_mail_cmd_context *ctx,
 				   struct mail_user *user),
 			void (*print_headers)(void), const char *print_type);
 
+/* Prints what a user has written (NULL: nothing), for a terminal: control
+   characters are replaced. */
+void doveadm_pimap_print_text(const char *text);
+
 /* Each of these returns 0, or logs what is wrong, sets doveadm's exit status
    and returns -1. */
 int doveadm_pimap_get_profile(struct doveadm_pimap_cmd *cmd,
