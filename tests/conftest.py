@@ -32,6 +32,7 @@ class Server:
     def __init__(self, path, fmt, extra=None, auth=None, plain=False):
         """extra, auth: text of configuration files"""
         self.path = str(path)
+        self.format = fmt
         command = [HERE + "/private-dovecot", "start", self.path, "-f", fmt]
         for option, text in (("-x", extra), ("-a", auth)):
             if text is not None:
