@@ -20,6 +20,7 @@
 #include "pimap-output.h"
 #include "imap-pimap-admission.h"
 #include "imap-pimap-vanished.h"
+#include "imap-pimap-fetch.h"
 #include "imap-pimap-plugin.h"
 
 #define IMAP_PIMAP_CONTEXT(obj) \
@@ -302,6 +303,7 @@ void imap_pimap_plugin_init(struct module *module)
 	command_register("XSETPIMAPPREF", cmd_xsetpimappref, 0);
 	command_register("XGETPIMAPPREFS", cmd_xgetpimapprefs, 0);
 	command_register("XGETPIMAPPREF", cmd_xgetpimapprefs, 0);
+	imap_pimap_fetch_init();
 	command_hook_register(imap_pimap_cmd_pre, imap_pimap_cmd_post);
 	imap_pimap_vanished_init(module);
 	next_hook_client_created =
@@ -317,6 +319,7 @@ void imap_pimap_plugin_deinit(void)
 	imap_client_created_hook_set(next_hook_client_created);
 	imap_pimap_vanished_deinit();
 	command_hook_unregister(imap_pimap_cmd_pre, imap_pimap_cmd_post);
+	imap_pimap_fetch_deinit();
 	command_unregister("XGETPIMAPPREF");
 	command_unregister("XGETPIMAPPREFS");
 	command_unregister("XSETPIMAPPREF");
