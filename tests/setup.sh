@@ -5,7 +5,7 @@
 
 pimap_packages="autoconf automake libtool make gcc libc6-dev pkg-config dovecot-core
 dovecot-dev dovecot-imapd dovecot-lmtpd python3 python3-pytest procps
-util-linux xz-utils"
+tzdata util-linux xz-utils"
 
 missing_packages() {
 	local package

@@ -236,6 +236,23 @@ imap_pimap_state_import(struct client *client, bool internal,
 						      size, error_r);
 }
 
+/* imap-hibernate wakes a session when its folder changes or the client says
+   something, and not at a time. Returns 1 if the session may sleep, 0 if not. */
+static int
+imap_pimap_state_export(struct client *client, bool internal, buffer_t *dest,
+			const char **error_r)
+{
+	struct imap_pimap_client *pclient = IMAP_PIMAP_CONTEXT_REQUIRE(client);
+
+	if (internal && client->mailbox != NULL &&
+	    pimap_view_expires(client->mailbox)) {
+		*error_r = "the device's view changes by time";
+		return 0;
+	}
+	return pclient->module_ctx.super.state_export(client, internal, dest,
+						      error_r);
+}
+
 /* What is opened now is for autoexpunge, or quota's last count. */
 static void imap_pimap_client_destroy(struct client *client, const char *reason)
 {
@@ -280,6 +297,7 @@ static void imap_pimap_client_created(struct client **clientp)
 		if (puser->device != NULL) {
 			client->v.sync_notify_more = imap_pimap_sync_notify_more;
 			client->v.state_import = imap_pimap_state_import;
+			client->v.state_export = imap_pimap_state_export;
 			parent = client->output;
 			client->output = pclient->output =
 				pimap_output_create_held(parent);

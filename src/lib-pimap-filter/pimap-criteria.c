@@ -8,7 +8,6 @@
 #include "str.h"
 #include "istream.h"
 #include "ioloop.h"
-#include "utc-mktime.h"
 #include "charset-utf8.h"
 #include "imap-arg.h"
 #include "imap-parser.h"
@@ -20,10 +19,10 @@
 #include "mail-search-register.h"
 #include "pimap-compat.h"
 #include "pimap-settings.h"
+#include "pimap-zone.h"
 #include "pimap-criteria.h"
 
 #include <ctype.h>
-#include <time.h>
 
 static struct mail_search_register *criteria_register;
 
@@ -41,6 +40,7 @@ static const char *const transient_keys[] = {
 /* The functions that parse a search key get no context of ours: what is known
    of the criteria that are being built. */
 static time_t criteria_expires;
+static const char *criteria_zone;
 /* How many ORs and NOTs may be around a key, and are around this one */
 static unsigned int criteria_max_depth, criteria_depth;
 static bool criteria_too_deep;
@@ -51,23 +51,13 @@ static void criteria_expire_at(time_t time)
 		criteria_expires = time;
 }
 
-static time_t criteria_next_midnight(void)
-{
-	struct tm tm = *localtime(&ioloop_time);
-
-	tm.tm_mday++;
-	tm.tm_hour = tm.tm_min = tm.tm_sec = 0;
-	tm.tm_isdst = -1;
-	return mktime(&tm);
-}
-
 /* draft 5.2.3, R-6.3 */
 static struct mail_search_arg *
 criteria_daysbeforetoday(struct mail_search_build_context *ctx)
 {
 	struct mail_search_arg *sarg;
 	const char *value;
-	struct tm tm;
+	time_t since, tomorrow;
 	uint32_t days;
 
 	if (mail_search_parse_string(ctx->parser, &value) < 0)
@@ -76,12 +66,13 @@ criteria_daysbeforetoday(struct mail_search_build_context *ctx)
 		ctx->_error = "Invalid DAYSBEFORETODAY parameter";
 		return NULL;
 	}
-	tm = *localtime(&ioloop_time);
-	tm.tm_hour = tm.tm_min = tm.tm_sec = 0;
+	pimap_zone_get_days(criteria_zone, ioloop_time, days, &since,
+			    &tomorrow);
 	sarg = mail_search_build_new(ctx, SEARCH_SINCE);
 	sarg->value.date_type = MAIL_SEARCH_DATE_TYPE_RECEIVED;
-	sarg->value.time = utc_mktime(&tm) - (time_t)days * (24*3600);
-	criteria_expire_at(criteria_next_midnight());
+	sarg->value.search_flags = MAIL_SEARCH_ARG_FLAG_UTC_TIMES;
+	sarg->value.time = since;
+	criteria_expire_at(tomorrow);
 	return sarg;
 }
 
@@ -356,7 +347,7 @@ criteria_find_unsafe_key(const struct mail_search_arg *arg)
 }
 
 static int
-criteria_build(const char *text, unsigned int max_depth,
+criteria_build(const char *text, const char *zone, unsigned int max_depth,
 	       struct pimap_criteria *criteria_r, const char **error_r)
 {
 	struct mail_search_parser *parser;
@@ -366,6 +357,7 @@ criteria_build(const char *text, unsigned int max_depth,
 
 	i_zero(criteria_r);
 	criteria_expires = 0;
+	criteria_zone = zone;
 	criteria_max_depth = max_depth;
 	criteria_depth = 0;
 	criteria_too_deep = FALSE;
@@ -410,7 +402,8 @@ pimap_criteria_parse(const struct pimap_settings *set,
 		return ret;
 	/* which parentheses are inside of which ORs and NOTs isn't known: they
 	   share what may be nested */
-	if (criteria_build(str_c(text), set->pimap_max_filter_nesting - deepest,
+	if (criteria_build(str_c(text), set->pimap_timezone,
+			   set->pimap_max_filter_nesting - deepest,
 			   &criteria, error_r) < 0) {
 		return criteria_too_deep ? PIMAP_CRITERIA_TOO_LARGE :
 			PIMAP_CRITERIA_INVALID;
@@ -432,16 +425,19 @@ pimap_criteria_parse_line(const struct pimap_settings *set, const char *text,
 	return ret;
 }
 
-int pimap_criteria_build(const char *text, struct pimap_criteria *criteria_r,
+int pimap_criteria_build(const char *text, const char *zone,
+			 struct pimap_criteria *criteria_r,
 			 const char **error_r)
 {
 	/* what is stored was checked when it was set */
-	return criteria_build(text, UINT_MAX, criteria_r, error_r);
+	return criteria_build(text, zone, UINT_MAX, criteria_r, error_r);
 }
 
 void pimap_criteria_free(struct pimap_criteria *criteria)
 {
-	mail_search_args_unref(&criteria->args);
+	if (criteria->args != NULL)
+		mail_search_args_unref(&criteria->args);
+	i_zero(criteria);
 }
 
 const char *pimap_criteria_get_keys(void)

@@ -41,10 +41,13 @@ struct pimap_criteria {
 };
 
 /* Builds the search of a criteria text as it is right now: a DAYSBEFORETODAY in
-   it counts from the present day. Returns 0 and the criteria, to be freed by
-   pimap_criteria_free(), or -1 and error_r if the text is invalid. */
-int pimap_criteria_build(const char *text, struct pimap_criteria *criteria_r,
+   it counts from the present day in that time zone (pimap-zone.h). Returns 0 and
+   the criteria, to be freed by pimap_criteria_free(), or -1 and error_r if the
+   text is invalid. */
+int pimap_criteria_build(const char *text, const char *zone,
+			 struct pimap_criteria *criteria_r,
 			 const char **error_r);
+/* Does nothing if they have been freed already. */
 void pimap_criteria_free(struct pimap_criteria *criteria);
 
 /* The search keys that a filter may have, separated by spaces. */

@@ -198,6 +198,7 @@ static void pimap_scope_mailbox_allocated_view(struct mailbox *box)
 	if (puser->views_tracked || pimap_scope_may_have_view(puser)) T_BEGIN {
 		i_zero(&set);
 		set.lookup = pimap_scope_get_view_filter;
+		set.zone = puser->set->pimap_timezone;
 		set.cache_name = pimap_scope_cache_name(puser);
 		set.delete_hidden = puser->set->pimap_delete_hidden;
 		pimap_view_attach(box, &set);

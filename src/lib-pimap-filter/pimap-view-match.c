@@ -18,8 +18,8 @@ static int match_build(struct mailbox *box, struct pimap_view *view)
 	const time_t expires = view->criteria.expires;
 	const char *error;
 
-	if (pimap_criteria_build(view->criteria_text, &view->criteria,
-				 &error) < 0) {
+	if (pimap_criteria_build(view->criteria_text, view->zone,
+				 &view->criteria, &error) < 0) {
 		mailbox_set_critical(box, "pimap: Invalid view filter %s: %s",
 				     view->criteria_text, error);
 		return -1;

@@ -41,12 +41,15 @@ struct pimap_view {
 	struct mailbox_sync_context *sync_ctx;
 
 	pimap_view_lookup_t *lookup;
+	const char *zone;
 	/* set when resolved; NULL: all messages are shown, and there is no
 	   filtered view */
 	const char *criteria_text;
 	uint32_t generation;
 	/* built from it, for one search; args = NULL: not yet */
 	struct pimap_criteria criteria;
+	/* while a client waits for changes: until the criteria expire */
+	struct timeout *to_expires;
 	const char *thread_path;
 	/* NULL: there is no view cache */
 	const char *cache_name;
@@ -186,6 +189,12 @@ void pimap_view_modseq_synced(struct mailbox *box, struct pimap_view *view,
    may not know, whatever the messages' own modseqs are. */
 void pimap_view_modseq_widen_search(struct pimap_view *view,
 				    struct mail_search_args *args);
+
+/* pimap-view-notify.c */
+
+/* Sets the timer anew, after criteria may have been built. */
+void pimap_view_update_timer(struct mailbox *box, struct pimap_view *view);
+void pimap_view_notify_changes(struct mailbox *box);
 
 /* pimap-view-sync.c */
 

@@ -538,6 +538,7 @@ int pimap_view_sync_deinit(struct mailbox_sync_context *_ctx,
 	} T_END;
 	if (ret == 0)
 		pimap_view_modseq_synced(box, view, &ctx->status);
+	pimap_view_update_timer(box, view);
 	if (ret == 0 && status_r != NULL)
 		*status_r = ctx->status;
 	array_free(&ctx->flag_uids);

@@ -5,6 +5,7 @@
 #include "lib.h"
 #include "array.h"
 #include "hostpid.h"
+#include "ioloop.h"
 #include "seq-range-array.h"
 #include "mail-index-transaction-private.h"
 #include "index-storage.h"
@@ -108,6 +109,7 @@ static void pimap_view_close(struct mailbox *box)
 	if (view->resolved) T_BEGIN {
 		pimap_view_cache_save(box, view);
 	} T_END;
+	timeout_remove(&view->to_expires);
 	pimap_view_match_forget(view);
 	pimap_view_drop_filtered(box, view);
 	view->resolved = FALSE;
@@ -446,6 +448,7 @@ void pimap_view_attach(struct mailbox *box,
 	box->vlast = &view->module_ctx.super;
 	view->box = box;
 	view->lookup = set->lookup;
+	view->zone = p_strdup(box->pool, set->zone);
 	view->cache_name = p_strdup(box->pool, set->cache_name);
 	view->delete_hidden = set->delete_hidden;
 	view->epoch_modseq = UINT64_MAX;
@@ -455,6 +458,7 @@ void pimap_view_attach(struct mailbox *box,
 	v->delete_box = pimap_view_delete;
 	v->get_status = pimap_view_get_status;
 	v->get_metadata = pimap_view_get_metadata;
+	v->notify_changes = pimap_view_notify_changes;
 	v->sync_init = pimap_view_sync_init;
 	v->sync_next = pimap_view_sync_next;
 	v->sync_deinit = pimap_view_sync_deinit;

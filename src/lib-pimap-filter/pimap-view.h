@@ -24,6 +24,8 @@ typedef int pimap_view_lookup_t(struct mailbox *box,
 
 struct pimap_view_settings {
 	pimap_view_lookup_t *lookup;
+	/* the time zone of criteria that are about days (pimap-zone.h) */
+	const char *zone;
 	/* keeps the device's view cache apart from those of other devices and
 	   other users; it becomes part of a file name */
 	const char *cache_name;
@@ -60,5 +62,11 @@ bool pimap_view_is_outdated(struct mailbox *box, const char *criteria);
 void pimap_view_get_hidden_since(struct mailbox *box, uint64_t modseq,
 				 const ARRAY_TYPE(seq_range) *uid_filter,
 				 ARRAY_TYPE(seq_range) *uids_r);
+
+/* Returns TRUE if what the mailbox shows changes by time alone (R-6.3). A client
+   that waits for changes by mailbox_notify_changes() is told when it does; who
+   waits in another way (imap-hibernate) isn't. The mailbox needn't have a
+   view. */
+bool pimap_view_expires(struct mailbox *box);
 
 #endif

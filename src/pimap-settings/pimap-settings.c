@@ -5,13 +5,14 @@
    Where settings_get() exists (2.4), the configuration must know every setting
    before it is used: this file alone is the module that doveconf and the config
    process load from modules/settings. So nothing but libdovecot's symbols may
-   be used there. */
+   be used there, and what of lib-pimap is built into it. */
 
 #include "lib.h"
 #include "array.h"
 #include "settings-parser.h"
 #include "mail-user.h"
 #include "pimap-device.h"
+#include "pimap-zone.h"
 #include "pimap-settings.h"
 
 #ifdef PIMAP_HAVE_SETTINGS_GET
@@ -37,6 +38,7 @@ static const struct setting_define pimap_setting_defines[] = {
 	DEF(SIZE, pimap_max_filter_size),
 	DEF(UINT, pimap_max_filter_nesting),
 	DEF(BOOL, pimap_delete_hidden),
+	DEF(STR, pimap_timezone),
 
 	SETTING_DEFINE_LIST_END
 };
@@ -52,6 +54,7 @@ static const struct pimap_settings pimap_default_settings = {
 	.pimap_max_filter_size = 8*1024,
 	.pimap_max_filter_nesting = 32,
 	.pimap_delete_hidden = FALSE,
+	.pimap_timezone = "",
 };
 
 static bool
@@ -77,6 +80,11 @@ pimap_settings_check(void *_set, pool_t pool ATTR_UNUSED, const char **error_r)
 	}
 	if (set->pimap_max_filter_nesting == 0) {
 		*error_r = "pimap_max_filter_nesting must not be 0";
+		return FALSE;
+	}
+	if (!pimap_zone_is_valid(set->pimap_timezone)) {
+		*error_r = t_strdup_printf("pimap_timezone %s: there is no "
+			"such time zone in this system", set->pimap_timezone);
 		return FALSE;
 	}
 	return TRUE;

@@ -28,6 +28,8 @@ struct pimap_settings {
 	unsigned int pimap_max_filter_nesting;
 	/* a device may delete folders with messages that it doesn't see */
 	bool pimap_delete_hidden;
+	/* in which DAYSBEFORETODAY has its days, "" = the server's */
+	const char *pimap_timezone;
 };
 
 extern const struct setting_parser_info pimap_setting_parser_info;
