@@ -437,7 +437,6 @@ void pimap_criteria_free(struct pimap_criteria *criteria)
 {
 	if (criteria->args != NULL)
 		mail_search_args_unref(&criteria->args);
-	i_zero(criteria);
 }
 
 const char *pimap_criteria_get_keys(void)

@@ -47,7 +47,8 @@ struct pimap_criteria {
 int pimap_criteria_build(const char *text, const char *zone,
 			 struct pimap_criteria *criteria_r,
 			 const char **error_r);
-/* Does nothing if they have been freed already. */
+/* Frees the search, if that has not been done, and sets args to NULL. What else is
+   known of the criteria stays. */
 void pimap_criteria_free(struct pimap_criteria *criteria);
 
 /* The search keys that a filter may have, separated by spaces. */

@@ -72,8 +72,7 @@ match_search(struct mailbox *box, struct pimap_view *view,
 
 void pimap_view_match_forget(struct pimap_view *view)
 {
-	if (view->criteria.args != NULL)
-		pimap_criteria_free(&view->criteria);
+	pimap_criteria_free(&view->criteria);
 	i_zero(&view->criteria);
 }
 
