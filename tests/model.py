@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: LGPL-2.1-only
 """Random operations against a model of the view.
 
-model.py PORT USER SEED OPERATIONS [--parallel] [--qresync] [--lmtp SOCKET]
+model.py PORT USER SEED OPERATIONS [--parallel] [--qresync] [--plain N] [--lmtp SOCKET]
          [--doveadm PATH] [--reduce SECONDS] [--without OPERATION,...]
 
 Devices' sessions with different filters and plain sessions change, deliver and
 read messages in two folders. The model computes from the plain sessions what
 each device must see (R-1.4) and compares it after each command. The same seed
-gives the same operations. When a run fails, the shortest list of operations
+gives the same operations. With --qresync sessions may use CONDSTORE and QRESYNC;
+the last --plain N of them are plain sessions. When a run fails, the shortest list of operations
 that still fails, as far as SECONDS (30) go, is printed; each run takes a user
 of its own, USER with a suffix. --without leaves operations out, so that a run
 gets past a known failure.
@@ -44,7 +45,7 @@ class Run:
         try:
             world = World(options.port, "%s-%d-%d" % (options.user, os.getpid(), Run.count),
                           options.seed, options.devices, options.qresync, options.lmtp,
-                          options.doveadm)
+                          options.doveadm, options.plain)
             for operation in operations:
                 world.execute(operation)
                 self.done += 1
@@ -114,7 +115,7 @@ def report(options, operations, run):
         prefix, len(shortest), again.why()))
     for operation in shortest[-30:]:
         out("  %s %d %d" % operation)
-    device = re.match(r"D\d+ ", str(again.error))
+    device = re.match(r"[DP]\d+ ", str(again.error))
     for line in filter_journal(again.journal, shortest, device)[-options.lines:]:
         out("  " + line)
 
@@ -125,7 +126,7 @@ def filter_journal(lines, operations, device):
     if operations and "%s %d %d" % operations[0] in lines:
         lines = lines[lines.index("%s %d %d" % operations[0]):]
     if device is not None:
-        lines = [line for line in lines if not re.match(r"D\d+ [<>]", line) or
+        lines = [line for line in lines if not re.match(r"[DP]\d+ [<>]", line) or
                  line.startswith(device.group(0))]
     return [line for line in lines if not re.search(
         r" > NOOP$| OK NOOP comp|< \* \d+ FETCH .UID \d+ FLAGS \(\S*\)( RFC822|\)$)"
@@ -141,6 +142,7 @@ def main(arguments=None):
     parser.add_argument("--parallel", action="store_true")
     parser.add_argument("--qresync", action="store_true")
     parser.add_argument("--devices", type=int, default=DEVICES)
+    parser.add_argument("--plain", type=int, default=0)
     parser.add_argument("--lmtp")
     parser.add_argument("--doveadm")
     parser.add_argument("--reduce", type=float, default=30)

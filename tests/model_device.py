@@ -20,27 +20,35 @@ COPYUID), else RESYNC is sent once (R-1.4c).
 An open session goes on with its old filter when that is changed (R-1.7) until
 the next SELECT; of "or sooner" only the RESYNC is accepted."""
 
-from imap_client import ModelError, in_set, parse_set
+from imap_client import ModelError
 from model_mail import ALL, apply_flags
+from model_resync import ResyncDevice
 from model_truth import ModelClient
 
 
-class Device:
-    def __init__(self, world, number):
+class Device(ResyncDevice):
+    def __init__(self, world, number, plain=False):
+        """plain: a plain session, which must be right by the same rules"""
         self.world = world
-        self.name = "D%d" % number
+        self.plain = plain
+        self.name = "%s%d" % ("P" if plain else "D", number)
         self.folder = None
         self.mode_view = False  # no RESYNC (R-2.8)
-        self.qresync = False
-        self.snapshot = None  # modseq, {UID: flags}: for CHANGEDSINCE
+        self.caches = {}  # folder's name: what clients have noted
+        self.connections = 0
         self.idling = False
         self.idle_changes = 0
         self.connect()
 
+    @property
+    def login(self):
+        return self.world.user + ("" if self.plain else "#" + self.name)
+
     def connect(self):
-        self.client = ModelClient(self.world.port, "%s#%s" % (
-            self.world.user, self.name), self.world.journal, self.name)
+        self.client = ModelClient(self.world.port, self.login, self.world.journal,
+                                  self.name)
         self._leave()
+        self.choose_feature()
 
     def fail(self, text):
         raise ModelError("%s %s (%s%s): %s" % (
@@ -286,14 +294,10 @@ class Device:
 
     # selecting
 
-    def select(self, folder, command="SELECT"):
+    def select(self, folder, command="SELECT", rng=None):
         """A new view: just what matches now"""
-        if self.world.may_qresync and not self.qresync:
-            self.qresync = self.enable_qresync()
-        parameter = ""
-        if self.snapshot is not None and self.snapshot[0] is folder:
-            parameter = " (QRESYNC (%d %d))" % (folder.uidvalidity, self.snapshot[1])
-        selected = self.client.ok("%s %s%s" % (command, folder.name, parameter))
+        self.keep_cache()
+        selected, check_resync = self.select_resyncing(rng, command, folder)
         self._leave()
         self.folder = folder
         self.readonly = command == "EXAMINE"
@@ -319,43 +323,14 @@ class Device:
         self.check([result], must=True, expunges=False, asked=self.visible)
         if client.uids != self.visible:
             self.fail("sees %s, should %s" % (client.uids, self.visible))
-        if parameter:
-            self.check_changed_since(selected)
-        self.take_snapshot()
+        for line in selected.lines("* OK [HIGHESTMODSEQ "):
+            self.world.told_highest(folder, int(line.split()[3][:-1]))
+        if check_resync is not None:
+            check_resync()
+        self.keep_cache()
 
     def leave(self):
         self._leave()
-
-    # CONDSTORE and QRESYNC, once device sessions may use them
-
-    def enable_qresync(self):
-        capability = str(self.client.ok("CAPABILITY").untagged)
-        return "QRESYNC" in capability and \
-            self.client.command("ENABLE QRESYNC").status == "OK"
-
-    def take_snapshot(self):
-        """What the session knows now, and at which modseq"""
-        if not self.qresync or self.is_pending():
-            return
-        status = self.client.ok("STATUS %s (HIGHESTMODSEQ)" % self.folder.name)
-        line, = status.lines("* STATUS")
-        self.snapshot = (self.folder, int(line.split("HIGHESTMODSEQ ")[1].split(")")[0]),
-                         dict(self.told))
-
-    def check_changed_since(self, result):
-        """A client that knew the snapshot knows everything after this."""
-        _, _, known = self.snapshot
-        known = dict(known)
-        for line in result.lines("* VANISHED (EARLIER) "):
-            ranges = parse_set(line.split()[3])
-            known = {u: f for u, f in known.items() if not in_set(ranges, u)}
-        for items in result.fetched().values():
-            if "UID" in items and "FLAGS" in items:
-                known[int(items["UID"])] = frozenset(set(items["FLAGS"]) - {"\\Recent"})
-        right = {uid: flags for uid, flags in self.client.flags.items()}
-        right = {u: frozenset(f - {"\\Recent"}) for u, f in right.items()}
-        if known != right:
-            self.fail("after CHANGEDSINCE it knows %s, should %s" % (known, right))
 
     # flags that the session sets without being told
 

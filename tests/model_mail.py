@@ -104,7 +104,8 @@ DEVICE_OPERATIONS = {
     "esearch": 4, "sort": 2, "thread": 1, "copy": 4, "move": 3, "append": 4,
     "expunge": 5, "uid_expunge": 4, "pipeline": 3, "select": 5, "examine": 1,
     "close": 1, "unselect": 1, "idle": 2, "idle_wait": 0.2, "status": 5, "list_status": 2,
-    "changed_since": 2, "set_filter": 1, "set_preference": 1,
+    "changed_since": 4, "unchanged_since": 4, "fetch_modseq": 2, "search_modseq": 2,
+    "status_modseq": 2, "reconnect": 5, "set_filter": 1, "set_preference": 1,
 }
 PLAIN_OPERATIONS = {
     "plain_store": 30, "plain_append": 12, "plain_expunge": 6, "plain_copy": 3,

@@ -7,16 +7,20 @@ comes, and everything is compared when all are at rest."""
 
 import multiprocessing
 import os
+import pickle
 import random
 import sys
+import tempfile
 import time
 import traceback
 
 import model_mail as mail
 from imap_client import ModelError
 from model_mail import TOKEN, numbers, some
+from model_resync import KEPT
 from model_truth import ModelClient, deliver
 from model_world import World
+from modseq_client import resync_parameter
 
 WRITERS = 2
 NUMBERS = 100000 // 16  # of messages, for each process
@@ -83,25 +87,73 @@ class Writer(Process):
 
 
 class Reader(Process):
-    """A device"""
+    """A device, or a plain session. noted: a file for what its client notes of
+    the folders that it leaves"""
+
+    def __init__(self, world, options, number):
+        super().__init__(world, options, number)
+        self.device = world.devices[number - WRITERS]
+        self.noted = tempfile.TemporaryFile()
+        self.caches = {}  # folder: the last few
 
     def work(self, rng, journal):
-        name = "D%d" % (self.number - WRITERS)
-        client = ModelClient(self.world.port, "%s#%s" % (self.world.user, name),
-                             journal, name)
-        folder, operations = None, sorted(self.COMMANDS)
+        client, operations = self.connect(rng, journal), sorted(self.COMMANDS)
         for _ in range(self.options.operations):
-            if folder is None or rng.random() < 0.06:
-                folder = rng.choice(mail.FOLDERS)
-                client.ok("SELECT " + folder)
-                static = self.world.criteria(name, folder).static
-                client.fetch_all()
+            if rng.random() < 0.02:
+                self.leave(client)
+                client.logout()
+                client = self.connect(rng, journal)
+            if self.folder is None or rng.random() < 0.06:
+                self.leave(client)
+                self.select(client, rng)
+                static = self.world.criteria(self.device.name, self.folder).static
             command = rng.choice(operations)
             getattr(self, command)(client, rng, self.COMMANDS[command])
             for token in client.take_tokens():
                 if static is not None and not static(TOKEN.match(token)):
-                    raise ModelError("%s got octets of %s" % (name, token))
+                    raise ModelError("%s got octets of %s" % (self.device.name, token))
+        self.leave(client)
         client.logout()
+        pickle.dump(self.caches, self.noted)
+        self.noted.flush()
+
+    def connect(self, rng, journal):
+        self.folder = None
+        client = ModelClient(self.world.port, self.device.login, journal, self.device.name)
+        if self.device.may_qresync() and rng.random() < 0.7:
+            client.ok("ENABLE " + rng.choice(("QRESYNC", "QRESYNC", "CONDSTORE")))
+        return client
+
+    def leave(self, client):
+        if self.folder is not None and client.modseq is not None and \
+                len(client.flags) == len(client.messages):
+            caches = self.caches.setdefault(self.folder, [])
+            caches.append(client.cache())
+            del caches[:-KEPT]
+
+    def select(self, client, rng):
+        self.folder = rng.choice(mail.FOLDERS)
+        caches = self.caches.get(self.folder)
+        if not caches or not client.qresync or rng.random() < 0.2:
+            client.ok("SELECT " + self.folder)
+            client.fetch_all()
+            return
+        cache = rng.choice(caches)
+        result = client.ok("SELECT " + self.folder + resync_parameter(cache))
+        if self.device.plain:  # see ResyncDevice.check_cache()
+            client.fetch_all()
+        else:
+            client.learn_resynced(cache, result)
+
+    def check_noted(self):
+        """At rest: what it has noted while others wrote was true"""
+        self.noted.seek(0)
+        self.device.noted_beside_others = True
+        for name, caches in pickle.load(self.noted).items():
+            folder, = [f for f in self.world.folders if f.name == name]
+            for cache in caches:
+                self.device.caches[name] = [cache]
+                self.device.select(folder)
 
     COMMANDS = {
         "command": ("NOOP", "NOOP", "CHECK", "EXPUNGE", "UID SEARCH UNSEEN",
@@ -134,9 +186,15 @@ class Reader(Process):
             client.command("FETCH %s (%s)" % (self._numbers(client, rng), rng.choice(items)))
 
     def store(self, client, rng, how):
-        if client.messages:
-            client.command("STORE %s %s (%s)" % (self._numbers(client, rng), rng.choice(how),
-                                                 rng.choice(mail.FLAGS)))
+        if not client.messages:
+            return
+        chosen = some(rng, range(1, len(client.messages) + 1), 3)
+        how, flag = rng.choice(how), rng.choice(mail.FLAGS)
+        if how == "+FLAGS.SILENT":
+            for number in chosen:  # it isn't told of that
+                if client.messages[number - 1].flags is not None:
+                    client.messages[number - 1].flags.add(flag)
+        client.command("STORE %s %s (%s)" % (numbers(chosen), how, flag))
 
     def uid_store(self, client, rng, how):
         """Any UIDs, hidden ones too"""
@@ -161,14 +219,15 @@ class Reader(Process):
 def run(options):
     """Returns whether anything failed."""
     world = World(options.port, "%s-%d" % (options.user, os.getpid()), options.seed,
-                  devices=options.devices, lmtp=options.lmtp, doveadm=options.doveadm)
-    processes = [Writer(world, options, n) for n in range(WRITERS)] + \
-        [Reader(world, options, WRITERS + n) for n in range(options.devices)]
+                  devices=options.devices, qresync=options.qresync, lmtp=options.lmtp,
+                  doveadm=options.doveadm, plain=options.plain)
+    readers = [Reader(world, options, WRITERS + n) for n in range(options.devices)]
+    processes = [Writer(world, options, n) for n in range(WRITERS)] + readers
     # one more filter without flags than there would be: octets count
     static = random.Random(options.seed).choice(mail.STATIC)
-    world.devices[-1].client.ok("XFILTER SET F%d NIL (%s)" % (
-        len(world.devices) - 1, static.text))
-    world.filters["F%d" % (len(world.devices) - 1)] = static
+    for last in sorted(world.filters)[-1:]:
+        world.devices[0].client.ok("XFILTER SET %s NIL (%s)" % (last, static.text))
+        world.filters[last] = static
     for device in world.devices:
         device.client.logout()  # Dovecot counts the user's connections
     for process in processes:
@@ -179,8 +238,14 @@ def run(options):
     try:
         for folder in world.folders:
             folder.observe()
+            # the last message may have come and gone
+            folder.next_uid = world.other.status(folder.name)["UIDNEXT"]
         for device in world.devices:
+            device.FEATURES = ("ENABLE QRESYNC",)
             device.connect()
+        if not failed:
+            for reader in readers:
+                reader.check_noted()
         world.finish()
     except ModelError as error:
         print("model: seed %s, at rest: %s" % (options.seed, error), file=sys.stderr)

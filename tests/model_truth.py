@@ -4,8 +4,9 @@ pimap which messages match: that is a plain SEARCH."""
 
 import socket
 
-from imap_client import Client, Connection, ModelError, search_data
+from imap_client import Connection, ModelError, search_data
 from model_mail import TOKEN
+from modseq_client import ModseqClient
 
 
 class Tap(Connection):
@@ -22,7 +23,7 @@ class Tap(Connection):
         return more
 
 
-class ModelClient(Client):
+class ModelClient(ModseqClient):
     """Notes what is said, for the report, and which messages an untagged FETCH
     was about. journal: what all clients of a run write to"""
 

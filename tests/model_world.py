@@ -16,8 +16,9 @@ from model_truth import Folder, ModelClient, check_index
 
 class World(Operations):
     def __init__(self, port, user, seed, devices=4, qresync=False, lmtp=None,
-                 doveadm=None):
-        self.port, self.user = port, user
+                 doveadm=None, plain=0):
+        """plain: how many of the devices are plain sessions"""
+        self.port, self.user, self.seed = port, user, seed
         self.lmtp_socket, self.doveadm_path = lmtp, doveadm
         self.may_qresync = qresync
         self.message_count = 0
@@ -34,7 +35,8 @@ class World(Operations):
         chosen = rng.sample(mail.DYNAMIC, min(devices, 3)) + \
             rng.choices(mail.CRITERIA, k=devices)
         self.devices = []
-        for number, criteria in zip(range(devices), chosen):
+        self.preferences.update({"P%d" % n: {} for n in range(devices - plain, devices)})
+        for number, criteria in zip(range(devices - plain), chosen):
             device = Device(self, number)
             name = "F%d" % number
             device.client.ok("XFILTER SET %s NIL (%s)" % (name, criteria.text))
@@ -43,10 +45,11 @@ class World(Operations):
             for folder, value in (("INBOX", name), ("Work", rng.choice(list(self.filters)))):
                 self._prefer(device.client, device.name, folder, value)
             self.devices.append(device)
-        if doveadm and devices > 1:
+        if doveadm and len(self.devices) > 1:
             device = self.devices[-1]
             self._doveadm("device", "mode", device.name, "view")
             device.mode_view = True
+        self.devices += [Device(self, n, plain=True) for n in range(devices - plain, devices)]
         for device in self.devices:
             device.select(self.folders[0])
 
@@ -76,8 +79,8 @@ class World(Operations):
             return
         device = self.devices[number]
         if device.folder is None and name not in (
-                "append", "status", "list_status", "set_filter", "set_preference",
-                "noop"):
+                "append", "status", "list_status", "status_modseq", "set_filter",
+                "set_preference", "noop", "reconnect"):
             name = "select"
         getattr(self, "op_" + name)(rng, device)
 
@@ -122,7 +125,7 @@ class World(Operations):
 
     def criteria(self, device, folder):
         preferences = self.preferences[device]
-        name = preferences.get(folder, preferences["ALL"])
+        name = preferences.get(folder, preferences.get("ALL", "ALL"))
         return {"ALL": ALL, "NONE": NONE}.get(name) or self.filters[name]
 
     def _prefer(self, client, device, folder, value, doveadm=False):

@@ -103,6 +103,14 @@ check_enable(struct client *client, const struct imap_arg *args)
 	return t_strdup_printf("ENABLE %s while a mailbox is selected", word);
 }
 
+/* Only its arguments are of interest (imap-pimap-vanished.h). */
+static const char *
+check_nothing(struct client *client ATTR_UNUSED,
+	      const struct imap_arg *args ATTR_UNUSED)
+{
+	return NULL;
+}
+
 static const char *
 check_set(struct client *client ATTR_UNUSED, const struct imap_arg *args)
 {
@@ -192,6 +200,8 @@ static const struct {
 	admission_check_t *check;
 } admission_checks[] = {
 	{ "ENABLE", check_enable },
+	{ "SELECT", check_nothing },
+	{ "EXAMINE", check_nothing },
 	{ "FETCH", check_set },
 	{ "UID FETCH", check_set },
 	{ "STORE", check_set },
@@ -241,12 +251,11 @@ static admission_check_t *admission_find_check(const char *name)
 static bool cmd_checked(struct client_command_context *cmd)
 {
 	const struct imap_arg *args;
-	admission_check_t *check = admission_find_check(cmd->name);
 	const char *word;
 
 	if (!client_read_args(cmd, 0, 0, &args))
 		return FALSE;
-	word = check == NULL ? NULL : check(cmd->client, args);
+	word = admission_find_check(cmd->name)(cmd->client, args);
 	if (word != NULL)
 		return admission_refuse(cmd, word);
 	cmd->func = command_find(cmd->name)->func;
@@ -264,8 +273,7 @@ void imap_pimap_admission_command(struct client_command_context *cmd)
 		return;
 	if (!str_array_icase_find(commands, cmd->name))
 		cmd->func = cmd_off;
-	else if (admission_find_check(cmd->name) != NULL ||
-		 imap_pimap_vanished_concerns(cmd->name))
+	else if (admission_find_check(cmd->name) != NULL)
 		cmd->func = cmd_checked;
 }
 

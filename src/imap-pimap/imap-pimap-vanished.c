@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-only */
-/* VANISHED (EARLIER) of what is hidden: see imap-pimap-vanished.h.
+/* What has changed in a view: see imap-pimap-vanished.h.
 
-   It has to come after the mailbox is open and before the first FETCH. That is
-   where Dovecot's command begins to search for what has changed. */
+   VANISHED has to come after the mailbox is open and before the first FETCH. That
+   is where Dovecot's command begins to search for what has changed, and that
+   search is the one to be widened. */
 
 #include "imap-common.h"
 #include "array.h"
@@ -12,6 +13,7 @@
 #include "imap-commands.h"
 #include "imap-seqset.h"
 #include "imap-util.h"
+#include "mail-search.h"
 #include "mail-storage-private.h"
 #include "pimap-user.h"
 #include "pimap-view.h"
@@ -26,12 +28,14 @@ static MODULE_CONTEXT_DEFINE_INIT(vanished_module,
 /* What a command asks for */
 struct vanished_request {
 	struct client *client;
-	ARRAY_TYPE(seq_range) uid_filter;
 	uint64_t modseq;
+	/* which of these have vanished, until it is answered */
+	bool vanished;
+	ARRAY_TYPE(seq_range) uid_filter;
 };
 
-/* that of the command which begins, until it is answered */
-static const struct vanished_request *vanished_request = NULL;
+/* that of the command which begins */
+static struct vanished_request *vanished_request = NULL;
 
 static void
 send_vanished(struct client *client, const ARRAY_TYPE(seq_range) *uids)
@@ -48,12 +52,12 @@ send_vanished(struct client *client, const ARRAY_TYPE(seq_range) *uids)
 	str_free(&str);
 }
 
-static void vanished_answer(struct mailbox *box)
+static void
+vanished_answer(struct mailbox *box, struct vanished_request *request)
 {
-	const struct vanished_request *request = vanished_request;
 	ARRAY_TYPE(seq_range) uids;
 
-	vanished_request = NULL;
+	request->vanished = FALSE;
 	t_array_init(&uids, 32);
 	pimap_view_get_hidden_since(box, request->modseq, &request->uid_filter,
 				    &uids);
@@ -71,9 +75,12 @@ vanished_search_init(struct mailbox_transaction_context *t,
 
 	/* the view itself searches before it is synced */
 	if (vanished_request != NULL && t->box->synced &&
-	    vanished_request->client->mailbox == t->box) T_BEGIN {
-		vanished_answer(t->box);
-	} T_END;
+	    vanished_request->client->mailbox == t->box) {
+		if (vanished_request->vanished) T_BEGIN {
+			vanished_answer(t->box, vanished_request);
+		} T_END;
+		pimap_view_widen_changes(t->box, args->args);
+	}
 	return mbox->super.search_init(t, args, sort_program, wanted_fields,
 				       wanted_headers);
 }
@@ -111,20 +118,21 @@ static bool get_modseq(const struct imap_arg *arg, uint64_t *modseq_r)
 		str_to_uint64(str, modseq_r) == 0;
 }
 
-/* UID FETCH set items (CHANGEDSINCE modseq VANISHED) */
+/* set items (CHANGEDSINCE modseq [VANISHED]) */
 static bool
 parse_fetch(const struct imap_arg *args, struct vanished_request *request_r)
 {
 	const char *set;
 
-	return find_modifier(args, "VANISHED") != NULL &&
-		get_modseq(find_modifier(args, "CHANGEDSINCE"),
-			   &request_r->modseq) &&
-		imap_arg_get_atom(&args[0], &set) &&
+	if (!get_modseq(find_modifier(args, "CHANGEDSINCE"),
+			&request_r->modseq))
+		return FALSE;
+	request_r->vanished = find_modifier(args, "VANISHED") != NULL;
+	return imap_arg_get_atom(&args[0], &set) &&
 		imap_seq_set_parse(set, &request_r->uid_filter) == 0;
 }
 
-/* SELECT mailbox (QRESYNC (uidvalidity modseq [known-uids] [(sample)])) */
+/* mailbox (QRESYNC (uidvalidity modseq [known-uids] [(sample)])) */
 static bool
 parse_select(const struct imap_arg *args, struct vanished_request *request_r)
 {
@@ -135,6 +143,7 @@ parse_select(const struct imap_arg *args, struct vanished_request *request_r)
 	    IMAP_ARG_IS_EOL(&list[0]) ||
 	    !get_modseq(&list[1], &request_r->modseq))
 		return FALSE;
+	request_r->vanished = TRUE;
 	if (imap_arg_get_atom(&list[2], &set)) {
 		return imap_seq_set_nostar_parse(set,
 						 &request_r->uid_filter) == 0;
@@ -143,29 +152,30 @@ parse_select(const struct imap_arg *args, struct vanished_request *request_r)
 	return TRUE;
 }
 
-bool imap_pimap_vanished_concerns(const char *cmd_name)
-{
-	static const char *const names[] = {
-		"SELECT", "EXAMINE", "UID FETCH", NULL
-	};
-
-	return str_array_icase_find(names, cmd_name);
-}
+static const struct {
+	const char *cmd_name;
+	bool (*parse)(const struct imap_arg *args,
+		      struct vanished_request *request_r);
+} vanished_commands[] = {
+	{ "SELECT", parse_select },
+	{ "EXAMINE", parse_select },
+	{ "FETCH", parse_fetch },
+	{ "UID FETCH", parse_fetch },
+};
 
 bool imap_pimap_vanished_run(struct client_command_context *cmd,
 			     const struct imap_arg *args)
 {
 	struct vanished_request request;
+	unsigned int i;
 	bool ret;
 
 	i_zero(&request);
 	request.client = cmd->client;
 	t_array_init(&request.uid_filter, 8);
-	if (strcasecmp(cmd->name, "UID FETCH") == 0) {
-		if (parse_fetch(args, &request))
-			vanished_request = &request;
-	} else if (imap_pimap_vanished_concerns(cmd->name)) {
-		if (parse_select(args, &request))
+	for (i = 0; i < N_ELEMENTS(vanished_commands); i++) {
+		if (strcasecmp(vanished_commands[i].cmd_name, cmd->name) == 0 &&
+		    vanished_commands[i].parse(args, &request))
 			vanished_request = &request;
 	}
 	/* it begins to search before it returns */

@@ -9,10 +9,9 @@ struct module;
 /* What Dovecot knows to have vanished since a modseq, is what was expunged. In a
    device session messages vanish from the view too: SELECT and EXAMINE with
    QRESYNC, and UID FETCH with VANISHED, name them in a VANISHED (EARLIER) of
-   their own (R-1.3, RFC 7162 3.2.5.2 and 3.2.6). */
+   their own (R-1.3, RFC 7162 3.2.5.2 and 3.2.6). And they enter it without a
+   change of their own: these commands, and FETCH with CHANGEDSINCE, find them. */
 
-/* Returns TRUE if the command can ask for it. */
-bool imap_pimap_vanished_concerns(const char *cmd_name);
 /* Runs the command, whose arguments these are, for a device session. Returns
    what its function returns. */
 bool imap_pimap_vanished_run(struct client_command_context *cmd,

@@ -73,17 +73,16 @@ void pimap_view_modseq_synced(struct mailbox *box, struct pimap_view *view,
 		status->sync_delayed_expunges = TRUE;
 }
 
-void pimap_view_modseq_widen_search(struct pimap_view *view,
-				    struct mail_search_args *args)
+void pimap_view_widen_changes(struct mailbox *box, struct mail_search_arg *args)
 {
-	struct mail_search_arg *arg;
+	struct pimap_view *view = PIMAP_VIEW_CONTEXT(box);
 
-	for (arg = args->args; arg != NULL; arg = arg->next) {
+	for (; view != NULL && args != NULL; args = args->next) {
 		/* it asks for what has this modseq or a higher one */
-		if (arg->type == SEARCH_MODSEQ && !arg->match_not &&
-		    arg->value.modseq->modseq > 1 &&
-		    arg->value.modseq->modseq - 1 <= view->epoch_modseq)
-			arg->value.modseq->modseq = 1;
+		if (args->type == SEARCH_MODSEQ &&
+		    args->value.modseq->modseq > 1 &&
+		    args->value.modseq->modseq - 1 <= view->epoch_modseq)
+			args->value.modseq->modseq = 1;
 	}
 }
 

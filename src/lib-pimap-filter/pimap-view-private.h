@@ -185,10 +185,6 @@ bool pimap_view_match_is_expired(const struct pimap_view *view);
    back with. */
 void pimap_view_modseq_synced(struct mailbox *box, struct pimap_view *view,
 			      struct mailbox_sync_status *status);
-/* Makes a search for what has changed since a modseq find all that the session
-   may not know, whatever the messages' own modseqs are. */
-void pimap_view_modseq_widen_search(struct pimap_view *view,
-				    struct mail_search_args *args);
 
 /* pimap-view-notify.c */
 

@@ -369,8 +369,6 @@ pimap_view_search_init(struct mailbox_transaction_context *t,
 
 	if (view->filtered != NULL && view->real_depth == 0)
 		pimap_view_refresh_counts(view);
-	if (view->real_depth == 0)
-		pimap_view_modseq_widen_search(view, args);
 	return view->module_ctx.super.search_init(t, args, sort_program,
 						  wanted_fields, wanted_headers);
 }

@@ -5,6 +5,7 @@
 #include "seq-range-array.h"
 
 struct mailbox;
+struct mail_search_arg;
 
 /* Which messages a mailbox shows */
 struct pimap_view_filter {
@@ -56,6 +57,10 @@ void pimap_view_note_saved(struct mailbox *box,
    mailbox needn't have a view. */
 bool pimap_view_is_outdated(struct mailbox *box, const char *criteria);
 
+/* Makes a search for what has changed since a modseq (MODSEQ among args) find all
+   that a session which was told of all changes up to that may not know, whatever
+   the messages' own modseqs are. The mailbox needn't have a view. */
+void pimap_view_widen_changes(struct mailbox *box, struct mail_search_arg *args);
 /* Adds to uids_r those of uid_filter that the mailbox has and doesn't show, as
    far as it can have shown them to a session that was told of all changes up to
    modseq (R-1.3, VANISHED (EARLIER)). The mailbox needn't have a view. */
