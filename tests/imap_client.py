@@ -443,6 +443,7 @@ class Client:
         self.recent = 0
         self.uidnext = self.uidvalidity = None
         self._counted = False
+        self._vanishing = []  # as VANISHED (EARLIER), before VANISHED
 
     def _is_selecting(self):
         return bool(self.pending) and self.pending[0].selects
@@ -473,6 +474,11 @@ class Client:
             self._forget()
         was_oldest = command is self.pending[0]
         self.pending.remove(command)
+        if not self.pending:
+            for earlier, message in self._vanishing:
+                if message in self.messages:
+                    raise ModelError("%r, but %r exists" % (earlier, message.uid))
+            self._vanishing = []
         if was_oldest:
             self._begin()
 
@@ -609,10 +615,9 @@ class Client:
                 self.pending and self.pending[0].uid and
                 self.pending[0].name == "FETCH"):
             raise ModelError("%r is no answer" % response)
-        present = [m.uid for m in self.messages
-                   if m.uid is not None and in_set(ranges, m.uid)]
-        if present:
-            raise ModelError("%r, but %r exist" % (response, present))
+        # Dovecot names those too of which it has not yet been allowed to tell
+        self._vanishing += [(response, m) for m in self.messages
+                            if m.uid is not None and in_set(ranges, m.uid)]
 
     def _vanish(self, response, uid):
         """One message went. Its UID may not be known, but its place is."""
