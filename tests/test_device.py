@@ -245,6 +245,52 @@ def test_changed_filter_asks_for_a_resync(server, user):
     assert plain.ok("NOOP").lines("* ") == []
 
 
+@pytest.mark.parametrize("by", ["device", "doveadm"])
+def test_changed_filter_asks_for_a_resync_in_idle(server, user, by):
+    """R-1.4c, R-1.7: nothing changes in the folder."""
+    plain = server.client(user)
+    plain.append("INBOX", [MESSAGE % b"yes", MESSAGE % b"no"])
+    phone, other = server.client(user + "#P1"), server.client(user + "#P1")
+    phone.ok("SELECT INBOX")
+    phone.idle()
+    # the profile's first one too
+    if by == "device":
+        other.ok("XFILTER SET F1 NIL (SUBJECT yes)")
+        other.ok("XSETPIMAPPREF PIMAP_XFILTER (ALL V F1)")
+    else:
+        server.doveadm("pimap", "device", "add", "-u", user, "P1", "-m", "session")
+        server.doveadm("pimap", "filter", "set", "-u", user, "F1", "SUBJECT", "yes")
+        server.doveadm("pimap", "pref", "set", "-u", user, "P1", "PIMAP_XFILTER",
+                       "ALL", "V", "F1")
+    phone.wait("RESYNC", 30)
+    assert len(phone.done().lines("* RESYNC")) == 1
+    phone.ok("SELECT INBOX")
+    assert phone.fetch_all() == [1]
+    phone.idle()
+    if by == "device":
+        other.ok("XFILTER SET F1 NIL (SUBJECT no)")
+    else:
+        server.doveadm("pimap", "filter", "set", "-u", user, "F1", "SUBJECT", "no")
+    phone.wait("RESYNC", 30)
+    assert len(phone.done().lines("* RESYNC")) == 1
+
+
+def test_late_entrant_asks_for_a_resync_in_idle(server, user):
+    """R-1.4c"""
+    plain = server.client(user)
+    plain.append("INBOX", [MESSAGE % b"1", MESSAGE % b"2", MESSAGE % b"3"])
+    plain.ok("SELECT INBOX")
+    plain.ok("STORE 2 +FLAGS (\\Seen)")
+    phone = device(server, user, "UNSEEN")
+    phone.ok("SELECT INBOX")
+    phone.idle()
+    plain.ok("STORE 2 -FLAGS (\\Seen)")
+    phone.wait("RESYNC", 30)
+    assert phone.done().lines("* RESYNC") == ["* RESYNC"]
+    phone.ok("SELECT INBOX")
+    assert phone.fetch_all() == [1, 2, 3]
+
+
 def test_own_changes_hide_nothing_before_expunge(server, user):
     phone = device(server, user, "UNSEEN UNDELETED")
     plain = server.client(user)

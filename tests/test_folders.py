@@ -342,3 +342,158 @@ def test_rights_that_end(wide):
     assert "Ending" not in str(clients[1].ok('LIST "" *'))
     preferences = clients[1].ok("XGETPIMAPPREFS (PIMAP_XFILTER)").untagged[0].line
     assert "Ending" not in preferences
+
+
+# folders that change while they are selected
+
+def files(server, user, folder):
+    """Paths of the files of the folder with that last name"""
+    return [os.path.join(where, name)
+            for where, _, names in os.walk("%s/mail/%s" % (server.path, user.lower()))
+            for name in names if folder in where[len(server.path):]]
+
+
+def remove_index(server, user, plain, prefix="dovecot.index"):
+    for path in files(server, user, "Work"):
+        if os.path.basename(path).startswith(prefix):
+            os.unlink(path)
+
+
+def recreate(server, user, plain):
+    plain.ok("DELETE Top/Work")
+    plain.ok("CREATE Top/Work")
+    plain.append("Top/Work", messages("no", "no", "no", "yes new"))
+
+
+def rename_and_recreate(server, user, plain):
+    plain.ok("RENAME Top/Work Other")
+    plain.ok("CREATE Top/Work")
+    plain.append("Top/Work", messages("no", "no", "no", "yes new"))
+
+
+def lose_index(server, user, plain):
+    remove_index(server, user, plain)
+    server.doveadm("force-resync", "-u", user, "Top/Work")
+
+
+DEEDS = {
+    "delete": lambda server, user, plain: plain.ok("DELETE Top/Work"),
+    "doveadm delete": lambda server, user, plain: server.doveadm(
+        "mailbox", "delete", "-u", user, "Top/Work"),
+    "recreate": recreate,
+    "rename": lambda server, user, plain: plain.ok("RENAME Top/Work Other"),
+    "doveadm rename": lambda server, user, plain: server.doveadm(
+        "mailbox", "rename", "-u", user, "Top/Work", "Other"),
+    "rename and recreate": rename_and_recreate,
+    "rename parent": lambda server, user, plain: plain.ok("RENAME Top Other"),
+    "UIDVALIDITY": lambda server, user, plain: server.doveadm(
+        "mailbox", "update", "-u", user, "--uid-validity", "12345", "Top/Work"),
+    "no index": remove_index,
+    "lose index": lose_index,
+    "no uidlist": lambda *args: remove_index(*args, prefix="dovecot-uidlist"),
+}
+
+
+def says_until_gone(client, commands, shown=(1, 2, 3)):
+    said = []
+    for command in commands:
+        try:
+            said.append(says(client.command(command)))
+        except ConnectionError:
+            said.append("BYE")
+            break
+        assert set(client.uids) <= {*shown, None}
+    return said
+
+
+@pytest.mark.expects_faults
+@pytest.mark.parametrize("deed", DEEDS)
+def test_folder_changes_under_sessions(server, user, deed):
+    """Devices' sessions end where a plain one does; what they show until then
+    is what they have shown before. Afterwards all is right (R-5.5)."""
+    plain = server.client(user)
+    plain.ok("CREATE Top/Work")
+    plain.append("Top/Work", messages("yes", "no", "yes"))
+    phone = device(server, user, "SUBJECT yes", "Top/Work")
+    other = server.client(user + "#P2")
+    other.ok("XSETPIMAPPREF PIMAP_XFILTER (ALL V F1)")
+    witness = server.client(user)
+    for client in (witness, phone, other):
+        client.ok("SELECT Top/Work")
+        client.fetch_all()
+    DEEDS[deed](server, user, plain)
+    commands = ("NOOP", "UID SEARCH ALL", "UID FETCH 1:* (FLAGS BODY.PEEK[])", "CHECK")
+    expected = says_until_gone(witness, commands[:2])
+    for client in (phone, other):
+        said = says_until_gone(client, commands, (1, 3))
+        assert said[0] == expected[0] or deed in ("recreate", "rename and recreate")
+        for text in said:
+            assert text == "BYE" or text.startswith("OK ")
+    server.close_clients()
+
+    plain = server.client(user)
+    folders = [line.split()[-1] for line in plain.ok('LIST "" *').lines("* LIST")]
+    folders = set(folders) & {"Top/Work", "Other/Work" if "parent" in deed else "Other"}
+    assert (folders == set()) == ("delete" in deed)
+    for folder in folders:
+        if deed.endswith("index"):
+            server.doveadm("force-resync", "-u", user, folder)
+        plain.ok("SELECT " + folder)
+        everything, matching = plain.fetch_all(), plain.search("SUBJECT yes")
+        is_new = folder == "Top/Work" and "recreate" in deed
+        assert len(everything) == (4 if is_new else 3)
+        for name, uids in (("#P1", everything if is_new else matching), ("#P2", matching)):
+            client = server.client(user + name)
+            assert client.status(folder, "MESSAGES") == {"MESSAGES": len(uids)}
+            client.ok("SELECT " + folder)
+            assert client.fetch_all() == uids
+
+
+def test_delete_of_the_selected_folder(server, user):
+    """As in a plain session: the session ends."""
+    plain = server.client(user)
+    phone = device(server, user, "SUBJECT yes", "ALL")
+    for client in (plain, phone):
+        plain2 = server.client(user)
+        plain2.ok("CREATE Work")
+        plain2.append("Work", messages("yes"))
+        client.ok("SELECT Work")
+        with pytest.raises(ConnectionError):
+            client.command("DELETE Work")
+            client.command("NOOP")
+        assert plain2.command("STATUS Work (MESSAGES)").status == "NO"
+    plain2.ok("CREATE Work")
+    plain2.append("Work", messages("yes", "no"))
+    phone = server.client(user + "#P1")
+    phone.ok("SELECT Work")
+    phone.fetch_all()
+    try:
+        assert phone.command("DELETE Work").text.startswith("[CANNOT]")
+    except ConnectionError:
+        pass
+    assert plain2.status("Work", "MESSAGES") == {"MESSAGES": 2}
+
+
+def test_rename_of_inbox(server, user):
+    """R-1.8: all its mail, also what is hidden; settings go with the folder"""
+    plain = server.client(user)
+    plain.append("INBOX", messages("yes", "no", "yes"))
+    phone = device(server, user, "SUBJECT yes")
+    witness = server.client(user)
+    for client in (phone, witness):
+        client.ok("SELECT INBOX")
+        client.fetch_all()
+    other = server.client(user + "#P1")
+    result = other.command("RENAME INBOX Old")
+    expected = says_until_gone(witness, ("NOOP", "UID SEARCH ALL"))
+    assert says_until_gone(phone, ("NOOP", "UID SEARCH ALL"), (1, 3)) == expected
+    if result.status != "OK":
+        # Maildir can't
+        assert result.text.startswith("[CANNOT]") and expected[0] != "BYE"
+        return
+    plain.append("INBOX", messages("no"))
+    assert plain.status("Old", "MESSAGES") == {"MESSAGES": 3}
+    for folder, count in (("Old", 2), ("INBOX", 1)):
+        assert other.status(folder, "MESSAGES") == {"MESSAGES": count}
+        other.ok("SELECT " + folder)
+        assert len(other.fetch_all()) == count

@@ -213,11 +213,26 @@ imap_pimap_send_resync(struct imap_pimap_client *pclient, struct client *client)
 	pclient->resync_generation = box->generation_sequence;
 }
 
+/* Flags are looked up where the index is, which may be ahead of what has been
+   synced: the client must not take a MODSEQ that it has seen there for all that
+   it knows. That is what Dovecot prevents where it must not tell of expunges. */
+static void imap_pimap_sync_modseq(struct imap_sync_context *ctx)
+{
+	struct client *client = ctx->client;
+
+	if (ctx->sync_status.sync_delayed_expunges ||
+	    client->highest_fetch_modseq <= ctx->status.highest_modseq)
+		return;
+	client->sync_last_full_modseq = ctx->status.highest_modseq;
+	ctx->sync_status.sync_delayed_expunges = TRUE;
+}
+
 static int imap_pimap_sync_notify_more(struct imap_sync_context *ctx)
 {
 	struct client *client = ctx->client;
 	struct imap_pimap_client *pclient = IMAP_PIMAP_CONTEXT_REQUIRE(client);
 
+	imap_pimap_sync_modseq(ctx);
 	if (ctx->box == client->mailbox && pimap_scope_synced_expunges(ctx->box))
 		imap_pimap_send_resync(pclient, client);
 	return pclient->module_ctx.super.sync_notify_more(ctx);

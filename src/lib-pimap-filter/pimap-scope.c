@@ -16,6 +16,7 @@
 #include "sha1.h"
 #include "mail-storage-private.h"
 #include "mail-storage-hooks.h"
+#include "mailbox-watch.h"
 #include "pimap-folder.h"
 #include "pimap-pref.h"
 #include "pimap-user.h"
@@ -93,6 +94,23 @@ pimap_scope_sync_init(struct mailbox *box, enum mailbox_sync_flags flags)
 	return sbox->module_ctx.super.sync_init(box, flags);
 }
 
+/* Who waits for changes of a mailbox waits for those of its filter too
+   (R-1.7). */
+static void pimap_scope_notify_changes(struct mailbox *box)
+{
+	struct pimap_scope_box *sbox = PIMAP_SCOPE_CONTEXT_REQUIRE(box);
+	const char *const *paths;
+
+	sbox->module_ctx.super.notify_changes(box);
+	/* A storage that watches no files tells of changes in its own way, and
+	   isn't hibernated: with a file it would be, and never wake. */
+	if (box->notify_callback == NULL || box->notify_files == NULL)
+		return;
+	paths = pimap_user_get_watch_paths(sbox->puser);
+	for (; *paths != NULL; paths++)
+		mailbox_watch_add(box, *paths);
+}
+
 bool pimap_scope_synced_expunges(struct mailbox *box)
 {
 	struct pimap_scope_box *sbox = PIMAP_SCOPE_CONTEXT_REQUIRE(box);
@@ -131,6 +149,7 @@ static void pimap_scope_mailbox_allocated(struct mailbox *box)
 	v->save_begin = pimap_scope_save_begin;
 	v->save_finish = pimap_scope_save_finish;
 	v->copy = pimap_scope_copy;
+	v->notify_changes = pimap_scope_notify_changes;
 	v->sync_init = pimap_scope_sync_init;
 	v->transaction_commit = pimap_scope_transaction_commit;
 	MODULE_CONTEXT_SET(box, pimap_scope_module, sbox);

@@ -139,6 +139,17 @@ int pimap_user_get_device(struct pimap_user *puser,
 	return 0;
 }
 
+const char *const *pimap_user_get_watch_paths(struct pimap_user *puser)
+{
+	static const char *const none[] = { NULL };
+	struct pimap_store *store;
+	const char *error;
+
+	/* the error is logged where the profile is used */
+	return pimap_user_get_store(puser, &store, &error) < 0 ? none :
+		pimap_store_get_watch_paths(store);
+}
+
 int pimap_user_get_view_filter(struct pimap_user *puser, const guid_128_t guid,
 			       struct pimap_view_filter *filter_r,
 			       const char **error_r)

@@ -49,6 +49,8 @@ int pimap_user_get_profile(struct pimap_user *puser,
 int pimap_user_get_device(struct pimap_user *puser,
 			  const struct pimap_device **device_r,
 			  const char **error_r);
+/* The paths of pimap_store_get_watch_paths(), none if the profile has no place. */
+const char *const *pimap_user_get_watch_paths(struct pimap_user *puser);
 /* The view of the session's device on a folder (guid = NULL: one that has no
    filter of its own). Returns 0 and filter_r (pimap-view.h, valid until the next
    call), or -1 and error_r. */

@@ -13,6 +13,10 @@
 #include "pimap-view-private.h"
 #include "pimap-view-cache.h"
 
+/* Between what is looked at there may be so many messages that needn't be: they
+   cost less than another search. */
+#define MATCH_MAX_GAP 256
+
 static int match_build(struct mailbox *box, struct pimap_view *view)
 {
 	const time_t expires = view->criteria.expires;
@@ -33,25 +37,29 @@ static int match_build(struct mailbox *box, struct pimap_view *view)
 	return 0;
 }
 
-/* Adds those of the UIDs (NULL: of all) that match. A message that can't be
-   read doesn't match; Dovecot has logged why (R-1.10). */
+/* Adds those of the messages with the sequences (NULL: of all) that match. A
+   message that can't be read doesn't match; Dovecot has logged why (R-1.10).
+   Returns -1 if what matches isn't known. */
 static int
 match_search(struct mailbox *box, struct pimap_view *view,
-	     const ARRAY_TYPE(seq_range) *uids, ARRAY_TYPE(seq_range) *matches)
+	     const ARRAY_TYPE(seq_range) *seqs, ARRAY_TYPE(seq_range) *matches)
 {
-	struct mail_search_args *args = view->criteria.args;
-	struct mail_search_arg uidset;
+	struct mail_search_args *args;
+	struct mail_search_arg seqset;
 	struct mailbox_transaction_context *trans;
 	struct mail_search_context *search_ctx;
 	struct mail *mail;
 	int ret;
 
-	if (uids != NULL) {
-		i_zero(&uidset);
-		uidset.type = SEARCH_UIDSET;
-		uidset.value.seqset = *uids;
-		uidset.next = args->args;
-		args->args = &uidset;
+	if (view->criteria.args == NULL && match_build(box, view) < 0)
+		return -1;
+	args = view->criteria.args;
+	if (seqs != NULL) {
+		i_zero(&seqset);
+		seqset.type = SEARCH_SEQSET;
+		seqset.value.seqset = *seqs;
+		seqset.next = args->args;
+		args->args = &seqset;
 	}
 	mail_search_args_init(args, box, FALSE, NULL);
 	trans = mailbox_transaction_begin(box, 0, __func__);
@@ -68,6 +76,35 @@ match_search(struct mailbox *box, struct pimap_view *view,
 	pimap_criteria_free(&view->criteria);
 	ret = mailbox_transaction_commit(&trans);
 	return mail_index_view_is_inconsistent(view->real) ? -1 : ret;
+}
+
+/* The same for UIDs. A search goes through all messages between the first and
+   the last that it is given: where they are far apart it is several. */
+static int
+match_search_uids(struct mailbox *box, struct pimap_view *view,
+		  const ARRAY_TYPE(seq_range) *uids,
+		  ARRAY_TYPE(seq_range) *matches)
+{
+	const struct seq_range *range;
+	ARRAY_TYPE(seq_range) seqs;
+	uint32_t seq1, seq2, last = 0;
+
+	t_array_init(&seqs, 32);
+	array_foreach(uids, range) {
+		mail_index_map_lookup_seq_range(view->real->map, range->seq1,
+						range->seq2, &seq1, &seq2);
+		if (seq1 == 0)
+			continue;
+		if (array_count(&seqs) > 0 && seq1 - last > MATCH_MAX_GAP) {
+			if (match_search(box, view, &seqs, matches) < 0)
+				return -1;
+			array_clear(&seqs);
+		}
+		seq_range_array_add_range(&seqs, seq1, seq2);
+		last = seq2;
+	}
+	return array_count(&seqs) == 0 ? 0 :
+		match_search(box, view, &seqs, matches);
 }
 
 void pimap_view_match_forget(struct pimap_view *view)
@@ -123,7 +160,7 @@ match_changes(struct mailbox *box, struct pimap_view *view,
 					  next_uid - 1);
 	}
 	if (array_count(&uids) > 0 &&
-	    match_search(box, view, &uids, &matches) < 0)
+	    match_search_uids(box, view, &uids, &matches) < 0)
 		return -1;
 	(void)seq_range_array_remove_seq_range(removed_uids, &matches);
 	pimap_ranges_add_common(removed_uids, expunged_uids, &view->matches);

@@ -22,6 +22,7 @@
 #include "lib.h"
 #include "array.h"
 #include "mail-index-modseq.h"
+#include "mail-transaction-log-private.h"
 #include "mail-search.h"
 #include "pimap-view.h"
 #include "pimap-view-private.h"
@@ -52,23 +53,38 @@ static bool view_is_ahead(struct mailbox *box, struct pimap_view *view)
 	return view_has_other_filter(box, view);
 }
 
+/* The modseq up to which the view is synced; what its map has can be ahead. */
+static uint64_t view_get_synced_modseq(struct mail_index_view *real)
+{
+	struct mail_transaction_log_file *file;
+	uint64_t modseq, highest = mail_index_modseq_get_highest(real);
+	const char *error;
+
+	if (mail_transaction_log_find_file(real->index->log,
+					   real->log_file_head_seq, FALSE,
+					   &file, &error) > 0 &&
+	    real->log_file_head_offset <= file->sync_offset &&
+	    mail_transaction_log_file_get_highest_modseq_at(file,
+			real->log_file_head_offset, &modseq, &error) > 0)
+		highest = I_MIN(highest, modseq);
+	return I_MAX(highest, 1);
+}
+
 void pimap_view_modseq_synced(struct mailbox *box, struct pimap_view *view,
 			      struct mailbox_sync_status *status)
 {
-	uint64_t highest;
+	struct mail_index_view *real = pimap_view_get_real(box, view);
 
 	if (!view->resolved)
 		return;
-	highest = mail_index_modseq_get_highest(pimap_view_get_real(box, view));
-	highest = I_MAX(highest, 1);
 	if (view->epoch_modseq == UINT64_MAX &&
 	    !pimap_view_cache_load_epoch(box, view))
-		view->epoch_modseq = highest;
+		view->epoch_modseq = mail_index_modseq_get_highest(real);
 	/* in this order: what was told before the filter changed must not be
 	   above what is the highest at its first use */
 	view->ahead = view_is_ahead(box, view);
 	if (!view->ahead && (status == NULL || !status->sync_delayed_expunges))
-		view->full_modseq = highest;
+		view->full_modseq = view_get_synced_modseq(real);
 	else if (view->ahead && status != NULL)
 		status->sync_delayed_expunges = TRUE;
 }

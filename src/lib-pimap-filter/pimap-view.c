@@ -198,8 +198,11 @@ pimap_view_get_status(struct mailbox *box, enum mailbox_status_items items,
 	ret = view->filtered == NULL ?
 		view->module_ctx.super.get_status(box, items, status_r) :
 		view_get_filtered_status(box, view, items, status_r);
-	if (ret == 0 && view->ahead && (items & STATUS_HIGHESTMODSEQ) != 0)
-		status_r->highest_modseq = I_MAX(view->full_modseq, 1);
+	if (ret == 0 && (items & STATUS_HIGHESTMODSEQ) != 0 &&
+	    (view->ahead || view->full_modseq > 0)) {
+		status_r->highest_modseq = I_MIN(status_r->highest_modseq,
+						 I_MAX(view->full_modseq, 1));
+	}
 	return ret;
 }
 

@@ -5,6 +5,7 @@
    that has it. */
 
 #include "lib.h"
+#include "array.h"
 #include "str.h"
 #include "istream.h"
 #include "file-lock.h"
@@ -275,10 +276,37 @@ store_file_write_unlock(struct pimap_store *store, const string_t *text,
 	int ret;
 
 	ret = store_file_write_tmp(fstore, text, error_r);
-	if (ret == 0)
+	if (ret == 0) {
+		/* for those that watch it; others have to look at times */
+		if (pwrite(fstore->lock_fd, "\n", 1, 0) < 0)
+			errno = 0;
 		ret = store_dir_fsync(fstore->dir, error_r);
+	}
 	store_file_unlock(store);
 	return ret;
+}
+
+/* The profile itself isn't enough: inotify tells of the end of a file that was
+   renamed over only when no reader has it open any more. Its folder has mail
+   in it, and changes all the time: it stands in where there is no lock file
+   yet. */
+static const char *const *store_file_get_watch_paths(struct pimap_store *store)
+{
+	struct pimap_store_file *fstore = store_file(store);
+	const char *paths[] = { fstore->lock_path, fstore->path };
+	ARRAY_TYPE(const_string) existing;
+	struct stat st;
+	unsigned int i;
+
+	if (stat(fstore->lock_path, &st) < 0)
+		paths[0] = fstore->dir;
+	t_array_init(&existing, N_ELEMENTS(paths) + 1);
+	for (i = 0; i < N_ELEMENTS(paths); i++) {
+		if (stat(paths[i], &st) == 0)
+			array_push_back(&existing, &paths[i]);
+	}
+	array_append_zero(&existing);
+	return array_front(&existing);
 }
 
 static void store_file_free(struct pimap_store *store)
@@ -300,6 +328,7 @@ static const struct pimap_store_vfuncs store_file_vfuncs = {
 	.read_locked = store_file_read_locked,
 	.write_unlock = store_file_write_unlock,
 	.unlock = store_file_unlock,
+	.get_watch_paths = store_file_get_watch_paths,
 	.free = store_file_free,
 };
 

@@ -12,6 +12,11 @@ int pimap_store_read(struct pimap_store *store,
 	return store->v->read(store, profile_r, error_r);
 }
 
+const char *const *pimap_store_get_watch_paths(struct pimap_store *store)
+{
+	return store->v->get_watch_paths(store);
+}
+
 int pimap_store_begin(struct pimap_store *store,
 		      struct pimap_profile **profile_r, const char **error_r)
 {

@@ -26,6 +26,8 @@ struct pimap_store_vfuncs {
 	int (*write_unlock)(struct pimap_store *store, const string_t *text,
 			    const char **error_r);
 	void (*unlock)(struct pimap_store *store);
+	/* See pimap_store_get_watch_paths(). */
+	const char *const *(*get_watch_paths)(struct pimap_store *store);
 	void (*free)(struct pimap_store *store);
 };
 
@@ -44,6 +46,11 @@ struct pimap_store *pimap_store_file_create(const char *path);
    can't be used. Where nothing has been stored yet the profile is empty. */
 int pimap_store_read(struct pimap_store *store,
 		     struct pimap_profile **profile_r, const char **error_r);
+
+/* Returns the paths of files and folders that change when the profile does, for
+   inotify and the like; what is there may change without it, too. Allocated from
+   the data stack, ended by NULL; all of them exist. There may be none. */
+const char *const *pimap_store_get_watch_paths(struct pimap_store *store);
 
 /* Locks the store for a change and reads the profile, which the caller frees
    after pimap_store_commit() or pimap_store_rollback(). Waits up to 30 seconds
