@@ -120,13 +120,15 @@ class Reader(Process):
     def connect(self, rng, journal):
         self.folder = None
         client = ModelClient(self.world.port, self.device.login, journal, self.device.name)
+        client.beside_others = True
         if self.device.may_qresync() and rng.random() < 0.7:
             client.ok("ENABLE " + rng.choice(("QRESYNC", "QRESYNC", "CONDSTORE")))
         return client
 
     def leave(self, client):
+        # see ResyncDevice.keep_cache()
         if self.folder is not None and client.modseq is not None and \
-                len(client.flags) == len(client.messages):
+                client.qresync and len(client.flags) == len(client.messages):
             caches = self.caches.setdefault(self.folder, [])
             caches.append(client.cache())
             del caches[:-KEPT]

@@ -44,6 +44,10 @@ def without_recent(flags):
 
 
 class ModseqClient(Client):
+    # others write at the same time: a message that they have expunged is shown
+    # as it was when the folder was synced, and may have been shown newer before
+    beside_others = False
+
     def __init__(self, *args, **kwargs):
         self.condstore = False
         self.highest = {}  # mailbox: UIDVALIDITY and what SELECT told
@@ -143,7 +147,7 @@ class ModseqClient(Client):
             raise ModelError("%r without UID" % response)
         modseq = int(items["MODSEQ"][0])
         uid = self.messages[number - 1].uid
-        if modseq < self.modseqs.get(uid, 1):
+        if modseq < self.modseqs.get(uid, 1) and not self.beside_others:
             raise ModelError("%r, MODSEQ was %d" % (response, self.modseqs[uid]))
         if uid is not None:
             self.modseqs[uid] = modseq
