@@ -213,8 +213,12 @@ def test_days_end_between_commands(timed):
     timed.clock.move(midnight)
     # not where RFC 3501 forbids it
     assert phone.ok("FETCH 1:* (UID)").lines("* 3 FETCH")
-    assert phone.ok("STORE 1 +FLAGS ($x)").lines("* 1 FETCH")
-    assert phone.ok("NOOP").lines("* ")[:2] == ["* 2 EXPUNGE", "* 1 EXPUNGE"]
+    assert phone.ok("STORE 3 +FLAGS ($x)").lines("* 3 FETCH")
+    # its process may take a moment to notice what the clock says
+    told, until = [], time.monotonic() + 10
+    while len(told) < 2 and time.monotonic() < until:
+        told += [line for line in phone.ok("NOOP").lines("* ") if "EXPUNGE" in line]
+    assert told == ["* 2 EXPUNGE", "* 1 EXPUNGE"]
     assert phone.fetch_all() == [4]
     assert phone.status("Work", "MESSAGES") == {"MESSAGES": 1}
     phone.ok("SELECT Work")
@@ -342,13 +346,15 @@ def test_dates_beside_each_other(timed):
 
 @pytest.mark.expects_faults
 def test_unknown_zone(timed, capfd):
-    """Of a user: his devices are refused. In the configuration: 2.4 doesn't
+    """Of a user: his devices are refused, and with 2.4 himself. In the configuration: 2.4 doesn't
     start; 2.3 looks at a user's settings only when he logs in."""
     with pytest.raises(ConnectionError):
         timed.client("nowhere#P1").command("NOOP")
     assert timed.logs("pimap_timezone Europe/Nowhere: there is no such time zone")
-    timed.client("nowhere").ok("SELECT INBOX")
-    if DOVECOT_24:
+    if not DOVECOT_24:
+        timed.client("nowhere").ok("SELECT INBOX")
+    else:
+        # there a user's invalid settings refuse his plain sessions too
         with pytest.raises(subprocess.CalledProcessError):
             Server.temporary("mdbox", extra=settings({"pimap_timezone": "Europe/Nowhere"}))
         assert "there is no such time zone" in capfd.readouterr().err
