@@ -115,7 +115,8 @@ service imap-hibernate {
     mode = 0666
   }
 }
-""" % clock.wrapper + settings({"pimap_timezone": "Asia/Kathmandu"}))
+""" % clock.wrapper + settings({
+        "pimap_timezone": "Asia/Kathmandu", "pimap_view_late": "bye"}))
     server.clock = clock
     yield server
     server.stop()
@@ -289,6 +290,55 @@ def test_view_that_time_changes_is_not_hibernated(timed):
         phone.wait("EXISTS")
         phone.done()
         phone.ok("LOGOUT")
+
+
+@pytest.mark.parametrize("idle", [False, True])
+def test_late_entrants_of_ordinary_programs(timed, idle):
+    """R-2.8: by pimap_view_late = bye they are made to connect again, at a moment when
+    they do nothing, and not within a minute of SELECT."""
+    now = seconds(NOON)
+    timed.clock.set(now)
+    user = "havana%d" % (2 + idle)
+    plain = timed.client(user)
+    append(plain, "INBOX", [now, now])
+    plain.ok("SELECT INBOX")
+    plain.ok("STORE 1 +FLAGS (\\Flagged)")
+    for args in (("filter", "set", "-u", user, "F1", "UNFLAGGED"),
+                 ("device", "add", "-u", user, "P1"),
+                 ("pref", "set", "-u", user, "P1", "PIMAP_XFILTER", "INBOX", "V", "F1")):
+        timed.doveadm("pimap", *args)
+    phone = timed.client(user + "#P1")
+    phone.ok("SELECT INBOX")
+    assert phone.fetch_all() == [2]
+    if idle:
+        phone.idle()
+    plain.ok("STORE 1 -FLAGS (\\Flagged)")
+    time.sleep(2)
+    if idle:
+        phone.done()
+    # a minute hasn't passed
+    assert phone.ok("NOOP").lines("* RESYNC") == []
+    assert phone.fetch_all() == [2]
+    if idle:
+        phone.idle()
+        timed.clock.move(now + 70)
+        answer = phone.file.readline()
+    else:
+        # a command that isn't finished isn't interrupted
+        phone.sock.sendall(b"t SEARCH SUBJECT {1}\r\n")
+        assert phone.file.readline().startswith(b"+")
+        timed.clock.move(now + 80)
+        time.sleep(1)
+        phone.sock.sendall(b"x\r\n")
+        assert phone.file.readline().startswith(b"* SEARCH")
+        assert phone.file.readline().startswith(b"t OK")
+        timed.clock.move(now + 90)
+        answer = phone.file.readline()
+    assert answer.startswith(b"* BYE"), answer
+    assert b"connect again" in answer
+    phone = timed.client(user + "#P1")
+    phone.ok("SELECT INBOX")
+    assert phone.fetch_all() == [1, 2]
 
 
 def test_zone_is_for_daysbeforetoday_only(timed):

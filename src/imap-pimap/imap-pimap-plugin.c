@@ -6,7 +6,7 @@
 #include "str.h"
 #include "randgen.h"
 #include "ostream.h"
-#include "module-context.h"
+#include "ioloop.h"
 #include "imap-arg.h"
 #include "imap-commands.h"
 #include "imap-quote.h"
@@ -21,27 +21,16 @@
 #include "imap-pimap-admission.h"
 #include "imap-pimap-vanished.h"
 #include "imap-pimap-fetch.h"
+#include "imap-pimap-hibernate.h"
+#include "imap-pimap-resync.h"
 #include "imap-pimap-plugin.h"
-
-#define IMAP_PIMAP_CONTEXT(obj) \
-	MODULE_CONTEXT(obj, imap_pimap_module)
-#define IMAP_PIMAP_CONTEXT_REQUIRE(obj) \
-	MODULE_CONTEXT_REQUIRE(obj, imap_pimap_module)
 
 extern const char *imap_pimap_plugin_version;
 const char *imap_pimap_plugin_version = DOVECOT_ABI_VERSION;
 const char imap_pimap_plugin_binary_dependency[] = "imap";
 
-struct imap_pimap_client {
-	union imap_module_context module_ctx;
-	struct ostream *output;
-
-	/* the mailbox for which RESYNC has been sent, by its
-	   generation_sequence */
-	unsigned int resync_generation;
-};
-
-static MODULE_CONTEXT_DEFINE_INIT(imap_pimap_module, &imap_module_register);
+struct imap_pimap_module imap_pimap_module =
+	MODULE_CONTEXT_INIT(&imap_module_register);
 static imap_client_created_func_t *next_hook_client_created;
 
 static const char *const capabilities[] = {
@@ -161,6 +150,8 @@ static void imap_pimap_cmd_post(struct client_command_context *cmd)
 	/* the client comes back with the modseqs that it is told */
 	if (client_has_enabled(client, imap_feature_qresync))
 		puser->views_tracked = TRUE;
+	if (puser->device != NULL)
+		imap_pimap_resync_selected(client);
 	if (client->mailbox != NULL &&
 	    str_array_icase_find(expunge_commands, cmd->name))
 		pimap_view_release_own(client->mailbox);
@@ -190,29 +181,6 @@ static void imap_pimap_client_init(struct client *client)
 	} T_END;
 }
 
-/* R-1.4c, R-1.7: once until the next SELECT, where EXPUNGE is allowed; ordinary
-   mail programs don't know it (R-2.8). */
-static void
-imap_pimap_send_resync(struct imap_pimap_client *pclient, struct client *client)
-{
-	struct mailbox *box = client->mailbox;
-	const struct pimap_device *device;
-	struct pimap_view_filter filter;
-	const char *error;
-
-	if (box->generation_sequence == pclient->resync_generation)
-		return;
-	/* a profile that can't be read is logged where it is used */
-	if (pimap_user_get_device(pimap_user_get(client->user), &device,
-				  &error) < 0 ||
-	    (device != NULL && device->mode == PIMAP_DEVICE_MODE_VIEW) ||
-	    pimap_scope_get_view_filter(box, &filter, &error) < 0 ||
-	    !pimap_view_is_outdated(box, filter.criteria))
-		return;
-	client_send_line(client, "* RESYNC");
-	pclient->resync_generation = box->generation_sequence;
-}
-
 /* Flags are looked up where the index is, which may be ahead of what has been
    synced: the client must not take a MODSEQ that it has seen there for all that
    it knows. That is what Dovecot prevents where it must not tell of expunges. */
@@ -234,38 +202,8 @@ static int imap_pimap_sync_notify_more(struct imap_sync_context *ctx)
 
 	imap_pimap_sync_modseq(ctx);
 	if (ctx->box == client->mailbox && pimap_scope_synced_expunges(ctx->box))
-		imap_pimap_send_resync(pclient, client);
+		imap_pimap_resync_synced(client);
 	return pclient->module_ctx.super.sync_notify_more(ctx);
-}
-
-/* The mailbox of a session that wakes up comes before what it has enabled. */
-static ssize_t
-imap_pimap_state_import(struct client *client, bool internal,
-			const unsigned char *data, size_t size,
-			const char **error_r)
-{
-	struct imap_pimap_client *pclient = IMAP_PIMAP_CONTEXT_REQUIRE(client);
-
-	pimap_user_get(client->user)->views_tracked = TRUE;
-	return pclient->module_ctx.super.state_import(client, internal, data,
-						      size, error_r);
-}
-
-/* imap-hibernate wakes a session when its folder changes or the client says
-   something, and not at a time. Returns 1 if the session may sleep, 0 if not. */
-static int
-imap_pimap_state_export(struct client *client, bool internal, buffer_t *dest,
-			const char **error_r)
-{
-	struct imap_pimap_client *pclient = IMAP_PIMAP_CONTEXT_REQUIRE(client);
-
-	if (internal && client->mailbox != NULL &&
-	    pimap_view_expires(client->mailbox)) {
-		*error_r = "the device's view changes by time";
-		return 0;
-	}
-	return pclient->module_ctx.super.state_export(client, internal, dest,
-						      error_r);
 }
 
 /* What is opened now is for autoexpunge, or quota's last count. */
@@ -274,6 +212,7 @@ static void imap_pimap_client_destroy(struct client *client, const char *reason)
 	struct imap_pimap_client *pclient = IMAP_PIMAP_CONTEXT_REQUIRE(client);
 	struct pimap_user *puser = pimap_user_get(client->user);
 
+	timeout_remove(&pclient->to_bye);
 	puser->views_enabled = FALSE;
 	pclient->module_ctx.super.destroy(client, reason);
 }

@@ -2,11 +2,33 @@
 #ifndef IMAP_PIMAP_PLUGIN_H
 #define IMAP_PIMAP_PLUGIN_H
 
-struct client;
+#include "module-context.h"
+
 struct client_command_context;
 struct imap_arg;
+struct ostream;
+struct timeout;
 struct pimap_user;
 struct pimap_user_change;
+
+/* A client whose user has pimap on */
+struct imap_pimap_client {
+	union imap_module_context module_ctx;
+	/* the login reply's output is held back */
+	struct ostream *output;
+
+	/* the folder that is selected, by its generation_sequence, and since when */
+	unsigned int selected_generation;
+	time_t selected_time;
+	/* RESYNC was sent for it */
+	bool resync_sent;
+	/* BYE is to be sent for it */
+	struct timeout *to_bye;
+};
+
+extern MODULE_CONTEXT_DEFINE(imap_pimap_module, &imap_module_register);
+#define IMAP_PIMAP_CONTEXT_REQUIRE(obj) \
+	MODULE_CONTEXT_REQUIRE(obj, imap_pimap_module)
 
 /* Returns FALSE and answers the command with BAD if one of its strings has a NUL,
    which IMAP forbids: Dovecot's parser takes it in literals, and what follows it

@@ -216,6 +216,8 @@ static void pimap_scope_mailbox_allocated_view(struct mailbox *box)
 		return;
 	if (puser->views_tracked || pimap_scope_may_have_view(puser)) T_BEGIN {
 		i_zero(&set);
+		set.state = puser->view_state;
+		puser->view_state = NULL;
 		set.lookup = pimap_scope_get_view_filter;
 		set.zone = puser->set->pimap_timezone;
 		set.cache_name = pimap_scope_cache_name(puser);

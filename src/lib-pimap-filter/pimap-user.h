@@ -10,6 +10,7 @@
 
 struct mail_user;
 struct pimap_view_filter;
+struct pimap_view_state;
 
 /* What pimap knows of a mail user in this process. */
 struct pimap_user {
@@ -26,6 +27,8 @@ struct pimap_user {
 	   has a view that keeps account of that, also if all is shown. */
 	bool views_tracked;
 	unsigned int whole_depth;
+	/* what the mailbox that is opened next has shown in another process */
+	const struct pimap_view_state *view_state;
 
 	/* use pimap_user_get_profile() */
 	struct pimap_store *store;

@@ -313,8 +313,8 @@ map_take_records(struct mail_index_map *map, struct mail_index_map *old)
 	old->hdr.messages_count = 0;
 }
 
-static void
-map_get_uids(const struct mail_index_map *map, ARRAY_TYPE(seq_range) *uids)
+void pimap_view_map_get_uids(const struct mail_index_map *map,
+			     ARRAY_TYPE(seq_range) *uids)
 {
 	uint32_t seq;
 
@@ -354,7 +354,7 @@ void pimap_view_map_update(struct pimap_view *view,
 		map_append(map, view->real->map, appended_uids);
 	} else {
 		t_array_init(&all, 128);
-		map_get_uids(old, &all);
+		pimap_view_map_get_uids(old, &all);
 		/* by number: what goes may be gone from the real map too */
 		map_uids_remove_seqs(&all, old, removed_seqs);
 		seq_range_array_merge(&all, appended_uids);

@@ -47,14 +47,15 @@ static bool view_has_other_filter(struct mailbox *box, struct pimap_view *view)
 static bool view_is_ahead(struct mailbox *box, struct pimap_view *view)
 {
 	if (view->filtered != NULL &&
-	    (view->incomplete || array_count(&view->kept) > 0 ||
+	    (view->incomplete || view->state != NULL ||
+	     view->lost_changes || array_count(&view->kept) > 0 ||
 	     array_count(&view->leaving) > 0 || array_count(&view->late) > 0))
 		return TRUE;
 	return view_has_other_filter(box, view);
 }
 
-/* The modseq up to which the view is synced; what its map has can be ahead. */
-static uint64_t view_get_synced_modseq(struct mail_index_view *real)
+/* What the view's map has can be ahead. */
+uint64_t pimap_view_get_synced_modseq(struct mail_index_view *real)
 {
 	struct mail_transaction_log_file *file;
 	uint64_t modseq, highest = mail_index_modseq_get_highest(real);
@@ -84,7 +85,7 @@ void pimap_view_modseq_synced(struct mailbox *box, struct pimap_view *view,
 	   above what is the highest at its first use */
 	view->ahead = view_is_ahead(box, view);
 	if (!view->ahead && (status == NULL || !status->sync_delayed_expunges))
-		view->full_modseq = view_get_synced_modseq(real);
+		view->full_modseq = pimap_view_get_synced_modseq(real);
 	else if (view->ahead && status != NULL)
 		status->sync_delayed_expunges = TRUE;
 }

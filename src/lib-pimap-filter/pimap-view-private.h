@@ -48,6 +48,8 @@ struct pimap_view {
 	uint32_t generation;
 	/* built from it, for one search; args = NULL: not yet */
 	struct pimap_criteria criteria;
+	/* what another process has shown, until pimap_view_wake() */
+	const struct pimap_view_state *state;
 	/* while a client waits for changes: until the criteria expire */
 	struct timeout *to_expires;
 	const char *thread_path;
@@ -81,6 +83,9 @@ struct pimap_view {
 	   everything up to it. It lags behind while the view is ahead. */
 	uint64_t full_modseq;
 
+	/* What has changed after this modseq is lost_changes. */
+	uint64_t lost_modseq;
+
 	/* the real view's position at the last sync */
 	uint32_t synced_head_seq, synced_expunge_seq;
 	uoff_t synced_head_offset, synced_expunge_offset;
@@ -105,8 +110,20 @@ struct pimap_view {
 	bool synced:1;
 	/* a sync has failed: what it has learnt is lost */
 	bool lost_changes:1;
+	/* see pimap_view_set_asleep() */
+	bool asleep:1;
 	/* the view can't go on: the client counts messages that it hasn't */
 	bool broken:1;
+};
+
+/* What another process has shown */
+struct pimap_view_state {
+	/* NULL: all, and there is nothing else to say */
+	const char *criteria;
+	uint32_t generation;
+	uint32_t next_uid;
+	uint64_t full_modseq, synced_modseq;
+	ARRAY_TYPE(seq_range) visible, kept;
 };
 
 extern MODULE_CONTEXT_DEFINE(pimap_view_storage_module,
@@ -156,6 +173,9 @@ void pimap_view_map_update(struct pimap_view *view,
 			   const ARRAY_TYPE(seq_range) *removed_seqs,
 			   const ARRAY_TYPE(seq_range) *changed_uids,
 			   const ARRAY_TYPE(seq_range) *appended_uids);
+/* Adds the UIDs of the map's records. */
+void pimap_view_map_get_uids(const struct mail_index_map *map,
+			     ARRAY_TYPE(seq_range) *uids);
 /* Makes the counts of the filtered view's header those of the newest flags. */
 void pimap_view_refresh_counts(struct pimap_view *view);
 
@@ -185,6 +205,14 @@ bool pimap_view_match_is_expired(const struct pimap_view *view);
    back with. */
 void pimap_view_modseq_synced(struct mailbox *box, struct pimap_view *view,
 			      struct mailbox_sync_status *status);
+
+/* The modseq up to which the view is synced. */
+uint64_t pimap_view_get_synced_modseq(struct mail_index_view *real);
+
+/* pimap-view-state.c */
+
+/* Makes kept, leaving and late those of the view's state. */
+void pimap_view_state_take_up(struct pimap_view *view);
 
 /* pimap-view-notify.c */
 

@@ -7,6 +7,7 @@
 #include "lib.h"
 #include "array.h"
 #include "mail-search.h"
+#include "mail-index-modseq.h"
 #include "mailbox-search-result-private.h"
 #include "index-storage.h"
 #include "index-sync-private.h"
@@ -68,12 +69,18 @@ static void view_begin(struct mailbox *box, struct pimap_view *view)
 {
 	ARRAY_TYPE(seq_range) uids;
 
-	view_inherit(box, view);
+	if (view->state != NULL)
+		pimap_view_state_take_up(view);
+	else
+		view_inherit(box, view);
 	t_array_init(&uids, 128);
 	array_append_array(&uids, &view->matches);
+	(void)seq_range_array_remove_seq_range(&uids, &view->late);
 	seq_range_array_merge(&uids, &view->kept);
+	seq_range_array_merge(&uids, &view->leaving);
 	pimap_view_set_map(view, pimap_view_map_build(view, &uids));
-	view->known_next_uid = view->filtered->map->hdr.next_uid;
+	if (view->state == NULL)
+		view->known_next_uid = view->filtered->map->hdr.next_uid;
 }
 
 int pimap_view_fill(struct mailbox *box, struct pimap_view *view)
@@ -144,20 +151,27 @@ sync_real(struct mailbox *box, struct pimap_view *view,
 	return view->module_ctx.super.sync_deinit(sync_ctx, &ctx->status);
 }
 
-/* A sync before this one has failed, having learnt who knows what: tells of
-   every message that it is gone or may have other flags. */
+/* A sync before this one has failed, having learnt who knows what, or was another
+   process's: tells of every message that it is gone or may have other flags. */
 static void
-sync_recover(struct pimap_view *view, struct pimap_view_sync_context *ctx)
+sync_recover(struct mailbox *box, struct pimap_view *view,
+	     struct pimap_view_sync_context *ctx)
 {
 	const struct mail_index_map *map = view->filtered->map;
 	uint32_t seq, seq1, seq2, uid;
 
+	if (view->lost_modseq > 0)
+		mail_index_modseq_enable(box->index);
 	for (seq = 1; seq <= map->hdr.messages_count; seq++) {
 		uid = MAIL_INDEX_REC_AT_SEQ(map, seq)->uid;
 		mail_index_map_lookup_seq_range(view->real->map, uid, uid,
 						&seq1, &seq2);
-		seq_range_array_add(seq1 == 0 ? &ctx->expunged_uids :
-				    &ctx->flag_uids, uid);
+		if (seq1 == 0)
+			seq_range_array_add(&ctx->expunged_uids, uid);
+		else if (view->lost_modseq == 0 ||
+			 mail_index_modseq_lookup(view->real,
+						  seq1) > view->lost_modseq)
+			seq_range_array_add(&ctx->flag_uids, uid);
 	}
 }
 
@@ -255,6 +269,7 @@ sync_begin_view(struct pimap_view *view, struct pimap_view_sync_context *ctx)
 static void view_lose_changes(struct pimap_view *view)
 {
 	view->lost_changes = TRUE;
+	view->lost_modseq = 0;
 	view->evaluated = FALSE;
 }
 
@@ -285,7 +300,7 @@ sync_view(struct mailbox *box, struct pimap_view *view,
 	int ret;
 
 	if (view->lost_changes && view->synced)
-		sync_recover(view, ctx);
+		sync_recover(box, view, ctx);
 	t_array_init(&changed, 32);
 	t_array_init(&removed, 32);
 	t_array_init(&added, 32);
@@ -304,6 +319,7 @@ sync_view(struct mailbox *box, struct pimap_view *view,
 		sync_tell(box, view, ctx);
 	}
 	view->lost_changes = FALSE;
+	view->lost_modseq = 0;
 	view->synced_head_seq = view->real->log_file_head_seq;
 	view->synced_head_offset = view->real->log_file_head_offset;
 	view->synced_expunge_seq = view->real->log_file_expunge_seq;

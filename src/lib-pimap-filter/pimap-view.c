@@ -86,13 +86,18 @@ int pimap_view_resolve(struct mailbox *box, struct pimap_view *view)
 
 	if (view->resolved || view->filtered == NULL || view->real_depth > 0)
 		return 0;
-	/* it may ask the mailbox for its metadata */
-	pimap_view_enter_real(box, view);
-	ret = view->lookup(box, &filter, &error);
-	pimap_view_leave_real(box, view);
-	if (ret < 0) {
-		mailbox_set_critical(box, "pimap: %s", error);
-		return -1;
+	if (view->state != NULL) {
+		filter.criteria = view->state->criteria;
+		filter.generation = view->state->generation;
+	} else {
+		/* it may ask the mailbox for its metadata */
+		pimap_view_enter_real(box, view);
+		ret = view->lookup(box, &filter, &error);
+		pimap_view_leave_real(box, view);
+		if (ret < 0) {
+			mailbox_set_critical(box, "pimap: %s", error);
+			return -1;
+		}
 	}
 	view->resolved = TRUE;
 	view->criteria_text = p_strdup(box->pool, filter.criteria);
@@ -113,6 +118,8 @@ static void pimap_view_close(struct mailbox *box)
 	pimap_view_match_forget(view);
 	pimap_view_drop_filtered(box, view);
 	view->resolved = FALSE;
+	view->state = NULL;
+	view->asleep = FALSE;
 	view->epoch_modseq = UINT64_MAX;
 	view->full_modseq = 0;
 	view->ahead = FALSE;
@@ -155,7 +162,7 @@ view_get_filtered_status(struct mailbox *box, struct pimap_view *view,
 	struct mailbox_status real_status;
 	int ret;
 
-	if ((items & STATUS_UIDNEXT) != 0) {
+	if ((items & STATUS_UIDNEXT) != 0 && !view->asleep) {
 		/* the session is told */
 		view->known_next_uid = view->filtered->map->hdr.next_uid;
 	}
@@ -198,6 +205,8 @@ pimap_view_get_status(struct mailbox *box, enum mailbox_status_items items,
 	ret = view->filtered == NULL ?
 		view->module_ctx.super.get_status(box, items, status_r) :
 		view_get_filtered_status(box, view, items, status_r);
+	if (view->filtered != NULL && view->asleep)
+		status_r->messages = status_r->recent = 0;
 	if (ret == 0 && (items & STATUS_HIGHESTMODSEQ) != 0 &&
 	    (view->ahead || view->full_modseq > 0)) {
 		status_r->highest_modseq = I_MIN(status_r->highest_modseq,
@@ -452,6 +461,8 @@ void pimap_view_attach(struct mailbox *box,
 	view->zone = p_strdup(box->pool, set->zone);
 	view->cache_name = p_strdup(box->pool, set->cache_name);
 	view->delete_hidden = set->delete_hidden;
+	view->state = set->state;
+	view->asleep = set->state != NULL;
 	view->epoch_modseq = UINT64_MAX;
 
 	v->open = pimap_view_open;

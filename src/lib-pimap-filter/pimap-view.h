@@ -6,6 +6,7 @@
 
 struct mailbox;
 struct mail_search_arg;
+struct pimap_view_state;
 
 /* Which messages a mailbox shows */
 struct pimap_view_filter {
@@ -33,6 +34,9 @@ struct pimap_view_settings {
 	/* the mailbox may be deleted while it has messages that the view hides
 	   (R-1.8) */
 	bool delete_hidden;
+	/* What another process has shown, which this one is to go on with: it
+	   has that filter until it is closed. NULL: lookup it. */
+	const struct pimap_view_state *state;
 };
 
 /* Makes the mailbox show a view, looked up once when it is first read. To be
@@ -73,5 +77,25 @@ void pimap_view_get_hidden_since(struct mailbox *box, uint64_t modseq,
    waits in another way (imap-hibernate) isn't. The mailbox needn't have a
    view. */
 bool pimap_view_expires(struct mailbox *box);
+
+/* A session goes on in another process: */
+
+/* Appends to dest what the mailbox shows, in a line without its end; nothing if
+   that is all. The mailbox needn't have a view. */
+void pimap_view_state_append(struct mailbox *box, string_t *dest);
+/* Returns 0 and state_r, from the pool, or -1 if str isn't such a line. */
+int pimap_view_state_parse(pool_t pool, const char *str,
+			   const struct pimap_view_state **state_r);
+/* While it is asleep a filtered mailbox says that it has no messages: for
+   Dovecot's own account of it, in both processes. */
+void pimap_view_set_asleep(struct mailbox *box, bool asleep);
+/* The mailbox, attached with a state, has been synced by the process which goes
+   on. Returns FALSE if it shows all; else TRUE, what the client must be told is
+   gone, its numbers being those before that, and the number of messages that
+   the client knows then. The next sync tells the rest. */
+bool pimap_view_wake(struct mailbox *box,
+		     ARRAY_TYPE(seq_range) *gone_uids_r,
+		     ARRAY_TYPE(seq_range) *gone_seqs_r,
+		     unsigned int *count_r);
 
 #endif

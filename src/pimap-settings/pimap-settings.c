@@ -39,6 +39,7 @@ static const struct setting_define pimap_setting_defines[] = {
 	DEF(UINT, pimap_max_filter_nesting),
 	DEF(BOOL, pimap_delete_hidden),
 	DEF(STR, pimap_timezone),
+	DEF(ENUM, pimap_view_late),
 
 	SETTING_DEFINE_LIST_END
 };
@@ -55,6 +56,7 @@ static const struct pimap_settings pimap_default_settings = {
 	.pimap_max_filter_nesting = 32,
 	.pimap_delete_hidden = FALSE,
 	.pimap_timezone = "",
+	.pimap_view_late = "wait:bye",
 };
 
 static bool

@@ -28,6 +28,9 @@ struct pimap_settings {
 	unsigned int pimap_max_filter_nesting;
 	/* a device may delete folders with messages that it doesn't see */
 	bool pimap_delete_hidden;
+	/* What becomes of a session in mode view that can't show what another
+	   SELECT would: "wait" or "bye" (R-2.8) */
+	const char *pimap_view_late;
 	/* in which DAYSBEFORETODAY has its days, "" = the server's */
 	const char *pimap_timezone;
 };
