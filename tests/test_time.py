@@ -228,6 +228,49 @@ def test_days_end_between_commands(timed):
     assert plain.fetch_all() == [1, 2, 3, 4]
 
 
+DAY = 86400
+
+
+@pytest.mark.parametrize("criteria,matches", [
+    ("DAYSBEFORETODAY 1", lambda age, days: days <= 1),
+    ("NOT DAYSBEFORETODAY 1", lambda age, days: days > 1),
+    ("NOT NOT DAYSBEFORETODAY 0", lambda age, days: days <= 0),
+    ("OR DAYSBEFORETODAY 0 NOT DAYSBEFORETODAY 2", lambda age, days: days < 1 or days > 2),
+    ("OLDER 90000 NOT OLDER 200000", lambda age, days: 90000 <= age < 200000),
+    ("NOT (OR OLDER 100000 NOT YOUNGER 100000)", lambda age, days: age < 100000),
+    ("DAYSBEFORETODAY 2 UNFLAGGED", lambda age, days: days <= 2),
+])
+def test_what_is_kept_for_later_sessions(timed, criteria, matches):
+    """Time goes on between sessions, and back, too."""
+    start = seconds(NOON)
+    timed.clock.set(start)
+    user = "pagopago%d" % (2 + (criteria[0] == "N"))
+    zone = "Pacific/Pago_Pago"
+    plain = timed.client(user)
+    folder = "".join(c for c in criteria if c.isalnum())
+    plain.ok("CREATE " + folder)
+    times = [start - hours * 3600 - 7 for hours in range(0, 120, 6)]
+    append(plain, folder, times)
+    timed.client(user + "#P1").ok("XFILTER SET F1 NIL (%s)" % criteria)
+    timed.client(user + "#P1").ok("XSETPIMAPPREF PIMAP_XFILTER (%s V F1)" % folder)
+
+    def expected(now):
+        today = day_begin(zone, now)
+        # days are 24 hours there
+        return [uid for uid, when in enumerate(times, 1)
+                if matches(now - when, -((when - today) // DAY))]
+
+    for hours in (0, 1, 24, 25, 72, -48, 24):
+        now = start + hours * 3600
+        timed.clock.set(now)
+        phone = timed.client(user + "#P1")
+        phone.ok("SELECT " + folder)
+        assert phone.fetch_all() == expected(now), hours
+        phone.ok("UID STORE %d +FLAGS.SILENT ($k)" % (phone.uids[0] if phone.uids else 1))
+        phone.ok("CLOSE")
+        phone.ok("LOGOUT")
+
+
 def test_late_entrants_of_a_new_day(timed):
     """R-1.4c: what time lets in below UIDNEXT asks for a RESYNC, in IDLE too."""
     zone = "America/New_York"

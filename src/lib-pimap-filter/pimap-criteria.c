@@ -40,13 +40,19 @@ static const char *const transient_keys[] = {
 /* The functions that parse a search key get no context of ours: what is known
    of the criteria that are being built. */
 static time_t criteria_expires;
+static bool criteria_grow;
 static const char *criteria_zone;
 /* How many ORs and NOTs may be around a key, and are around this one */
 static unsigned int criteria_max_depth, criteria_depth;
+/* There is an odd number of NOTs around it. */
+static bool criteria_negated;
 static bool criteria_too_deep;
 
-static void criteria_expire_at(time_t time)
+/* grows: what has passed until then lets messages in, not out */
+static void criteria_expire_at(time_t time, bool grows)
 {
+	if (grows != criteria_negated)
+		criteria_grow = TRUE;
 	if (criteria_expires == 0 || criteria_expires > time)
 		criteria_expires = time;
 }
@@ -72,15 +78,16 @@ criteria_daysbeforetoday(struct mail_search_build_context *ctx)
 	sarg->value.date_type = MAIL_SEARCH_DATE_TYPE_RECEIVED;
 	sarg->value.search_flags = MAIL_SEARCH_ARG_FLAG_UTC_TIMES;
 	sarg->value.time = since;
-	criteria_expire_at(tomorrow);
+	criteria_expire_at(tomorrow, FALSE);
 	return sarg;
 }
 
 /* Dovecot's own, but live */
 static struct mail_search_arg *
-criteria_interval(struct mail_search_build_context *ctx, const char *key)
+criteria_interval(struct mail_search_build_context *ctx, const char *key,
+		  bool grows)
 {
-	criteria_expire_at(ioloop_time + CRITERIA_INTERVAL_LIVE_SECS);
+	criteria_expire_at(ioloop_time + CRITERIA_INTERVAL_LIVE_SECS, grows);
 	return mail_search_register_find(pimap_search_register_get_imap(),
 					 key)->build(ctx);
 }
@@ -88,13 +95,13 @@ criteria_interval(struct mail_search_build_context *ctx, const char *key)
 static struct mail_search_arg *
 criteria_older(struct mail_search_build_context *ctx)
 {
-	return criteria_interval(ctx, "OLDER");
+	return criteria_interval(ctx, "OLDER", TRUE);
 }
 
 static struct mail_search_arg *
 criteria_younger(struct mail_search_build_context *ctx)
 {
-	return criteria_interval(ctx, "YOUNGER");
+	return criteria_interval(ctx, "YOUNGER", FALSE);
 }
 
 /* Dovecot's parser would go as deep as the text is long. */
@@ -117,7 +124,12 @@ criteria_nested(struct mail_search_build_context *ctx, const char *key)
 static struct mail_search_arg *
 criteria_not(struct mail_search_build_context *ctx)
 {
-	return criteria_nested(ctx, "NOT");
+	struct mail_search_arg *sarg;
+
+	criteria_negated = !criteria_negated;
+	sarg = criteria_nested(ctx, "NOT");
+	criteria_negated = !criteria_negated;
+	return sarg;
 }
 
 static struct mail_search_arg *
@@ -357,6 +369,8 @@ criteria_build(const char *text, const char *zone, unsigned int max_depth,
 
 	i_zero(criteria_r);
 	criteria_expires = 0;
+	criteria_grow = FALSE;
+	criteria_negated = FALSE;
 	criteria_zone = zone;
 	criteria_max_depth = max_depth;
 	criteria_depth = 0;
@@ -380,6 +394,7 @@ criteria_build(const char *text, const char *zone, unsigned int max_depth,
 	}
 	criteria_r->has_flags = criteria_args_have_flags(criteria_r->args->args);
 	criteria_r->expires = criteria_expires;
+	criteria_r->grow = criteria_grow;
 	return 0;
 }
 

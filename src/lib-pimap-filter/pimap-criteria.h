@@ -38,6 +38,9 @@ struct pimap_criteria {
 	bool has_flags;
 	/* from then on they must be built anew, 0 = never */
 	time_t expires;
+	/* what they mean then may be more than now: else time alone only takes
+	   messages away */
+	bool grow;
 };
 
 /* Builds the search of a criteria text as it is right now: a DAYSBEFORETODAY in

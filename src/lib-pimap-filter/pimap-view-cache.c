@@ -16,6 +16,7 @@
 #include "strescape.h"
 #include "crc32.h"
 #include "hostpid.h"
+#include "ioloop.h"
 #include "istream.h"
 #include "write-full.h"
 #include "imap-seqset.h"
@@ -28,7 +29,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#define VIEW_CACHE_HEADER "pimap-view\t2\n"
+#define VIEW_CACHE_HEADER "pimap-view\t3\n"
 #define VIEW_CACHE_END "end\t01234567\n"
 
 /* text */
@@ -44,8 +45,10 @@ void pimap_view_cache_print(const struct pimap_view_cache *cache,
 		    cache->log_offset, cache->next_uid);
 	str_append(dest, "filter\t");
 	str_append_tabescaped(dest, cache->criteria);
-	str_printfa(dest, "\nsince\t%u\t%"PRIu64, cache->generation,
-		    cache->epoch_modseq);
+	str_printfa(dest, "\nsince\t%u\t%"PRIu64"\ntime\t%"PRId64"\t",
+		    cache->generation, cache->epoch_modseq,
+		    (int64_t)cache->time);
+	str_append_tabescaped(dest, cache->zone);
 	str_append(dest, "\nuids\t");
 	if (array_count(&cache->uids) > 0)
 		imap_write_seq_range(dest, &cache->uids);
@@ -80,6 +83,20 @@ cache_parse_since(const char *line, struct pimap_view_cache *cache_r)
 }
 
 static int
+cache_parse_time(const char *line, struct pimap_view_cache *cache_r)
+{
+	const char *const *args = t_strsplit_tabescaped(line);
+	intmax_t time;
+
+	if (str_array_length(args) != 3 || strcmp(args[0], "time") != 0 ||
+	    str_to_intmax(args[1], &time) < 0)
+		return -1;
+	cache_r->time = time;
+	cache_r->zone = args[2];
+	return 0;
+}
+
+static int
 cache_parse_uids(const char *line, struct pimap_view_cache *cache_r)
 {
 	const struct seq_range *last;
@@ -110,11 +127,12 @@ int pimap_view_cache_parse(const void *data, size_t size,
 	if (memcmp(CONST_PTR_OFFSET(data, size - end_len), end, end_len) != 0)
 		return -1;
 	lines = t_strsplit(t_strndup(data, size - end_len), "\n");
-	if (str_array_length(lines) != 6 ||
+	if (str_array_length(lines) != 7 ||
 	    cache_parse_stamp(lines[1], cache_r) < 0 ||
 	    strncmp(lines[2], "filter\t", 7) != 0 ||
 	    cache_parse_since(lines[3], cache_r) < 0 ||
-	    cache_parse_uids(lines[4], cache_r) < 0)
+	    cache_parse_time(lines[4], cache_r) < 0 ||
+	    cache_parse_uids(lines[5], cache_r) < 0)
 		return -1;
 	cache_r->criteria = str_tabunescape(t_strdup_noconst(lines[2] + 7));
 	return 0;
@@ -159,6 +177,16 @@ static const char *view_criteria(const struct pimap_view *view)
 	return view->criteria_text == NULL ? "" : view->criteria_text;
 }
 
+/* TRUE if time hasn't let anything in since it was made. */
+static bool
+cache_time_is_past(const struct pimap_view *view,
+		   const struct pimap_view_cache *cache)
+{
+	return view->criteria.expires == 0 ||
+		(!view->criteria.grow && cache->time <= ioloop_time &&
+		 strcmp(cache->zone, view->zone) == 0);
+}
+
 /* Returns TRUE if there is one that is of any use. One that isn't is deleted: it
    must not seem later that its filter has been in force all the time. */
 static bool
@@ -171,8 +199,8 @@ cache_read(struct mailbox *box, struct pimap_view *view,
 
 	if (path == NULL)
 		return FALSE;
-	if (view->criteria.expires == 0 &&
-	    cache_read_file(path, cache_r) == 0 &&
+	if (cache_read_file(path, cache_r) == 0 &&
+	    cache_time_is_past(view, cache_r) &&
 	    cache_r->uid_validity == hdr->uid_validity &&
 	    cache_r->indexid == hdr->indexid &&
 	    cache_r->next_uid <= hdr->next_uid &&
@@ -182,11 +210,12 @@ cache_read(struct mailbox *box, struct pimap_view *view,
 	return FALSE;
 }
 
-/* It is of use only where its filter wasn't another one in between. */
+/* It is of use only where its filter wasn't another one in between, and time
+   changes nothing. */
 static bool
 cache_get_epoch(struct pimap_view *view, const struct pimap_view_cache *cache)
 {
-	if (cache->generation != view->generation)
+	if (cache->generation != view->generation || view->criteria.expires != 0)
 		return FALSE;
 	view->epoch_modseq = cache->epoch_modseq;
 	return TRUE;
@@ -333,7 +362,8 @@ bool pimap_view_cache_load(struct mailbox *box, struct pimap_view *view,
 	view->evaluated_next_uid = cache.next_uid;
 	epoch = cache_get_epoch(view, &cache);
 	/* while the log goes on, there is no need to write the cache anew */
-	view->cache_changed = !epoch || array_count(changed_uids) > 0 ||
+	view->cache_changed = (!epoch && view->criteria.expires == 0) ||
+		array_count(changed_uids) > 0 ||
 		cache.next_uid != hdr->next_uid ||
 		cache.log_seq != hdr->log_file_seq;
 	return TRUE;
@@ -364,8 +394,8 @@ static bool view_can_be_saved(const struct pimap_view *view)
 		return FALSE;
 	return view->filtered == NULL ||
 		(view->evaluated && view->synced && !view->lost_changes &&
-		 !view->incomplete && view->criteria.expires == 0 &&
-		 !view->broken);
+		 !view->incomplete && !view->broken &&
+		 (view->criteria.expires == 0 || !view->criteria.grow));
 }
 
 static void
@@ -381,6 +411,8 @@ cache_init(struct mailbox *box, struct pimap_view *view,
 	cache_r->criteria = view_criteria(view);
 	cache_r->generation = view->generation;
 	cache_r->epoch_modseq = view->epoch_modseq;
+	cache_r->time = ioloop_time;
+	cache_r->zone = view->zone;
 	if (view->filtered == NULL) {
 		/* there is nothing to evaluate */
 		cache_r->next_uid = 1;

@@ -21,6 +21,10 @@ struct pimap_view_cache {
 	const char *criteria;
 	uint32_t generation;
 	uint64_t epoch_modseq;
+	/* when it was evaluated at the latest, and the time zone that days were
+	   of: what didn't match then may match earlier or elsewhere */
+	time_t time;
+	const char *zone;
 	ARRAY_TYPE(seq_range) uids;
 };
 

@@ -152,7 +152,7 @@ match_changes(struct mailbox *box, struct pimap_view *view,
 
 	t_array_init(&uids, 32);
 	t_array_init(&matches, 32);
-	if (view->criteria.has_flags)
+	if (view->criteria.has_flags || view->criteria.expires != 0)
 		array_append_array(&uids, changed_uids);
 	pimap_ranges_add_common(removed_uids, &uids, &view->matches);
 	if (next_uid > view->evaluated_next_uid) {
@@ -188,6 +188,8 @@ match_first(struct mailbox *box, struct pimap_view *view,
 	t_array_init(&none, 1);
 	if (!pimap_view_cache_load(box, view, &changed))
 		return match_everything(box, view, removed_uids, added_uids);
+	if (view->criteria.expires != 0)
+		seq_range_array_merge(&changed, &view->matches);
 	return match_changes(box, view, &changed, &none, removed_uids,
 			     added_uids);
 }
@@ -198,16 +200,22 @@ int pimap_view_match_update(struct mailbox *box, struct pimap_view *view,
 			    ARRAY_TYPE(seq_range) *removed_uids,
 			    ARRAY_TYPE(seq_range) *added_uids)
 {
+	ARRAY_TYPE(seq_range) changed;
 	int ret;
 
+	t_array_init(&changed, 32);
+	array_append_array(&changed, changed_uids);
 	if (pimap_view_match_is_expired(view)) {
+		if (view->criteria.grow || view->incomplete)
+			view->evaluated = FALSE;
+		else
+			seq_range_array_merge(&changed, &view->matches);
 		pimap_view_match_forget(view);
-		view->evaluated = FALSE;
 	}
 	if (view->criteria.args == NULL && match_build(box, view) < 0)
 		ret = -1;
 	else if (view->evaluated)
-		ret = match_changes(box, view, changed_uids, expunged_uids,
+		ret = match_changes(box, view, &changed, expunged_uids,
 				    removed_uids, added_uids);
 	else if (view->synced)
 		ret = match_everything(box, view, removed_uids, added_uids);

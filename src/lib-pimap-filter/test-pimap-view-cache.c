@@ -13,6 +13,7 @@ static void test_cache(string_t *text, uint32_t uid)
 		.log_offset = 4, .next_uid = 4000000000U,
 		.criteria = "SUBJECT \"tab\t\\\" FROM x",
 		.generation = 5, .epoch_modseq = 18446744073709551614U,
+		.time = 1764000000, .zone = "Europe/Berlin",
 	};
 
 	t_array_init(&cache.uids, 4);
