@@ -175,15 +175,62 @@ def test_unreadable_message_is_hidden_alone(server, user):
     assert plain.status("INBOX", "MESSAGES") == {"MESSAGES": 4}
 
 
-def test_no_view_cache_of_what_time_changes(server, user):
+def test_view_cache_of_what_time_changes(server, user):
+    """None of what time alone can let in; test_time.py tells of what it takes away."""
     plain = server.client(user)
     plain.append("INBOX", [MESSAGE % b"m"])
-    for criteria in ("DAYSBEFORETODAY 3", "YOUNGER 3600", "OR SEEN NOT OLDER 60"):
+    for criteria, cached in (("DAYSBEFORETODAY 3", 1), ("OR SEEN NOT OLDER 60", 1),
+                             ("NOT YOUNGER 3600", 0), ("NOT OR YOUNGER 600 SEEN", 0),
+                             ("YOUNGER 3600", 1), ("OR OLDER 60 UNSEEN", 0)):
         phone = device(server, user, criteria)
         phone.ok("SELECT INBOX")
-        assert phone.fetch_all() == [1]
+        assert phone.fetch_all() == ([] if criteria.startswith("NOT") else [1])
         phone.ok("CLOSE")
-    assert view_caches(server, user) == []
+        assert len(view_caches(server, user)) == cached, criteria
+
+
+def test_what_all_sessions_share_is_of_the_whole_folder(server, user):
+    """Counts and sizes in the index and the list index"""
+    plain = server.client(user)
+    plain.ok("CREATE Work")
+    plain.append("Work", [MESSAGE % s for s in (b"yes", b"no", b"a longer no")])
+    phone = device(server, user, "SUBJECT yes", "Work")
+    items = "MESSAGES UNSEEN UIDNEXT" + (" SIZE" if "STATUS=SIZE" in plain.greeting + str(
+        plain.ok("CAPABILITY").untagged) else "")
+    # whichever asks first
+    for first, second in ((phone, plain), (plain, phone)):
+        first.status("Work", items)
+        second.status("Work", items)
+    whole, shown = plain.status("Work", items), phone.status("Work", items)
+    assert (whole["MESSAGES"], shown["MESSAGES"]) == (3, 1)
+    size = len(MESSAGE % b"yes")
+    assert (whole.get("SIZE", 3 * size + 7), shown.get("SIZE", size)) == (3 * size + 7, size)
+    # a change writes the list index
+    phone.ok("SELECT Work")
+    phone.ok("STORE 1 +FLAGS (\\Seen)")
+    assert plain.status("Work", items) == dict(whole, UNSEEN=2)
+    phone.ok("UNSELECT")
+    phone.append("Work", [MESSAGE % b"no"])
+    whole = plain.status("Work", items)
+    assert (whole["MESSAGES"], whole["UNSEEN"], whole["UIDNEXT"]) == (4, 3, 5)
+    assert phone.status("Work", "MESSAGES UNSEEN") == {"MESSAGES": 1, "UNSEEN": 0}
+    assert server.doveadm("mailbox", "status", "-u", user, "messages vsize", "Work").split()[1:] \
+        == ["messages=4", "vsize=%d" % (4 * size + 6)]
+
+
+def test_silent_changes_are_silent(server, user):
+    """RFC 3501 6.4.6: not told to the session that makes them, in a view either."""
+    plain = server.client(user)
+    plain.append("INBOX", [MESSAGE % b"yes", MESSAGE % b"no"] * 2)
+    phone = device(server, user, "SUBJECT yes UNSEEN")
+    phone.ok("SELECT INBOX")
+    assert phone.fetch_all() == [1, 3]
+    for command in ("STORE 2 +FLAGS.SILENT (\\Flagged)", "NOOP",
+                    "UID STORE 1,3 +FLAGS.SILENT (\\Seen $k)", "NOOP", "CHECK"):
+        assert "FETCH" not in str(phone.ok(command).untagged), command
+    # others are told
+    plain.ok("SELECT INBOX")
+    assert plain.ok("FETCH 3 (FLAGS)").fetched()
 
 
 @pytest.mark.parametrize("server", ["maildir"], indirect=True)
