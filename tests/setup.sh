@@ -5,7 +5,8 @@
 
 pimap_packages="autoconf automake libtool make gcc libc6-dev pkg-config dovecot-core
 dovecot-dev dovecot-imapd dovecot-lmtpd python3 python3-pytest procps
-tzdata util-linux xz-utils"
+tzdata util-linux xz-utils
+fetchmail getmail6 isync offlineimap3"
 
 missing_packages() {
 	local package
