@@ -116,9 +116,11 @@ def check_equal(plain, program):
 
 def check_no_change(plain, program):
     """Another run changes nothing on either side."""
-    before = plain.status(), plain.everything(), tree(program.mail)
+    before = plain.status(), plain.everything()
+    files = tree(program.mail)
     program.run()
-    assert (plain.status(), plain.everything(), tree(program.mail)) == before
+    assert (plain.status(), plain.everything()) == before
+    assert tree(program.mail) == files
 
 
 def change_server(plain, folder, turn):
@@ -208,6 +210,7 @@ def test_mbsync_uploads_what_it_will_not_see(server, user, tmp_path):
     program.run()
     program.run()
     assert maildir(path) == {"yes2": "", "yes-own": ""}
+    program.run()  # isync 1.5 forgets them only now
     check_no_change(plain, program)
     assert plain.letters("INBOX", lambda folder, identity: True) == {
         "no1": "", "yes1": "S", "yes2": "", "no-own": "", "yes-own": ""}
@@ -255,6 +258,7 @@ def test_mbsync_beside_writers(server, user, tmp_path):
     program.run()
     check_equal(plain, program)
     assert {"yes-own%d" % turn for turn in range(4)} <= set(maildir(path))
+    program.run()  # isync 1.5 forgets what is gone only now
     check_no_change(plain, program)
     rest = plain.letters("INBOX", lambda folder, identity: True)
     # what others wrote is there as they wrote it: 4 of each kind, and the first
@@ -263,9 +267,11 @@ def test_mbsync_beside_writers(server, user, tmp_path):
         if number < 6 or number >= written[-1] - 4}
 
 
+ANY_FORMAT = pytest.mark.parametrize("server", ["mdbox"], indirect=True)
 AGES = (60, 40, 20, 10, 3, 1)
 
 
+@ANY_FORMAT
 @pytest.mark.parametrize("kind", [Mbsync, OfflineImap])
 def test_window_of_days(server, user, tmp_path, kind):
     """OfflineIMAP/offlineimap#270, #327, #512, #384: what fell out of a window of
@@ -297,8 +303,8 @@ def test_window_of_days(server, user, tmp_path, kind):
     assert now.pop(5)["FLAGS"] == ["\\Flagged", "\\Seen"] and everything.pop(5)["FLAGS"] == []
     assert now == everything
     assert plain.status()["INBOX"]["UIDNEXT"] == status["UIDNEXT"]
-    if kind is Mbsync:
-        # it takes nothing below the highest UID that it has had: README
+    if kind is Mbsync and program.version < (1, 5):
+        # it fetches nothing below the highest UID that it has had: README
         assert run(30) == week
         assert run(30) == week
         shutil.rmtree(path)
