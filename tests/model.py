@@ -40,7 +40,7 @@ class Run:
     def __init__(self, options, operations):
         Run.count += 1
         self.done = 0
-        self.error, self.journal = None, []
+        self.error, self.journal, self.evidence = None, [], ()
         world = None
         try:
             world = World(options.port, "%s-%d-%d" % (options.user, os.getpid(), Run.count),
@@ -53,6 +53,9 @@ class Run:
         except FAILURES as error:
             self.error = error
             self.journal = list(world.journal) if world else []
+            if world is not None and Run.count == 1:
+                world.gather_evidence()
+                self.evidence = world.evidence
             if options.verbose:
                 raise
         finally:
@@ -110,6 +113,8 @@ def report(options, operations, run):
         options.seed, run.done, run.why()))
     for operation in operations[max(0, run.done - 9):run.done + 1]:
         out("  %s %d %d" % operation)
+    for line in run.evidence:
+        out("  " + line)
     prefix, (shortest, again) = reduce(options, operations, run, options.reduce)
     out("model: the first %d operations fail; of these it takes %d: %s" % (
         prefix, len(shortest), again.why()))

@@ -51,6 +51,7 @@ class Device(ResyncDevice):
         self.choose_feature()
 
     def fail(self, text):
+        self.world.suspect = self
         raise ModelError("%s %s (%s%s): %s" % (
             self.name, self.folder.name if self.folder else "-",
             self.criteria, ", read-only" if self.readonly else "", text))

@@ -251,6 +251,9 @@ def run(options):
         world.finish()
     except ModelError as error:
         print("model: seed %s, at rest: %s" % (options.seed, error), file=sys.stderr)
+        world.gather_evidence()
+        for line in world.evidence:
+            print("  " + line, file=sys.stderr)
         failed = True
     finally:
         world.close()

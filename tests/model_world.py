@@ -9,12 +9,16 @@ import subprocess
 import model_mail as mail
 from imap_client import ModelError
 from model_device import Device
+from model_evidence import gather
 from model_mail import ALL, NONE, Message
 from model_ops import Operations
 from model_truth import Folder, ModelClient, check_index
 
 
 class World(Operations):
+    suspect = None  # the device that failed
+    evidence = ()
+
     def __init__(self, port, user, seed, devices=4, qresync=False, lmtp=None,
                  doveadm=None, plain=0):
         """plain: how many of the devices are plain sessions"""
@@ -60,6 +64,13 @@ class World(Operations):
     def close(self):
         for client in self.clients():
             client.close()
+
+    def gather_evidence(self):
+        """To be called when it has failed, before it is closed"""
+        try:
+            self.evidence = list(gather(self))
+        except (OSError, subprocess.CalledProcessError) as error:
+            self.evidence = ["no evidence: %s" % error]
 
     def run(self, operations):
         for operation in operations:
