@@ -330,6 +330,23 @@ class Device(ResyncDevice):
             check_resync()
         self.keep_cache()
 
+    def check_copy(self, user):
+        """A copy of the folders, of another user, without a view cache: in that a
+        device sees the same."""
+        client = ModelClient(self.world.port, "%s#%s" % (user, self.name),
+                             self.world.journal, self.name)
+        try:
+            for folder in self.world.folders:
+                client.ok("SELECT " + folder.name)
+                client.fetch_all()
+                criteria = self.world.criteria(self.name, folder.name)
+                right = folder.uids if criteria is ALL else sorted(folder.match(criteria))
+                if client.uids != right:
+                    self.fail("in a copy of %s (%s) it sees %s, should %s" % (
+                        folder.name, criteria, client.uids, right))
+        finally:
+            client.close()
+
     def leave(self):
         self._leave()
 

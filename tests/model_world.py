@@ -12,6 +12,7 @@ from model_device import Device
 from model_evidence import gather
 from model_mail import ALL, NONE, Message
 from model_ops import Operations
+from model_rebuilt import check_rebuilt
 from model_truth import Folder, ModelClient, check_index
 
 
@@ -118,11 +119,8 @@ class World(Operations):
             check_index(folder, self.other)
 
     def rebuild(self):
-        """force-resync changes nothing."""
         before = [(f.uids, f.flags) for f in self.folders]
-        for folder in self.folders:
-            subprocess.run([self.doveadm_path, "force-resync", "-u", self.user, folder.name],
-                           check=True, stderr=subprocess.DEVNULL)
+        check_rebuilt(self)
         for folder, (uids, flags) in zip(self.folders, before):
             folder.client.ok("SELECT " + folder.name)
             folder.client.fetch_all()
