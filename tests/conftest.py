@@ -17,9 +17,12 @@ DOVECOT_24 = subprocess.run(
 ).stdout.startswith("2.4.")
 
 
-# they build the tree once for each
+# they build the tree anew, or take long
+collect_ignore = []
 if os.environ.get("PIMAP_MUTATIONS") != "1":
-    collect_ignore = ["test_mutations.py"]
+    collect_ignore.append("test_mutations.py")
+if os.environ.get("PIMAP_SANITIZE") != "1":
+    collect_ignore.append("test_sanitizers.py")
 
 
 def settings(values):
