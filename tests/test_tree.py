@@ -63,20 +63,35 @@ def test_no_paths_of_one_machine():
             if pattern.search(line)] == []
 
 
+def distributed(folder):
+    """The words of its Makefile.am, without the folders that have one of their own"""
+    if not os.path.exists(os.path.join(TOP, folder, "Makefile.am")):
+        return set()
+    text = re.sub(r"^SUBDIRS\s*=(.*\\\n)*.*", "", read(os.path.join(folder, "Makefile.am")),
+                  flags=re.MULTILINE)
+    return set(text.split())
+
+
 def test_everything_is_distributed():
+    """By the Makefile.am of a folder above it, itself or with a folder that it is in"""
     lost = []
-    top_makefile = read("Makefile.am").split()
     for name in files():
-        folder, base = os.path.split(name)
-        parents = [folder]
-        while os.path.dirname(parents[-1]):
-            parents.append(os.path.dirname(parents[-1]))
-        listed = name in top_makefile or any(p in top_makefile for p in parents)
-        if not listed and os.path.exists(os.path.join(TOP, folder, "Makefile.am")):
-            listed = base in read(os.path.join(folder, "Makefile.am")).split()
-        if not listed and base not in AUTOMATIC:
+        parts = name.split("/")
+        listed = any("/".join(parts[above:end]) in distributed("/".join(parts[:above]))
+                     for above in range(len(parts)) for end in range(above + 1, len(parts) + 1))
+        if not listed and parts[-1] not in AUTOMATIC:
             lost.append(name)
     assert lost == []
+
+
+def test_functions_that_the_architecture_names():
+    sources = "".join(read(name) for name in files()
+                      if name.endswith((".c", ".h", ".py")) or name == "tests/private-dovecot")
+    # NAME stands for a name
+    names = set(re.findall(r"`(\w+)\(\)`", read("doc/architecture.md")))
+    assert len(names) > 50
+    assert sorted(name for name in names if "_N" not in name and
+                  not re.search(r"\b%s\b" % name, sources)) == []
 
 
 def number(text):
