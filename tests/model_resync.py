@@ -154,10 +154,11 @@ class ResyncOperations:
             return
         with_vanished = device.client.qresync and rng.random() < 0.8
         by_uid = with_vanished or rng.random() < 0.5
-        result = device.client.ok("%sFETCH 1:* (UID FLAGS) (CHANGEDSINCE %d%s)" % (
-            "UID " if by_uid else "", cache.modseq, " VANISHED" if with_vanished else "")
-            if device.visible or by_uid else "NOOP")
-        device.check([result], expunges=by_uid, asked=device.visible)
+        is_noop = not device.visible and not by_uid
+        result = device.client.ok("NOOP" if is_noop else
+                                  "%sFETCH 1:* (UID FLAGS) (CHANGEDSINCE %d%s)" % (
+            "UID " if by_uid else "", cache.modseq, " VANISHED" if with_vanished else ""))
+        device.check([result], expunges=by_uid or is_noop, asked=device.visible)
         if with_vanished and rested:
             device.check_cache(cache, result)
         elif rested:
