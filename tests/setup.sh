@@ -4,13 +4,21 @@
 # missing on Debian (as root), and builds the tree.
 
 pimap_packages="autoconf automake libtool make gcc libc6-dev pkg-config dovecot-core
-dovecot-dev dovecot-imapd dovecot-lmtpd python3 python3-pytest procps
+dovecot-dev dovecot-imapd dovecot-lmtpd dovecot-pop3d python3 python3-pytest procps
 tzdata util-linux xz-utils
 fetchmail getmail6 isync offlineimap3"
 
+# Full text search: each Debian has another one
+suite_packages() {
+	case $(. /etc/os-release && echo "${VERSION_CODENAME:-}") in
+	bookworm) echo dovecot-fts-xapian ;;
+	trixie) echo dovecot-flatcurve ;;
+	esac
+}
+
 missing_packages() {
 	local package
-	for package in $pimap_packages; do
+	for package in $pimap_packages $(suite_packages); do
 		dpkg-query -W -f '${Status}\n' "$package" 2>/dev/null |
 			grep -q '^install ok installed' || echo "$package"
 	done

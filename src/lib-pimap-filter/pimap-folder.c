@@ -1,12 +1,16 @@
 /* SPDX-License-Identifier: LGPL-2.1-only */
 /* Folders as devices' settings know them: by GUID. So a setting stays with its
    folder however it is renamed, by whatever service, and a new folder of the
-   same name doesn't inherit it. */
+   same name doesn't inherit it.
+
+   But virtual mailboxes by name: their GUID is another each time they are opened
+   before they were synced once, or by a process that doesn't know of that sync
+   yet. It is their configuration's place that makes them what they are. */
 
 #include "lib.h"
 #include "array.h"
 #include "mail-namespace.h"
-#include "mail-storage.h"
+#include "mail-storage-private.h"
 #include "mail-user.h"
 #include "mailbox-list-iter.h"
 #include "pimap-scope.h"
@@ -32,7 +36,10 @@ int pimap_folder_get_guid(struct mailbox *box, guid_128_t guid_r)
 	if (mailbox_open(box) < 0 ||
 	    mailbox_get_metadata(box, MAILBOX_METADATA_GUID, &metadata) < 0)
 		return -1;
-	guid_128_copy(guid_r, metadata.guid);
+	if (box->virtual_vfuncs != NULL)
+		mail_generate_guid_128_hash(box->vname, guid_r);
+	else
+		guid_128_copy(guid_r, metadata.guid);
 	return 0;
 }
 

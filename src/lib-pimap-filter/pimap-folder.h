@@ -12,8 +12,9 @@ struct pimap_user;
 
 /* What the user needs of a folder in his settings. */
 
-/* Returns 0 and the GUID, or -1; the mailbox has the error. Opens the mailbox
-   if need be. */
+/* Returns 0 and what stands for the folder in settings, its GUID or, of a virtual
+   mailbox, one made of its name; or -1, and the mailbox has the error. Opens the
+   mailbox if need be. */
 int pimap_folder_get_guid(struct mailbox *box, guid_128_t guid_r);
 
 /* Returns the present names of the folders that have filters of the device's, in
