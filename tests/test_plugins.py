@@ -17,7 +17,7 @@ from conftest import DOVECOT_24, Server
 from test_device import MESSAGE, device
 
 
-SERVERS = ["virtual", "stock", "counted"]
+SERVERS = ["virtual", "stock", "counted", "names"]
 
 
 @pytest.fixture(autouse=True)
@@ -229,6 +229,27 @@ def test_new_mail_and_flags_reach_a_virtual_mailbox(virtual, user):
     assert plain.uids[:13] == known and len(plain.search("FLAGGED")) == 1
     writer.ok("NOOP")
     assert len(writer.search("FLAGGED")) + len(writer.search("SEEN")) == 2
+
+
+def test_idle_and_save_in_a_virtual_mailbox(virtual, user):
+    """What comes into a folder is told where it is visible; what is saved to the
+    virtual mailbox goes into the folder that it names for that."""
+    make_virtual(virtual, user, "All", "!INBOX", "Work", "  all")
+    plain = virtual.client(user)
+    fill(plain)
+    phone = device(virtual, user, "FROM joe", "ALL")
+    phone.ok("SELECT virtual/All")
+    assert len(phone.fetch_all()) == 4
+    phone.idle()
+    plain.append("Work", [message(10), message(11)])
+    phone.wait("5 EXISTS")
+    phone.done()
+    phone.append("virtual/All", [message(12), message(14)])
+    phone.ok("NOOP")
+    assert sorted(subjects(phone))[-4:] == ["s14", "s2", "s5", "s8"]
+    assert len(phone.uids) == 6
+    for folder, count in (("INBOX", 11), ("Work", 6), ("virtual/All", 17)):
+        assert plain.status(folder, "MESSAGES") == {"MESSAGES": count}
 
 
 def test_full_text_index_is_of_the_whole_folder(virtual, user):
@@ -574,3 +595,47 @@ def test_quota_counted_anew(counted, user, who):
     if not DOVECOT_24:
         assert "priv/quota/storage" in in_dict(home(counted, user) + "/quota")
     check_quota(counted, user, plain, phone)
+
+
+# names of folders that are others' (Dovecot 2.4 has no such plugins)
+
+NAMES = """
+mail_plugins = $mail_plugins mailbox_alias listescape
+plugin {
+  mailbox_alias_old = Work
+  mailbox_alias_new = Alias
+}
+"""
+
+if not DOVECOT_24:
+    @pytest.fixture(scope="module", params=["maildir", "mdbox"])
+    def names(request):
+        server = Server.temporary(request.param, extra=NAMES)
+        yield server
+        server.stop()
+
+    def test_alias_has_the_filter_of_its_folder(names, user):
+        plain = names.client(user)
+        plain.ok("CREATE Work")
+        plain.ok("CREATE Alias")
+        plain.append("Work", [message(n) for n in range(1, 10)])
+        phone = device(names, user, "FROM joe", "Work")
+        for folder in ("Work", "Alias"):
+            assert phone.status(folder, "MESSAGES") == {"MESSAGES": 3}
+            phone.ok("SELECT " + folder)
+            assert phone.fetch_all() == [2, 5, 8]
+            assert plain.status(folder, "MESSAGES") == {"MESSAGES": 9}
+
+    def test_filter_of_a_folder_with_an_escaped_name(names, user):
+        plain = names.client(user)
+        for name in ("a.b", "~a", "a\\\\2e"):
+            plain.ok('CREATE "%s"' % name)
+            plain.append('"%s"' % name, [message(n) for n in range(1, 10)])
+            phone = device(names, user, "FROM joe", '"%s"' % name)
+            phone.ok('SELECT "%s"' % name)
+            assert phone.fetch_all() == [2, 5, 8]
+            found, = phone.ok('LIST "" "%s" RETURN (STATUS (MESSAGES))' % name).lines("* STATUS")
+            assert found.endswith("(MESSAGES 3)")
+            plain.ok('RENAME "%s" "%s.c"' % (name, name))
+            phone.ok('SELECT "%s.c"' % name)
+            assert phone.fetch_all() == [2, 5, 8]
