@@ -5,12 +5,12 @@
 
    - flag SAVEONLY: nothing is read from them
    - flag IGNORE_ACLS: storage rebuild, list index rebuild, autoexpunge
-   - opened while another mailbox is opened, synced or closed: what a virtual
-     mailbox consists of, whose index is all sessions'; quota's counting
+   - opened while another mailbox is opened: what a virtual mailbox consists of,
+     whose index is all sessions'
    - opened while another mailbox is renamed: notify_status
-   - opened while a mail is being saved, copied or committed: quota's counting,
-     trash, lazy_expunge, imapsieve
-   - opened by quota at any moment, a timer's too: it tells the reason
+   - opened while a mail is being saved, copied or committed: trash, lazy_expunge,
+     imapsieve
+   - opened by quota to count, at any moment, a timer's too: it tells the reason
    - opened within pimap_scope_whole_begin() and _end()
 
    A new case is added here, not where the mailbox is opened. */
@@ -61,15 +61,6 @@ static int pimap_scope_open(struct mailbox *box)
 	ret = sbox->module_ctx.super.open(box);
 	pimap_scope_whole_end(sbox->puser);
 	return ret;
-}
-
-static void pimap_scope_close(struct mailbox *box)
-{
-	struct pimap_scope_box *sbox = PIMAP_SCOPE_CONTEXT_REQUIRE(box);
-
-	pimap_scope_whole_begin(sbox->puser);
-	sbox->module_ctx.super.close(box);
-	pimap_scope_whole_end(sbox->puser);
 }
 
 static int
@@ -125,26 +116,9 @@ static struct mailbox_sync_context *
 pimap_scope_sync_init(struct mailbox *box, enum mailbox_sync_flags flags)
 {
 	struct pimap_scope_box *sbox = PIMAP_SCOPE_CONTEXT_REQUIRE(box);
-	struct mailbox_sync_context *ctx;
 
 	sbox->sync_flags = flags;
-	pimap_scope_whole_begin(sbox->puser);
-	ctx = sbox->module_ctx.super.sync_init(box, flags);
-	pimap_scope_whole_end(sbox->puser);
-	return ctx;
-}
-
-static int
-pimap_scope_sync_deinit(struct mailbox_sync_context *ctx,
-			struct mailbox_sync_status *status_r)
-{
-	struct pimap_scope_box *sbox = PIMAP_SCOPE_CONTEXT_REQUIRE(ctx->box);
-	int ret;
-
-	pimap_scope_whole_begin(sbox->puser);
-	ret = sbox->module_ctx.super.sync_deinit(ctx, status_r);
-	pimap_scope_whole_end(sbox->puser);
-	return ret;
+	return sbox->module_ctx.super.sync_init(box, flags);
 }
 
 /* Who waits for changes of a mailbox waits for those of its filter too
@@ -200,14 +174,12 @@ static void pimap_scope_mailbox_allocated(struct mailbox *box)
 	sbox->puser = puser;
 	box->vlast = &sbox->module_ctx.super;
 	v->open = pimap_scope_open;
-	v->close = pimap_scope_close;
 	v->rename_box = pimap_scope_rename;
 	v->save_begin = pimap_scope_save_begin;
 	v->save_finish = pimap_scope_save_finish;
 	v->copy = pimap_scope_copy;
 	v->notify_changes = pimap_scope_notify_changes;
 	v->sync_init = pimap_scope_sync_init;
-	v->sync_deinit = pimap_scope_sync_deinit;
 	v->transaction_commit = pimap_scope_transaction_commit;
 	MODULE_CONTEXT_SET(box, pimap_scope_module, sbox);
 }
