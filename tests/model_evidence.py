@@ -25,6 +25,14 @@ def fresh_flags(world, folder):
     return {int(row[0]): frozenset(row[1].split()) - {"\\Recent"} for row in rows}
 
 
+def plain_is_stale(world):
+    """Do the plain sessions not know yet what a new process finds? With Maildir a
+    file whose name was there before comes a little later: see
+    Operations._comes_back()."""
+    return world.doveadm_path is not None and any(
+        fresh_flags(world, folder) != folder.flags for folder in world.folders)
+
+
 def differences(first, second):
     return ["UID %d: %s, %s" % (uid, *(sorted(flags[uid]) if uid in flags else "none"
                                        for flags in (first, second)))

@@ -86,8 +86,8 @@ class Operations(ResyncOperations):
     def op_plain_copy(self, rng, move=False):
         source, target = rng.sample(self.folders, 2)
         uids = some(rng, source.uids, 3)
-        if not uids or len(target.uids) > 45 or move and self._comes_back(
-                source, target, uids):
+        if not uids or len(target.uids) > 45 or self._comes_back(
+                source, target, uids, move):
             return
         into, out = Expected(), Expected()
         into.new = [source.token[uid].group(0) for uid in uids]
@@ -96,14 +96,18 @@ class Operations(ResyncOperations):
         out.gone = set(uids) if move else set()
         self.settle({source: out, target: into})
 
-    def _comes_back(self, source, target, uids):
-        """Maildir's MOVE gives the file the message's GUID as its name, if no file
-        there has it. A message whose name was there before, also as a copy's,
-        gets two UIDs, the second a little later, and a warning: Dovecot's own fault."""
+    def _comes_back(self, source, target, uids, move):
+        """Maildir's COPY and MOVE give the file the message's GUID as its name, if
+        no file there has it. A message whose name was there before, also as a copy's,
+        gets two UIDs, the second a little later, and a warning, or comes a little
+        later: Dovecot's own fault."""
+        tokens = [source.token[uid].group(0) for uid in uids]
+        if not move:
+            return not target.lost.isdisjoint(tokens)
         if source is target:
             names = [match.group(0) for match in source.token.values() if match]
-            return any(names.count(source.token[uid].group(0)) > 1 for uid in uids)
-        return any(source.token[uid].group(0) in target.had for uid in uids)
+            return any(names.count(token) > 1 for token in tokens)
+        return not target.had.isdisjoint(tokens)
 
     def op_plain_move(self, rng):
         self.op_plain_copy(rng, move=True)
@@ -402,7 +406,7 @@ class Operations(ResyncOperations):
         if targets == "1:*" and len(uids) > 12 or len(target.uids) > 45 or \
                 move and source is target and targets == "1:*" or \
                 not by_uid and not uids or \
-                move and self._comes_back(source, target, uids):
+                self._comes_back(source, target, uids, move):
             return
         into, out = Expected(), Expected()
         exist = uids & set(source.flags)

@@ -88,6 +88,7 @@ class Folder:
         self.flags = {}
         self.token = {}
         self.had = set()  # all tokens that ever were here
+        self.lost = set()  # those of which one has gone
         self.size = {}
         self.matching = {}  # plain criteria: UIDs
         self._static = {}  # plain criteria: UIDs and up to which
@@ -121,6 +122,8 @@ class Folder:
         self.came = sorted(set(self.uids) - before)
         if self.uids:
             self.next_uid = max(self.next_uid, self.uids[-1] + 1)
+        self.lost.update(self.token[uid].group(0) for uid in before - set(self.uids)
+                         if self.token[uid] is not None)
         self.matching = {}
         if expected is not None:
             self._check(expected, before, before_flags)
