@@ -1,266 +1,297 @@
 # SPDX-License-Identifier: LGPL-2.1-only
-"""What a view costs: a device session against a plain session of the same server.
+"""What a view costs: a device session against a plain session on the same folder
+of the same server; and a plain session against one of a Dovecot without pimap.
 
-bench.py [--quick]
+bench.py [--quick] [ROW...]
 
-The folder has 50,000 messages (--quick: 5,000) in mdbox; the device's view
-filter, UNSEEN FROM joe, lets some 3% of them through. A row is a function that
-does one thing in a session that just logged in, and returns what it measured.
-It is run for both kinds of session in turn; the table has the medians and their
-ratio, results.json also the range of the ratios of the single turns. Look at the
-ratios: seconds of different machines can't be compared.
+The device sees 100 messages of 10,000, 50,000 and 200,000 in mdbox. A row is one
+thing that a session does. Both kinds of session do it in turn, on all folders in
+turn, and the table has the medians of the time that took, their ratio, and the
+ratio of the instructions that the imap process executed (valgrind
+--tool=callgrind): those are the same in every run, whatever else the machine does.
+After each figure that has a limit comes "ok" or "OVER". All is also in
+results.json. Look at the ratios: times of different machines can't be compared.
+--quick: only times, of 10,000. ROW: only rows that have one of these words in their
+names ("session": the plain session).
 """
 
 import argparse
 import contextlib
-import glob
 import json
 import os
 import platform
 import shutil
-import socket
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-RIG = os.path.join(os.path.dirname(HERE), "tests", "private-dovecot")
-BUILD = os.environ.get("top_builddir", os.path.dirname(HERE))
-CRITERIA = "UNSEEN FROM joe"
-ROWS = []
+import counting
+import loading
+import rig
+
+BUILD = os.environ.get("top_builddir", os.path.dirname(rig.HERE))
+KINDS = ("device", "plain")
+SELECT = "SELECT INBOX"
+STATUS = "STATUS INBOX (MESSAGES UIDNEXT UNSEEN)"
 
 
-class Session:
-    """Takes no time of its own to look at responses."""
+class World:
+    """What others do to a folder"""
 
     def __init__(self, port, user):
-        self.sock = socket.create_connection(("127.0.0.1", port), timeout=600)
-        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.sock.recv(4096)
-        self.tag = 0
-        self.ok("LOGIN %s pass" % user)
+        self.port = port
+        self.user = user
+        self.number = 0
+        self.writer = rig.Session(port, user)
+        self.writer.ok(SELECT)
+        self.setter = rig.Session(port, user + rig.DEVICE)
 
-    def ok(self, command):
-        """Returns the response."""
-        self.tag += 1
-        tag = b"t%d " % self.tag
-        if isinstance(command, str):
-            command = command.encode()
-        self.sock.sendall(tag + command + b"\r\n")
-        data = bytearray()
-        while True:
-            part = self.sock.recv(1 << 18)
-            if not part:
-                raise ConnectionError("closed: %r" % bytes(data[-200:]))
-            data += part
-            if data.endswith(b"\r\n"):
-                last = data.rfind(b"\r\n", 0, len(data) - 2)
-                line = data[0 if last < 0 else last + 2:]
-                if line.startswith(tag):
-                    break
-        if not line.startswith(tag + b"OK"):
-            raise AssertionError("%r: %r" % (command[:80], bytes(line)))
-        return bytes(data)
+    def nothing(self):
+        pass
 
-    def seconds(self, command):
-        start = time.perf_counter()
-        self.ok(command)
-        return time.perf_counter() - start
+    def hidden_arrival(self):
+        self.writer.ok(rig.append([(b"", rig.message(0, b"hidden"))]))
+
+    def hidden_flags(self):
+        """The filter asks for \\Seen, but message 3 isn't from joe."""
+        self.number += 1
+        self.writer.ok("STORE 3 %sFLAGS.SILENT (\\Seen)" % "-+"[self.number % 2])
+
+    def new_filter(self):
+        self.number += 1
+        rig.set_filter(self.setter, self.number)
 
     def close(self):
-        self.ok("LOGOUT")
-        self.sock.close()
+        self.writer.close()
+        self.setter.close()
+
+    def session(self, kind):
+        return rig.Session(self.port, self.user + (rig.DEVICE if kind == "device" else ""))
 
 
-def row(name):
-    def add(function):
-        ROWS.append((name, function))
-        return function
-    return add
+class Row:
+    """begin: commands of a new session, not measured. Then, so many times: what
+    others do, and the command. device, plain: if they aren't the same for both."""
+
+    def __init__(self, name, command, limit, begin=(), others=World.nothing, times=1,
+                 plain=None, plain_begin=None, octets_limit=None, growth_limit=None):
+        self.name = name
+        self.commands = dict(zip(KINDS, (command, plain or command)))
+        self.begin = dict(zip(KINDS, (begin, begin if plain_begin is None else
+                                      plain_begin)))
+        self.others = others
+        self.times = times
+        # of the ratio of device to plain, for a folder of so many messages
+        self.limit = limit
+        self.octets_limit = octets_limit
+        # of what the device takes in the largest folder to that in the smallest
+        self.growth_limit = growth_limit
+
+    def turn(self, world, taken, first):
+        """Adds what one turn took, per kind."""
+        with contextlib.ExitStack() as stack:
+            sessions = {}
+            for kind in KINDS:
+                sessions[kind] = world.session(kind)
+                stack.callback(sessions[kind].close)
+                for command in self.begin[kind]:
+                    sessions[kind].ok(command)
+            for number in range(self.times):
+                self.others(world)
+                # neither is always the first to see it
+                for kind in KINDS[::1 if (first + number) % 2 else -1]:
+                    taken[kind].append(sessions[kind].seconds(self.commands[kind]))
+
+    def octets(self, world, kind):
+        with contextlib.closing(world.session(kind)) as session:
+            for command in self.begin[kind]:
+                session.ok(command)
+            self.others(world)
+            return len(session.ok(self.commands[kind]))
+
+    def instructions(self, world, kind, counter):
+        """Of one act. What happens at the end of the session is part of it."""
+        times = min(self.times, 10)
+
+        def begin(session):
+            for command in self.begin[kind]:
+                session.ok(command)
+
+        def act(session):
+            begin(session)
+            for _ in range(times):
+                self.others(world)
+                session.ok(self.commands[kind])
+
+        user = world.user + (rig.DEVICE if kind == "device" else "")
+        without = counter.count(world.port, user, begin)
+        return (counter.count(world.port, user, act) - without) / times
 
 
-@row("SELECT")
-def select(session):
-    return session.seconds("SELECT INBOX")
+def always(ratio):
+    return lambda count: ratio
 
 
-@row("SELECT again")
-def select_again(session):
-    session.ok("SELECT INBOX")
-    session.ok("UNSELECT")
-    return session.seconds("SELECT INBOX")
+ROWS = (
+    Row("SELECT", SELECT, always(1.5)),
+    Row("SELECT again", SELECT, always(1.5), begin=(SELECT,), times=5),
+    Row("STATUS", STATUS, always(1.5)),
+    Row("STATUS again", STATUS, always(1.5), begin=(STATUS,), times=5),
+    Row("UID FETCH 1:* (FLAGS)", "UID FETCH 1:* (FLAGS)",
+        lambda count: 1 / 50 if count >= 50000 else None, begin=(SELECT,),
+        octets_limit=1 / 50),
+    Row("NOOP", "NOOP", always(1.1), begin=(SELECT,), times=20),
+    Row("NOOP after a hidden arrival", "NOOP", always(2), begin=(SELECT,),
+        others=World.hidden_arrival, times=10, growth_limit=1.5),
+    Row("NOOP after a hidden flag change", "NOOP", always(2), begin=(SELECT,),
+        others=World.hidden_flags, times=10, growth_limit=1.5),
+    Row("SELECT with a new filter / SEARCH", SELECT, always(1.3),
+        others=World.new_filter, plain="SEARCH " + rig.CRITERIA,
+        plain_begin=(SELECT,)),
+)
 
 
-@row("FETCH 1:* FLAGS")
-def fetch_flags(session):
-    session.ok("SELECT INBOX")
-    return session.seconds("FETCH 1:* FLAGS")
+def figure(value, base, limit=None):
+    result = {"value": value, "base": base, "ratio": value / base}
+    if limit is not None:
+        result["limit"] = limit
+        result["holds"] = result["ratio"] <= limit
+    return result
 
 
-@row("STATUS (MESSAGES UNSEEN)")
-def status(session):
-    return session.seconds("STATUS INBOX (MESSAGES UNSEEN)")
-
-
-@contextlib.contextmanager
-def server(folder, extra=None):
-    command = [RIG, "start", folder, "-f", "mdbox"]
-    if extra is not None:
-        with open(folder + ".conf", "w") as conf:
-            conf.write(extra)
-        command += ["-x", folder + ".conf"]
-    output = subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE).stdout
-    try:
-        yield int(dict(line.split("=", 1) for line in output.splitlines())["IMAP_PORT"])
-    finally:
-        subprocess.run([RIG, "stop", folder], check=True)
-
-
-def fill(port, count):
-    """1000 messages a command. Of 100, 6 are from joe, and half of those unseen."""
-    session = Session(port, "user")
-    for start in range(0, count, 1000):
-        parts = [b"APPEND INBOX"]
-        for number in range(start, min(start + 1000, count)):
-            kind = number % 100
-            sender = b"joe" if kind < 6 else b"sender%d" % kind
-            message = (b"From: %s@example.org\r\nTo: user@example.org\r\n"
-                       b"Subject: message %d\r\nMessage-ID: <%d@example.org>\r\n\r\n"
-                       b"%s\r\n" % (sender, number, number, b"text " * 40))
-            flags = b"" if kind % 2 == 0 else b"\\Seen"
-            parts.append(b" (%s) {%d+}\r\n%s" % (flags, len(message), message))
-        session.ok(b"".join(parts))
-    session.close()
-    session = Session(port, "user#phone")
-    session.ok("XFILTER SET F1 NIL (%s)" % CRITERIA)
-    session.ok("XSETPIMAPPREF PIMAP_XFILTER (INBOX V F1)")
-    line = session.ok("STATUS INBOX (MESSAGES)")
-    session.close()
-    return int(line.split(b"MESSAGES ")[1].split(b")")[0])
-
-
-def measure(port, function, runs):
-    """The medians, device and plain, and their ratio."""
-    taken = {"user#phone": [], "user": []}
-    for run in range(-1, runs):
-        # neither kind is always first
-        for user in sorted(taken, reverse=run % 2 == 0):
-            session = Session(port, user)
-            value = function(session)
-            session.close()
-            if run >= 0:
-                taken[user].append(value)
-    device, plain = taken.values()
-    ratios = [d / p for d, p in zip(device, plain)]
-    return {"device": statistics.median(device), "plain": statistics.median(plain),
-            "ratio": statistics.median(device) / statistics.median(plain),
-            "ratios": [min(ratios), max(ratios)], "unit": "s"}
-
-
-CALLGRIND = """#!/bin/sh
-exec valgrind -q --tool=callgrind --callgrind-out-file={0}/out.%p {1}/imap "$@"
-"""
-CALLGRIND_CONF = """
-service imap {{
-  executable = {0}/imap
-  vsz_limit = 0
-}}
-"""
-
-
-def count_instructions(folder):
-    """What SELECT adds to a session that does nothing."""
-    work = folder + ".callgrind"
-    os.mkdir(work)
-    os.chmod(work, 0o777)
-    libexec = subprocess.run(["doveconf", "-h", "libexec_dir"], text=True, check=True,
-                             stdout=subprocess.PIPE).stdout.strip()
-    with open(work + "/imap", "w") as script:
-        script.write(CALLGRIND.format(work, libexec))
-    os.chmod(work + "/imap", 0o755)
-    extra = CALLGRIND_CONF.format(work)
-    counts = {}
-    with server(folder, extra) as port:
-        for user in ("user#phone", "user"):
-            totals = []
-            for commands in ((), ("SELECT INBOX",)):
-                session = Session(port, user)
-                # made by root, written when imap runs as the mail user
-                for name in glob.glob(work + "/out.*"):
-                    os.chmod(name, 0o666)
-                for command in commands:
-                    session.ok(command)
-                session.close()
-                totals.append(instructions(work))
-            counts[user] = totals[1] - totals[0]
-    device, plain = counts["user#phone"], counts["user"]
-    return {"device": device, "plain": plain, "ratio": device / plain,
-            "unit": "instructions"}
-
-
-def instructions(work):
-    """Of the one process that ends now."""
-    end = time.monotonic() + 20
-    while time.monotonic() < end:
-        for name in glob.glob(work + "/out.*"):
-            with open(name) as file:
-                total = [line for line in file if line.startswith("totals:")]
-            if total:
-                os.unlink(name)
-                return int(total[0].split()[1])
-        time.sleep(0.1)
-    raise TimeoutError("callgrind wrote no result")
-
-
-def shown(value, unit):
-    if unit == "s":
-        return "%.3f ms" % (value * 1000)
-    return "%.2f M" % (value / 1e6)
-
-
-def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--quick", action="store_true")
-    quick = parser.parse_args().quick
-    os.environ["PATH"] += ":/usr/sbin"
-    count, runs = (5000, 9) if quick else (50000, 15)
-    top = tempfile.mkdtemp(prefix="pimap-bench.")
-    os.chmod(top, 0o755)
-    folder = top + "/dovecot"
+def measure(row, worlds, runs, counter):
+    """Figures of a row, by folder and unit: what a device session takes, with a
+    plain session's as base; and for the largest folder, with the smallest's."""
+    taken = {count: {kind: [] for kind in KINDS} for count in worlds}
+    for turn in range(-1, runs):
+        for count, world in worlds.items():
+            spare = {kind: [] for kind in KINDS}
+            row.turn(world, spare if turn < 0 else taken[count], turn)
     results = {}
+    for count, world in worlds.items():
+        limit = row.limit(count)
+        results[count] = {
+            "seconds": figure(*(statistics.median(taken[count][kind])
+                                for kind in KINDS), limit),
+            "octets": figure(*(row.octets(world, kind) for kind in KINDS),
+                             row.octets_limit)}
+        if counter is not None:
+            results[count]["instructions"] = figure(
+                *(row.instructions(world, kind, counter) for kind in KINDS), limit)
+    if row.growth_limit is not None and len(worlds) > 1:
+        large, small = results[max(worlds)], results[min(worlds)]
+        results["growth"] = {
+            unit: figure(large[unit]["value"], small[unit]["value"], row.growth_limit)
+            for unit in large if unit != "octets"}
+    return results
 
-    def report(name, result):
-        results[name] = result
-        print("%-28s %12s %12s %9.2f" % (name, shown(result["device"], result["unit"]),
-                                         shown(result["plain"], result["unit"]),
-                                         result["ratio"]), flush=True)
 
-    try:
-        with server(folder) as port:
-            visible = fill(port, count)
-            print("%d messages, the device sees %d; medians of %d runs\n" %
-                  (count, visible, runs))
-            print("%-28s %12s %12s %9s" % ("", "device", "plain", "ratio"))
-            for name, function in ROWS:
-                report(name, measure(port, function, runs))
-        if shutil.which("valgrind") is not None:
-            try:
-                report("SELECT, instructions", count_instructions(folder))
-            except (OSError, AssertionError, subprocess.CalledProcessError) as error:
-                print("no instruction counts: %s" % error, file=sys.stderr)
-    finally:
-        shutil.rmtree(top, ignore_errors=True)
+def shown(result, unit):
+    if unit not in result:
+        return ""
+    text = "%.3f" % result[unit]["ratio"]
+    if "limit" in result[unit]:
+        text += " ok  " if result[unit]["holds"] else " OVER"
+    return text
+
+
+def print_row(name, results):
+    for what, result in results.items():
+        seconds = result["seconds"]
+        print("%-34s %7s %10.3f %10.3f %11s %13s %6s" % (
+            name, what, seconds["value"] * 1000, seconds["base"] * 1000,
+            shown(result, "seconds"), shown(result, "instructions"),
+            "%.4g" % seconds["limit"] if "limit" in seconds else ""), flush=True)
+        if "limit" in result.get("octets", ()):
+            print("%-34s %7s %10d %10d %11s %13s %6.4g" % (
+                "  octets", "", result["octets"]["value"], result["octets"]["base"],
+                shown(result, "octets"), "", result["octets"]["limit"]))
+        name = ""
+
+
+def print_plain(results):
+    print("\n%-34s %18s %10s %25s %6s" % ("A plain session, instructions", "pimap",
+                                         "without", "", "limit"))
+    for name, result in results.items():
+        print("%-34s %18s %10s %25s %6s" % (
+            name, *("%.3f M" % (value / 1e6) if value > 1e6 else value
+                    for value in (result["value"], result["base"])),
+            result["shown"] + (" ok  " if result["holds"] else " OVER"),
+            result["limit"]), flush=True)
+
+
+def measure_all(top, args, worlds, runs, counter):
+    def wanted(name):
+        return not args.words or any(word in name for word in args.words)
+
+    results = {}
+    print("The device sees %d messages; medians of %d turns\n" % (rig.VISIBLE, runs))
+    print("%-34s %7s %10s %10s %11s %13s %6s" % (
+        "", "of", "device ms", "plain ms", "ratio", "instructions", "limit"))
+    for row in ROWS:
+        if wanted(row.name):
+            results[row.name] = measure(row, worlds, runs, counter)
+            print_row(row.name, results[row.name])
+    if counter is not None and wanted("plain session"):
+        results["plain session"] = loading.measure(top)
+        print_plain(results["plain session"])
+    return results
+
+
+def verdicts(results):
+    """All "holds" in them"""
+    for name, value in results.items():
+        if isinstance(value, dict):
+            yield from verdicts(value)
+        elif name == "holds":
+            yield value
+
+
+def write_results(results, runs):
     version = subprocess.run(["dovecot", "--version"], text=True,
                              stdout=subprocess.PIPE).stdout.split()[0]
     os.makedirs(BUILD + "/bench", exist_ok=True)
     with open(BUILD + "/bench/results.json", "w") as output:
         json.dump({"dovecot": version, "machine": platform.machine(),
-                   "processors": os.cpu_count(), "messages": count,
-                   "visible": visible, "runs": runs, "criteria": CRITERIA,
+                   "processors": os.cpu_count(), "visible": rig.VISIBLE,
+                   "runs": runs, "criteria": rig.CRITERIA,
                    "rows": results}, output, indent=1)
         output.write("\n")
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("words", nargs="*", metavar="ROW")
+    args = parser.parse_args()
+    os.environ["PATH"] += ":/usr/sbin"
+    started = time.monotonic()
+    counts, runs = ((10000,), 5) if args.quick else ((10000, 50000, 200000), 15)
+    top = tempfile.mkdtemp(prefix="pimap-bench.")
+    os.chmod(top, 0o755)
+    counter = None
+    if not args.quick:
+        if counting.available():
+            counter = counting.Counter(top + "/callgrind")
+        else:
+            print("no instructions: valgrind is missing")
+    try:
+        with contextlib.ExitStack() as stack:
+            port = stack.enter_context(rig.server(
+                top + "/dovecot", "" if counter is None else counter.conf))
+            worlds = {}
+            for count in counts:
+                rig.fill(port, "u%d" % count, count)
+                worlds[count] = World(port, "u%d" % count)
+                stack.callback(worlds[count].close)
+            results = measure_all(top, args, worlds, runs, counter)
+    finally:
+        shutil.rmtree(top, ignore_errors=True)
+    write_results(results, runs)
+    holds = list(verdicts(results))
+    print("\n%d of %d figures with a limit are over it; %d seconds" %
+          (holds.count(False), len(holds), time.monotonic() - started))
 
 
 main()
