@@ -76,8 +76,8 @@ def test_damaged_view_cache_is_made_anew(server, user, damage):
     else:
         with open(path, "wb") as cache:
             cache.write({"truncate": good[:-5], "empty": b"",
-                         "flip": good.replace(b"uids\t1", b"uids\t2"),
-                         "old": good.replace(b"pimap-view\t1", b"pimap-view\t0")}[damage])
+                         "flip": good[:-20] + bytes([good[-20] ^ 2]) + good[-19:],
+                         "old": good.replace(b"pimap-view\t", b"pimap-view\t0")}[damage])
     phone.ok("SELECT INBOX")
     assert phone.fetch_all() == [1]
     phone.ok("CLOSE")

@@ -223,14 +223,17 @@ static bool pimap_scope_may_have_view(struct pimap_user *puser)
 }
 
 /* A folder's index, beside which the cache is, may be several users'. */
-static const char *pimap_scope_cache_name(const struct pimap_user *puser)
+static const char *pimap_scope_cache_name(struct pimap_user *puser)
 {
 	unsigned char digest[SHA1_RESULTLEN];
+	const char *name = puser->user->username;
 
-	sha1_get_digest(puser->user->username, strlen(puser->user->username),
-			digest);
-	return t_strconcat(puser->device, ".",
-			   binary_to_hex(digest, sizeof(digest)), NULL);
+	if (puser->name_hash == NULL) {
+		sha1_get_digest(name, strlen(name), digest);
+		puser->name_hash = p_strdup(puser->user->pool,
+			binary_to_hex(digest, sizeof(digest)));
+	}
+	return t_strconcat(puser->device, ".", puser->name_hash, NULL);
 }
 
 static bool pimap_scope_is_for_quota(void)

@@ -27,6 +27,8 @@ struct pimap_user {
 	   has a view that keeps account of that, also if all is shown. */
 	bool views_tracked;
 	unsigned int whole_depth;
+	/* of the user's name, in names of files; NULL: not yet needed */
+	const char *name_hash;
 	/* what the mailbox that is opened next has shown in another process */
 	const struct pimap_view_state *view_state;
 

@@ -11,134 +11,19 @@
 
 #include "lib.h"
 #include "array.h"
-#include "buffer.h"
 #include "str.h"
-#include "strescape.h"
-#include "crc32.h"
 #include "hostpid.h"
 #include "ioloop.h"
-#include "istream.h"
+#include "read-full.h"
 #include "write-full.h"
-#include "imap-seqset.h"
-#include "imap-util.h"
 #include "mail-transaction-log.h"
 #include "pimap-view-private.h"
 #include "pimap-view-cache.h"
 
 #include <stdio.h>
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
-
-#define VIEW_CACHE_HEADER "pimap-view\t3\n"
-#define VIEW_CACHE_END "end\t01234567\n"
-
-/* text */
-
-void pimap_view_cache_print(const struct pimap_view_cache *cache,
-			    string_t *dest)
-{
-	size_t start = str_len(dest);
-
-	str_append(dest, VIEW_CACHE_HEADER);
-	str_printfa(dest, "stamp\t%u\t%u\t%u\t%"PRIuUOFF_T"\t%u\n",
-		    cache->uid_validity, cache->indexid, cache->log_seq,
-		    cache->log_offset, cache->next_uid);
-	str_append(dest, "filter\t");
-	str_append_tabescaped(dest, cache->criteria);
-	str_printfa(dest, "\nsince\t%u\t%"PRIu64"\ntime\t%"PRId64"\t",
-		    cache->generation, cache->epoch_modseq,
-		    (int64_t)cache->time);
-	str_append_tabescaped(dest, cache->zone);
-	str_append(dest, "\nuids\t");
-	if (array_count(&cache->uids) > 0)
-		imap_write_seq_range(dest, &cache->uids);
-	str_append_c(dest, '\n');
-	str_printfa(dest, "end\t%08x\n",
-		    crc32_data(str_data(dest) + start, str_len(dest) - start));
-}
-
-static int
-cache_parse_stamp(const char *line, struct pimap_view_cache *cache_r)
-{
-	const char *const *args = t_strsplit(line, "\t");
-
-	if (str_array_length(args) != 6 || strcmp(args[0], "stamp") != 0 ||
-	    str_to_uint32(args[1], &cache_r->uid_validity) < 0 ||
-	    str_to_uint32(args[2], &cache_r->indexid) < 0 ||
-	    str_to_uint32(args[3], &cache_r->log_seq) < 0 ||
-	    str_to_uoff(args[4], &cache_r->log_offset) < 0 ||
-	    str_to_uint32(args[5], &cache_r->next_uid) < 0)
-		return -1;
-	return cache_r->next_uid == 0 ? -1 : 0;
-}
-
-static int
-cache_parse_since(const char *line, struct pimap_view_cache *cache_r)
-{
-	const char *const *args = t_strsplit(line, "\t");
-
-	return str_array_length(args) != 3 || strcmp(args[0], "since") != 0 ||
-		str_to_uint32(args[1], &cache_r->generation) < 0 ||
-		str_to_uint64(args[2], &cache_r->epoch_modseq) < 0 ? -1 : 0;
-}
-
-static int
-cache_parse_time(const char *line, struct pimap_view_cache *cache_r)
-{
-	const char *const *args = t_strsplit_tabescaped(line);
-	intmax_t time;
-
-	if (str_array_length(args) != 3 || strcmp(args[0], "time") != 0 ||
-	    str_to_intmax(args[1], &time) < 0)
-		return -1;
-	cache_r->time = time;
-	cache_r->zone = args[2];
-	return 0;
-}
-
-static int
-cache_parse_uids(const char *line, struct pimap_view_cache *cache_r)
-{
-	const struct seq_range *last;
-
-	if (strncmp(line, "uids\t", 5) != 0)
-		return -1;
-	t_array_init(&cache_r->uids, 64);
-	if (line[5] == '\0')
-		return 0;
-	if (imap_seq_set_nostar_parse(line + 5, &cache_r->uids) < 0)
-		return -1;
-	last = array_idx(&cache_r->uids, array_count(&cache_r->uids) - 1);
-	return last->seq2 >= cache_r->next_uid ? -1 : 0;
-}
-
-int pimap_view_cache_parse(const void *data, size_t size,
-			   struct pimap_view_cache *cache_r)
-{
-	const size_t header_len = strlen(VIEW_CACHE_HEADER);
-	const size_t end_len = strlen(VIEW_CACHE_END);
-	const char *const *lines, *end;
-
-	i_zero(cache_r);
-	if (size < header_len + end_len || memchr(data, '\0', size) != NULL ||
-	    memcmp(data, VIEW_CACHE_HEADER, header_len) != 0)
-		return -1;
-	end = t_strdup_printf("end\t%08x\n", crc32_data(data, size - end_len));
-	if (memcmp(CONST_PTR_OFFSET(data, size - end_len), end, end_len) != 0)
-		return -1;
-	lines = t_strsplit(t_strndup(data, size - end_len), "\n");
-	if (str_array_length(lines) != 7 ||
-	    cache_parse_stamp(lines[1], cache_r) < 0 ||
-	    strncmp(lines[2], "filter\t", 7) != 0 ||
-	    cache_parse_since(lines[3], cache_r) < 0 ||
-	    cache_parse_time(lines[4], cache_r) < 0 ||
-	    cache_parse_uids(lines[5], cache_r) < 0)
-		return -1;
-	cache_r->criteria = str_tabunescape(t_strdup_noconst(lines[2] + 7));
-	return 0;
-}
-
-/* file */
 
 static const char *
 cache_get_path(struct mailbox *box, const struct pimap_view *view)
@@ -155,20 +40,20 @@ cache_get_path(struct mailbox *box, const struct pimap_view *view)
 /* Returns -1 if there is no whole one. */
 static int cache_read_file(const char *path, struct pimap_view_cache *cache_r)
 {
-	struct istream *input;
-	const unsigned char *data;
-	size_t size;
-	ssize_t ret;
+	struct stat st;
+	void *data;
+	int fd, ret = -1;
 
-	input = i_stream_create_file(path, PIMAP_VIEW_CACHE_MAX_SIZE + 1);
-	while ((ret = i_stream_read(input)) > 0) ;
-	data = i_stream_get_data(input, &size);
-	if (ret == -2 || size > PIMAP_VIEW_CACHE_MAX_SIZE ||
-	    input->stream_errno != 0)
-		ret = -1;
-	else
-		ret = pimap_view_cache_parse(data, size, cache_r);
-	i_stream_unref(&input);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd == -1)
+		return -1;
+	if (fstat(fd, &st) == 0 && st.st_size > 0 &&
+	    st.st_size <= PIMAP_VIEW_CACHE_MAX_SIZE) {
+		data = t_malloc_no0(st.st_size);
+		if (read_full(fd, data, st.st_size) > 0)
+			ret = pimap_view_cache_parse(data, st.st_size, cache_r);
+	}
+	i_close_fd(&fd);
 	return ret;
 }
 
@@ -187,6 +72,21 @@ cache_time_is_past(const struct pimap_view *view,
 		 strcmp(cache->zone, view->zone) == 0);
 }
 
+/* To build the criteria costs more than to read the cache, which tells what needs
+   to be known of them if they are fixed. */
+static int
+cache_know_criteria(struct mailbox *box, struct pimap_view *view,
+		    const struct pimap_view_cache *cache)
+{
+	if (view->filtered == NULL || view->criteria_known)
+		return 0;
+	if (!cache->fixed)
+		return pimap_view_match_build(box, view);
+	view->criteria.has_flags = cache->has_flags;
+	view->criteria_known = TRUE;
+	return 0;
+}
+
 /* Returns TRUE if there is one that is of any use. One that isn't is deleted: it
    must not seem later that its filter has been in force all the time. */
 static bool
@@ -200,11 +100,12 @@ cache_read(struct mailbox *box, struct pimap_view *view,
 	if (path == NULL)
 		return FALSE;
 	if (cache_read_file(path, cache_r) == 0 &&
-	    cache_time_is_past(view, cache_r) &&
 	    cache_r->uid_validity == hdr->uid_validity &&
 	    cache_r->indexid == hdr->indexid &&
 	    cache_r->next_uid <= hdr->next_uid &&
-	    strcmp(cache_r->criteria, view_criteria(view)) == 0)
+	    strcmp(cache_r->criteria, view_criteria(view)) == 0 &&
+	    cache_know_criteria(box, view, cache_r) == 0 &&
+	    cache_time_is_past(view, cache_r))
 		return TRUE;
 	i_unlink_if_exists(path);
 	return FALSE;
@@ -324,24 +225,31 @@ cache_keep_existing(struct pimap_view *view,
 		    ARRAY_TYPE(seq_range) *uids)
 {
 	struct mail_index_map *map = view->real->map;
-	const struct seq_range *range;
+	struct pimap_view_cursor cursor = { .map = map };
+	const struct seq_range *ranges;
 	uint32_t seq, seq1, seq2;
+	unsigned int i, count;
+	/* mostly all do: there is nothing to put together then */
+	bool whole = TRUE;
 
-	array_foreach(cached, range) {
-		mail_index_map_lookup_seq_range(map, range->seq1, range->seq2,
-						&seq1, &seq2);
-		if (seq1 == 0)
-			continue;
-		if (seq2 - seq1 == range->seq2 - range->seq1) {
-			seq_range_array_add_range(uids, range->seq1,
-						  range->seq2);
+	ranges = array_get(cached, &count);
+	for (i = 0; i < count; i++) {
+		if (pimap_view_seek_range(&cursor, &ranges[i], &seq1, &seq2) &&
+		    seq2 - seq1 == ranges[i].seq2 - ranges[i].seq1) {
+			if (!whole)
+				array_push_back(uids, &ranges[i]);
 			continue;
 		}
+		if (whole)
+			array_append(uids, ranges, i);
+		whole = FALSE;
 		for (seq = seq1; seq <= seq2; seq++) {
 			seq_range_array_add(uids,
 				MAIL_INDEX_REC_AT_SEQ(map, seq)->uid);
 		}
 	}
+	if (whole)
+		array_append(uids, ranges, count);
 }
 
 bool pimap_view_cache_load(struct mailbox *box, struct pimap_view *view,
@@ -411,6 +319,8 @@ cache_init(struct mailbox *box, struct pimap_view *view,
 	cache_r->criteria = view_criteria(view);
 	cache_r->generation = view->generation;
 	cache_r->epoch_modseq = view->epoch_modseq;
+	cache_r->fixed = view->criteria.expires == 0;
+	cache_r->has_flags = view->criteria.has_flags;
 	cache_r->time = ioloop_time;
 	cache_r->zone = view->zone;
 	if (view->filtered == NULL) {

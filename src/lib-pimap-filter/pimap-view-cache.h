@@ -19,6 +19,8 @@ struct pimap_view_cache {
 	/* the filter (pimap-view.h; "" instead of NULL), and the highest modseq
 	   when it was first used */
 	const char *criteria;
+	/* what they mean doesn't change by time; they ask for flags */
+	bool fixed, has_flags;
 	uint32_t generation;
 	uint64_t epoch_modseq;
 	/* when it was evaluated at the latest, and the time zone that days were

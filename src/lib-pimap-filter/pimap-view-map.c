@@ -172,13 +172,12 @@ static void
 map_append(struct mail_index_map *map, struct mail_index_map *src,
 	   const ARRAY_TYPE(seq_range) *uids)
 {
+	struct pimap_view_cursor cursor = { .map = src };
 	const struct seq_range *range;
 	uint32_t seq, seq1, seq2;
 
 	array_foreach(uids, range) {
-		mail_index_map_lookup_seq_range(src, range->seq1, range->seq2,
-						&seq1, &seq2);
-		if (seq1 == 0)
+		if (!pimap_view_seek_range(&cursor, range, &seq1, &seq2))
 			continue;
 		buffer_append(map->rec_map->buffer,
 			      MAIL_INDEX_REC_AT_SEQ(src, seq1),
@@ -252,15 +251,43 @@ static void map_finish(struct mail_index_map *map)
 	map->hdr.messages_count = count;
 }
 
-struct mail_index_map *
-pimap_view_map_build(struct pimap_view *view,
-		     const ARRAY_TYPE(seq_range) *uids)
+/* Replaces the filtered view's map, and takes over the real one's position. */
+static void
+view_set_map(struct pimap_view *view, struct mail_index_map *map)
+{
+	struct mail_index_view *filtered = view->filtered, *real = view->real;
+	struct mail_index_map **mapp;
+
+	mail_index_unmap(&filtered->map);
+	filtered->map = map;
+	if (array_is_created(&filtered->map_refs)) {
+		array_foreach_modifiable(&filtered->map_refs, mapp)
+			mail_index_unmap(mapp);
+		array_clear(&filtered->map_refs);
+	}
+	filtered->indexid = real->indexid;
+	filtered->inconsistency_id = real->inconsistency_id;
+	filtered->inconsistent = real->inconsistent;
+	filtered->log_file_expunge_seq = real->log_file_expunge_seq;
+	filtered->log_file_expunge_offset = real->log_file_expunge_offset;
+	filtered->log_file_head_seq = real->log_file_head_seq;
+	filtered->log_file_head_offset = real->log_file_head_offset;
+	view->counts_head_seq = 0;
+}
+
+void pimap_view_map_build(struct pimap_view *view,
+			  const ARRAY_TYPE(seq_range) *uids)
 {
 	struct mail_index_map *map = map_create(view);
 
 	map_append(map, view->real->map, uids);
 	map_finish(map);
-	return map;
+	view_set_map(view, map);
+	if (view->real->map == view->real->index->map) {
+		/* the counts are those of the newest flags */
+		view->counts_head_seq = map->hdr.log_file_seq;
+		view->counts_head_offset = map->hdr.log_file_head_offset;
+	}
 }
 
 /* TRUE if records have the same form in both. */
@@ -361,7 +388,7 @@ void pimap_view_map_update(struct pimap_view *view,
 		map_append(map, view->real->map, &all);
 	}
 	map_finish(map);
-	pimap_view_set_map(view, map);
+	view_set_map(view, map);
 }
 
 /* The counts of the header are those of the last sync, while flags are looked
@@ -371,8 +398,10 @@ void pimap_view_refresh_counts(struct pimap_view *view)
 {
 	struct mail_index_map *head = view->filtered->index->map;
 	struct mail_index_map *map = view->filtered->map;
+	struct pimap_view_cursor cursor = { .map = head };
 	struct mail_index_record *rec;
-	uint32_t seq, seq1, seq2;
+	uint32_t seq, seq1;
+	uint8_t flags;
 
 	if (view->counts_head_seq == head->hdr.log_file_seq &&
 	    view->counts_head_offset == head->hdr.log_file_head_offset)
@@ -381,40 +410,20 @@ void pimap_view_refresh_counts(struct pimap_view *view)
 	view->counts_head_offset = head->hdr.log_file_head_offset;
 	for (seq = 1; seq <= map->hdr.messages_count; seq++) {
 		rec = MAIL_INDEX_REC_AT_SEQ(map, seq);
-		mail_index_map_lookup_seq_range(head, rec->uid, rec->uid,
-						&seq1, &seq2);
-		if (seq1 == 0)
+		seq1 = pimap_view_seek(&cursor, rec->uid);
+		if (seq1 > head->hdr.messages_count || cursor.uid != rec->uid)
+			continue;
+		flags = MAIL_INDEX_REC_AT_SEQ(head, seq1)->flags;
+		if (rec->flags == flags)
 			continue;
 		map_count_flags(map, rec, -1);
-		rec->flags = MAIL_INDEX_REC_AT_SEQ(head, seq1)->flags;
+		rec->flags = flags;
 		map_count_flags(map, rec, 1);
 	}
 	map->hdr.first_unseen_uid_lowwater =
 		head->hdr.first_unseen_uid_lowwater;
 	map->hdr.first_deleted_uid_lowwater =
 		head->hdr.first_deleted_uid_lowwater;
-}
-
-void pimap_view_set_map(struct pimap_view *view, struct mail_index_map *map)
-{
-	struct mail_index_view *filtered = view->filtered, *real = view->real;
-	struct mail_index_map **mapp;
-
-	mail_index_unmap(&filtered->map);
-	filtered->map = map;
-	if (array_is_created(&filtered->map_refs)) {
-		array_foreach_modifiable(&filtered->map_refs, mapp)
-			mail_index_unmap(mapp);
-		array_clear(&filtered->map_refs);
-	}
-	filtered->indexid = real->indexid;
-	filtered->inconsistency_id = real->inconsistency_id;
-	filtered->inconsistent = real->inconsistent;
-	filtered->log_file_expunge_seq = real->log_file_expunge_seq;
-	filtered->log_file_expunge_offset = real->log_file_expunge_offset;
-	filtered->log_file_head_seq = real->log_file_head_seq;
-	filtered->log_file_head_offset = real->log_file_head_offset;
-	view->counts_head_seq = 0;
 }
 
 void pimap_view_open_filtered(struct mailbox *box, struct pimap_view *view)
@@ -429,7 +438,7 @@ void pimap_view_open_filtered(struct mailbox *box, struct pimap_view *view)
 	mail_index_view_clone(view->filtered, view->real);
 	view->filtered->v.lookup_full = filtered_lookup_full;
 	DLLIST_PREPEND(&pimap_views, view);
-	pimap_view_set_map(view, pimap_view_map_build(view, &view->matches));
+	pimap_view_map_build(view, &view->matches);
 	if (view->real_depth == 0) {
 		box->view = view->filtered;
 		recent_swap(box, view);

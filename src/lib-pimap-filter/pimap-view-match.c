@@ -17,7 +17,7 @@
    cost less than another search. */
 #define MATCH_MAX_GAP 256
 
-static int match_build(struct mailbox *box, struct pimap_view *view)
+int pimap_view_match_build(struct mailbox *box, struct pimap_view *view)
 {
 	const time_t expires = view->criteria.expires;
 	const char *error;
@@ -34,6 +34,7 @@ static int match_build(struct mailbox *box, struct pimap_view *view)
 	/* simplify them without the UIDs that are searched among */
 	mail_search_args_init(view->criteria.args, box, FALSE, NULL);
 	mail_search_args_deinit(view->criteria.args);
+	view->criteria_known = TRUE;
 	return 0;
 }
 
@@ -51,7 +52,7 @@ match_search(struct mailbox *box, struct pimap_view *view,
 	struct mail *mail;
 	int ret;
 
-	if (view->criteria.args == NULL && match_build(box, view) < 0)
+	if (view->criteria.args == NULL && pimap_view_match_build(box, view) < 0)
 		return -1;
 	args = view->criteria.args;
 	if (seqs != NULL) {
@@ -111,6 +112,7 @@ void pimap_view_match_forget(struct pimap_view *view)
 {
 	pimap_criteria_free(&view->criteria);
 	i_zero(&view->criteria);
+	view->criteria_known = FALSE;
 }
 
 bool pimap_view_match_is_expired(const struct pimap_view *view)
@@ -212,15 +214,15 @@ int pimap_view_match_update(struct mailbox *box, struct pimap_view *view,
 			seq_range_array_merge(&changed, &view->matches);
 		pimap_view_match_forget(view);
 	}
-	if (view->criteria.args == NULL && match_build(box, view) < 0)
+	if (!view->evaluated && !view->synced)
+		ret = match_first(box, view, removed_uids, added_uids);
+	else if (!view->criteria_known && pimap_view_match_build(box, view) < 0)
 		ret = -1;
 	else if (view->evaluated)
 		ret = match_changes(box, view, &changed, expunged_uids,
 				    removed_uids, added_uids);
-	else if (view->synced)
-		ret = match_everything(box, view, removed_uids, added_uids);
 	else
-		ret = match_first(box, view, removed_uids, added_uids);
+		ret = match_everything(box, view, removed_uids, added_uids);
 	view->evaluated = ret == 0;
 	if (ret == 0)
 		view->evaluated_next_uid = view->real->map->hdr.next_uid;

@@ -7,6 +7,7 @@
 #include "mail-index-view-private.h"
 #include "pimap-criteria.h"
 #include "pimap-view.h"
+#include "pimap-view-cursor.h"
 
 /* One mailbox, one index, two views of the index: "real" is the ordinary one,
    "filtered" has a map of its own with only the visible messages' records.
@@ -46,7 +47,7 @@ struct pimap_view {
 	   filtered view */
 	const char *criteria_text;
 	uint32_t generation;
-	/* built from it, for one search; args = NULL: not yet */
+	/* built from it; args only for one search, NULL: not yet */
 	struct pimap_criteria criteria;
 	/* what another process has shown, until pimap_view_wake() */
 	const struct pimap_view_state *state;
@@ -94,6 +95,8 @@ struct pimap_view {
 	uoff_t counts_head_offset;
 
 	bool delete_hidden:1;
+	/* criteria.has_flags, expires and grow are right */
+	bool criteria_known:1;
 	/* lookup() has answered. Until then filtered is empty. */
 	bool resolved:1;
 	/* matches is right, as far as it goes */
@@ -160,12 +163,10 @@ extern struct pimap_view *pimap_views;
 void pimap_view_open_filtered(struct mailbox *box, struct pimap_view *view);
 /* Does away with it, and shows the real one. */
 void pimap_view_close_filtered(struct mailbox *box, struct pimap_view *view);
-/* Returns a new map with those records of the real view that have the UIDs. */
-struct mail_index_map *
-pimap_view_map_build(struct pimap_view *view,
-		     const ARRAY_TYPE(seq_range) *uids);
-/* Replaces the filtered view's map, and takes over the real one's position. */
-void pimap_view_set_map(struct pimap_view *view, struct mail_index_map *map);
+/* Gives the filtered view a new map, with those records of the real view that
+   have the UIDs, and the real one's position. */
+void pimap_view_map_build(struct pimap_view *view,
+			  const ARRAY_TYPE(seq_range) *uids);
 /* Brings the filtered view to the real one's position: takes out the records of
    the sequences, copies anew those of the changed UIDs as far as it has them,
    and adds those of appended_uids, which are above all that it has. */
@@ -181,6 +182,8 @@ void pimap_view_refresh_counts(struct pimap_view *view);
 
 /* pimap-view-match.c; while the real view is shown */
 
+/* Builds the criteria. Returns -1 if they are invalid, which is logged. */
+int pimap_view_match_build(struct mailbox *box, struct pimap_view *view);
 /* Brings view->matches up to date with the real view, in which the UIDs
    changed_uids have other flags than the last time, and expunged_uids are gone.
    Adds what matches no more to removed_uids, and what matches now to added_uids.

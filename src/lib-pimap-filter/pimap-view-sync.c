@@ -18,6 +18,7 @@
 struct pimap_view_sync_context {
 	struct mailbox_sync_context ctx;
 	struct mailbox_sync_status status;
+	pool_t pool;
 
 	/* What the real view's sync has learnt, as UIDs. flags are to be told,
 	   hidden ones not, or only as a new modseq. */
@@ -59,7 +60,8 @@ static void view_inherit(struct mailbox *box, struct pimap_view *view)
 				seq_range_array_add(&uids, uid);
 		}
 	}
-	(void)seq_range_array_remove_seq_range(&uids, &view->matches);
+	if (array_count(&uids) > 0)
+		(void)seq_range_array_remove_seq_range(&uids, &view->matches);
 	array_clear(&view->kept);
 	array_append_array(&view->kept, &uids);
 }
@@ -78,7 +80,7 @@ static void view_begin(struct mailbox *box, struct pimap_view *view)
 	(void)seq_range_array_remove_seq_range(&uids, &view->late);
 	seq_range_array_merge(&uids, &view->kept);
 	seq_range_array_merge(&uids, &view->leaving);
-	pimap_view_set_map(view, pimap_view_map_build(view, &uids));
+	pimap_view_map_build(view, &uids);
 	if (view->state == NULL)
 		view->known_next_uid = view->filtered->map->hdr.next_uid;
 }
@@ -384,6 +386,7 @@ pimap_view_sync_init(struct mailbox *box, enum mailbox_sync_flags flags)
 {
 	struct pimap_view *view = PIMAP_VIEW_CONTEXT_REQUIRE(box);
 	struct pimap_view_sync_context *ctx;
+	pool_t pool;
 	/* this may find out that there is no filtered view */
 	bool resolved = pimap_view_resolve(box, view) == 0;
 
@@ -395,16 +398,19 @@ pimap_view_sync_init(struct mailbox *box, enum mailbox_sync_flags flags)
 	if (view->filtered == NULL || view->real_depth > 0)
 		return view->module_ctx.super.sync_init(box, flags);
 
-	ctx = i_new(struct pimap_view_sync_context, 1);
+	pool = pool_alloconly_create("pimap view sync", 1024);
+	ctx = p_new(pool, struct pimap_view_sync_context, 1);
+	ctx->pool = pool;
 	ctx->ctx.box = box;
 	ctx->ctx.flags = flags;
-	i_array_init(&ctx->flag_uids, 16);
-	i_array_init(&ctx->hidden_uids, 16);
-	i_array_init(&ctx->expunged_uids, 16);
-	i_array_init(&ctx->flags, 16);
-	i_array_init(&ctx->modseqs, 16);
-	i_array_init(&ctx->expunges, 16);
-	i_array_init(&ctx->appended_uids, 16);
+	/* mostly all stay empty */
+	p_array_init(&ctx->flag_uids, pool, 4);
+	p_array_init(&ctx->hidden_uids, pool, 4);
+	p_array_init(&ctx->expunged_uids, pool, 4);
+	p_array_init(&ctx->flags, pool, 4);
+	p_array_init(&ctx->modseqs, pool, 4);
+	p_array_init(&ctx->expunges, pool, 4);
+	p_array_init(&ctx->appended_uids, pool, 4);
 	if ((flags & MAILBOX_SYNC_FLAG_FIX_INCONSISTENT) != 0) {
 		/* mailbox_sync() sets it when nobody wants to know what has
 		   changed; but then the real view doesn't tell of it */
@@ -557,13 +563,6 @@ int pimap_view_sync_deinit(struct mailbox_sync_context *_ctx,
 	pimap_view_update_timer(box, view);
 	if (ret == 0 && status_r != NULL)
 		*status_r = ctx->status;
-	array_free(&ctx->flag_uids);
-	array_free(&ctx->hidden_uids);
-	array_free(&ctx->expunged_uids);
-	array_free(&ctx->flags);
-	array_free(&ctx->modseqs);
-	array_free(&ctx->expunges);
-	array_free(&ctx->appended_uids);
-	i_free(ctx);
+	pool_unref(&ctx->pool);
 	return ret;
 }
