@@ -18,6 +18,8 @@
 #include "imap-pimap-admission.h"
 #include "imap-pimap-vanished.h"
 
+#include <ctype.h>
+
 /* What a device session has; what another plugin or a newer Dovecot adds is off
    until it has been looked at. */
 static const char *const capabilities[] = {
@@ -242,7 +244,8 @@ static admission_check_t *admission_find_check(const char *name)
 	unsigned int i;
 
 	for (i = 0; i < N_ELEMENTS(admission_checks); i++) {
-		if (strcasecmp(admission_checks[i].command, name) == 0)
+		if (admission_checks[i].command[0] == i_toupper(name[0]) &&
+		    strcasecmp(admission_checks[i].command, name) == 0)
 			return admission_checks[i].check;
 	}
 	return NULL;

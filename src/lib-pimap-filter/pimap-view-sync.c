@@ -424,6 +424,9 @@ pimap_view_sync_init(struct mailbox *box, enum mailbox_sync_flags flags)
 		ctx->failed = !resolved || sync_run(box, view, ctx) < 0;
 	} T_END;
 	view->sync_ctx = &ctx->ctx;
+	/* as in Dovecot's own: who begins a transaction now needs no copy */
+	if (view->filtered != NULL)
+		view->filtered->syncing = TRUE;
 	return &ctx->ctx;
 }
 
@@ -553,6 +556,8 @@ int pimap_view_sync_deinit(struct mailbox_sync_context *_ctx,
 		return ret;
 	}
 	view->sync_ctx = NULL;
+	if (view->filtered != NULL)
+		view->filtered->syncing = FALSE;
 	if (ctx->failed)
 		ret = -1;
 	else if (ctx->changed) T_BEGIN {
