@@ -23,6 +23,9 @@ if os.environ.get("PIMAP_MUTATIONS") != "1":
     collect_ignore.append("test_mutations.py")
 if os.environ.get("PIMAP_SANITIZE") != "1":
     collect_ignore.append("test_sanitizers.py")
+# it needs a program that Debian doesn't have
+if "PIMAP_IMAPTEST" not in os.environ:
+    collect_ignore.append("test_imaptest.py")
 
 
 def settings(values):

@@ -171,3 +171,83 @@ starttls = no
 
     def folder(self, name):
         return self.mail + "/" + name
+
+
+MDA = """
+import sys
+with open(%r, "ab") as file:
+    file.write(sys.stdin.buffer.read() + b"\\0")
+with open(%r, "rb") as file:
+    count = file.read().count(b"\\0")
+# while the program is at it, others come in
+if count in %r:
+    sys.path.insert(0, %r)
+    from model_truth import deliver
+    for kind in ("yes", "no"):
+        deliver(%r, %r, b"From: a@example.org\\r\\nSubject: %%s\\r\\n"
+                b"Message-ID: <%%s-late%%d>\\r\\n\\r\\nbody\\r\\n" %% (
+                    kind.encode(), kind.encode(), count))
+"""
+
+
+class Fetcher(Program):
+    """One that fetches the INBOX's mail, deletes it there, and hands each to a
+    script. While it does, mail comes in after the messages LATE."""
+
+    LATE = (2, 4)
+
+    def mda(self):
+        self.fetched = self.path + "/fetched"
+        with open(self.fetched, "wb"):
+            pass
+        script = self.path + "/mda.py"
+        here = os.path.dirname(os.path.abspath(__file__))
+        with open(script, "w") as file:
+            file.write(MDA % (self.fetched, self.fetched, self.LATE, here,
+                              self.server.vars["LMTP_SOCKET"], self.user.partition("#")[0]))
+        return script
+
+    def identities(self):
+        """The Message-IDs of what it has fetched, in order"""
+        with open(self.fetched, "rb") as file:
+            messages = file.read().split(b"\0")[:-1]
+        return [re.search(rb"^Message-ID: <(.*)>\r?$", message, re.MULTILINE).group(1).decode()
+                for message in messages]
+
+
+class Fetchmail(Fetcher):
+    def __init__(self, server, user, path, options=""):
+        self.options = options
+        super().__init__(server, user, path)
+
+    def configuration(self):
+        return ('poll 127.0.0.1 service %d proto imap auth password user "%s" password "pass" '
+                'nokeep sslproto "" %s mda "/usr/bin/python3 -SB %s"\n' % (
+                    self.server.port, self.user, self.options, self.mda()))
+
+    def run(self, status=0):
+        return self.execute("fetchmail", "-v", "-v", "--nosyslog", "-N", "-i", self.path + "/ids",
+                            "--pidfile", self.path + "/pid", "-f", self.conf, status=status)
+
+
+class Getmail(Fetcher):
+    def configuration(self):
+        return """
+[retriever]
+type = SimpleIMAPRetriever
+server = 127.0.0.1
+port = %d
+username = %s
+password = pass
+mailboxes = ("INBOX",)
+[destination]
+type = MDA_external
+path = /usr/bin/python3
+arguments = ("-SB", "%s")
+allow_root_commands = true
+[options]
+delete = true
+""" % (self.server.port, self.user, self.mda())
+
+    def run(self):
+        return self.execute("getmail", "-v", "-g", self.path, "-r", self.conf)
