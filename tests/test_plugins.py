@@ -9,6 +9,7 @@ import poplib
 import re
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -250,6 +251,49 @@ def test_idle_and_save_in_a_virtual_mailbox(virtual, user):
     assert len(phone.uids) == 6
     for folder, count in (("INBOX", 11), ("Work", 6), ("virtual/All", 17)):
         assert plain.status(folder, "MESSAGES") == {"MESSAGES": count}
+
+
+def use_virtual(client, folder, turns):
+    """Reads and changes what it shows, as a mail program does."""
+    for turn in range(turns):
+        client.ok("SELECT " + folder)
+        client.fetch_all()
+        for uid, flags in ((client.uids[0], "%sFLAGS (\\Flagged)" % "+-"[turn % 2]),
+                           (client.uids[-1], "+FLAGS (\\Seen)")):
+            client.ok("UID STORE %d %s" % (uid, flags))
+        client.search("OR FROM nobody BODY word3")
+        client.append("Work", [message(turn, b"m")])
+        client.ok("NOOP")
+        client.ok("UID STORE %d +FLAGS (\\Deleted)" % client.uids[1])
+        client.ok("EXPUNGE")
+        client.ok("CLOSE")
+
+
+@pytest.mark.parametrize("who", ["", "#P1"])
+def test_virtual_mailbox_of_sessions_at_once(virtual, user, who):
+    """Its index is right afterwards: what the folders have."""
+    make_virtual(virtual, user, "All", "INBOX", "Work", "  all")
+    plain = virtual.client(user)
+    fill(plain)
+    # for sizes messages have to be read, and full text search has none
+    device(virtual, user, "UNDELETED LARGER 10", "ALL")
+    other = virtual.client(user)
+    with ThreadPoolExecutor(2) as pool:
+        for session in [pool.submit(use_virtual, client, "virtual/All", 5)
+                        for client in (virtual.client(user + who), other)]:
+            session.result()
+    expected = []
+    for folder in ("INBOX", "Work"):
+        plain.ok("SELECT " + folder)
+        expected += [(flags, subject) for _, _, flags, subject in snapshot(plain)]
+    for client in (plain, virtual.client(user)):
+        client.ok("SELECT virtual/All")
+        assert sorted((flags, subject) for _, _, flags, subject in snapshot(client)) == \
+            sorted(expected)
+    # nothing wrong is kept for later sessions
+    phone = virtual.client(user + "#P1")
+    phone.ok("SELECT virtual/All")
+    assert phone.fetch_all() == client.search("UNDELETED")
 
 
 def test_full_text_index_is_of_the_whole_folder(virtual, user):

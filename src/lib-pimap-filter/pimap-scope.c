@@ -271,7 +271,10 @@ static void pimap_scope_mailbox_allocated_view(struct mailbox *box)
 		puser->view_state = NULL;
 		set.lookup = pimap_scope_get_view_filter;
 		set.zone = puser->set->pimap_timezone;
-		set.cache_name = pimap_scope_cache_name(puser);
+		/* A virtual mailbox may not know yet of what came into the
+		   folders that it consists of: what it finds isn't final. */
+		if (box->virtual_vfuncs == NULL)
+			set.cache_name = pimap_scope_cache_name(puser);
 		set.delete_hidden = puser->set->pimap_delete_hidden;
 		pimap_view_attach(box, &set);
 	} T_END;

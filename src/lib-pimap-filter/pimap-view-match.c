@@ -69,6 +69,10 @@ match_search(struct mailbox *box, struct pimap_view *view,
 	pimap_mailbox_search_hide_progress(search_ctx);
 	while (mailbox_search_next(search_ctx, &mail))
 		seq_range_array_add(matches, mail->uid);
+	/* a virtual mailbox may take for gone what it doesn't know of yet */
+	if (box->virtual_vfuncs != NULL &&
+	    mailbox_search_seen_lost_data(search_ctx))
+		view->incomplete = TRUE;
 	if (mailbox_search_deinit(&search_ctx) < 0)
 		view->incomplete = TRUE;
 	mail_search_args_deinit(args);
