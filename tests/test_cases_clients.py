@@ -7,6 +7,7 @@ import re
 
 import pytest
 
+from conftest import DOVECOT_24, Server
 from mail_programs import Fetchmail, Getmail
 from test_device import device
 
@@ -291,3 +292,28 @@ def test_names_of_folders_for_doveadm(server, user):
                  b"trailing", "cafe\u0301".encode(), b"caf\xe9", b"\xff", b"\x7f", LONG, 256 * b"a"):
         set_by_doveadm(name, "NONE", fails=True)
     assert filters(phone) == before
+
+
+@pytest.mark.parametrize("accept", [False, True])
+def test_names_in_utf8(accept):
+    """dovecot NEWS 2.4.3: raw UTF-8 is no second spelling of a name, and isn't one
+    in 2.4.1 after ENABLE UTF8=ACCEPT either."""
+    server = Server.temporary(
+        "mdbox", extra="mail_utf8_extensions = yes\n" if DOVECOT_24 else None)
+    try:
+        plain, phone = server.client("joe"), device(server, "joe", "ALL", "ALL")
+        plain.ok("CREATE caf&AOk-")
+        if accept:
+            for client in (plain, phone):
+                client.command("ENABLE UTF8=ACCEPT")
+        phone.ok("XSETPIMAPPREF PIMAP_XFILTER (caf&AOk- V F1)")
+        for name in ("café".encode(), "cafe\u0301".encode(), b"caf\xe9", b"caf&-AOk-",
+                     b"caf&AGU-&AwE-"):
+            for client in (plain, phone):
+                assert client.command(b"STATUS %s (MESSAGES)" % literal(name)).status == "NO"
+            assert set_filter(phone, name, "NONE").status in ("NO", "BAD"), name
+        assert filters(phone) == {"ALL": "F1", "caf&AOk-": "F1"}
+        assert set(listed(phone)) == set(listed(plain)) == {"INBOX", "caf&AOk-"}
+    finally:
+        server.close_clients()
+        server.stop()
