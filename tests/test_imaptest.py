@@ -45,7 +45,9 @@ def servers(request):
         for kind in ("stock", "pimap"):
             started[kind] = Server.temporary(request.param, plain=kind == "stock")
         yield started
-        assert [server.faults() for server in started.values()] == [[], []]
+        # but for what Dovecot says of a machine that has too much to do
+        assert [line for server in started.values() for line in server.faults()
+                if "Time moved forwards" not in line] == []
     finally:
         for server in started.values():
             server.close_clients()
