@@ -83,7 +83,7 @@ plugin {
 """
 
 
-@pytest.fixture(scope="module", params=["maildir", "sdbox", "mdbox"])
+@pytest.fixture(scope="module", params=["maildir", "mdbox"])
 def virtual(request):
     server = Server.temporary(request.param, extra=VIRTUAL)
     yield server
@@ -396,7 +396,7 @@ plugin {
 """
 
 
-@pytest.fixture(scope="module", params=["maildir", "sdbox", "mdbox"])
+@pytest.fixture(scope="module", params=["maildir", "mdbox"])
 def stock(request):
     """A server with what many sites have on, and POP3"""
     with socket.socket() as listener:
@@ -611,7 +611,7 @@ plugin {
 """
 
 
-@pytest.fixture(scope="module", params=["maildir", "sdbox", "mdbox"])
+@pytest.fixture(scope="module", params=["sdbox"])
 def counted(request):
     """A server with quota alone, kept where all sessions share it"""
     server = Server.temporary(request.param, extra=COUNTED)
