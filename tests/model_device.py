@@ -69,6 +69,7 @@ class Device(ResyncDevice):
         self.touched = set()  # UIDs whose flags were set since the last sync
         self.others = set()  # those that others changed since any sync
         self.rekept = set()
+        self.regone = set()
         self.passed = set()  # UIDs that would have come since the last sync
         self.next_uid = 1
         self.resync_sent = False
@@ -134,10 +135,14 @@ class Device(ResyncDevice):
             if uid in after:
                 if not own and state in ("kept", "maybe", "leaving"):
                     self.rekept.add(uid)
+                if not own and state == "going":
+                    self.regone.add(uid)
                 self.state[uid] = "in"
             elif uid in before:
-                self.state[uid] = "kept" if own else \
-                    "maybe" if uid in self.rekept else "going"
+                # the session may not know that it was back
+                self.state[uid] = "maybe" if uid in (
+                    self.regone if own else self.rekept) else \
+                    "kept" if own else "going"
             elif own and uid in touched and (
                     state == "going" or state == "kept" and removes):
                 self.state[uid] = "maybe"
@@ -193,6 +198,7 @@ class Device(ResyncDevice):
         if must:
             self.others.clear()
             self.rekept.clear()
+            self.regone.clear()
             self.passed.clear()
         self._check_octets()
 
