@@ -63,7 +63,7 @@ def files(path, name):
 
 def view_caches(path):
     for file in sorted(glob.glob(path + "/**/dovecot-pimap-view.*", recursive=True)):
-        with open(file) as text:
+        with open(file, errors="replace") as text:
             yield "%s: %r" % (os.path.relpath(file, path).rsplit(".", 1)[0], text.read())
 
 
