@@ -67,8 +67,13 @@ match_search(struct mailbox *box, struct pimap_view *view,
 	search_ctx = mailbox_search_init(trans, args, NULL, 0, NULL);
 	/* its figures would be those of the whole folder */
 	pimap_mailbox_search_hide_progress(search_ctx);
-	while (mailbox_search_next(search_ctx, &mail))
-		seq_range_array_add(matches, mail->uid);
+	while (mailbox_search_next(search_ctx, &mail)) {
+		/* A sync that must not tell of EXPUNGE keeps messages that came
+		   and went before it. Their flags aren't known any more. */
+		if (!mail_index_is_expunged(view->real, mail->seq) ||
+		    seq_range_exists(&view->matches, mail->uid))
+			seq_range_array_add(matches, mail->uid);
+	}
 	/* a virtual mailbox may take for gone what it doesn't know of yet */
 	if (box->virtual_vfuncs != NULL &&
 	    mailbox_search_seen_lost_data(search_ctx))
