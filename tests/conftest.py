@@ -34,6 +34,22 @@ def settings(values):
     return lines if DOVECOT_24 else "plugin {\n%s}\n" % lines
 
 
+# imap-hibernate, where a test sets imap_hibernate_timeout
+HIBERNATION = """
+service imap {
+  unix_listener imap-master {
+    mode = 0666
+  }
+}
+service imap-hibernate {
+  unix_listener imap-hibernate {
+    mode = 0666
+  }
+}
+log_debug = event=imap_client_hibernated or event=imap_client_unhibernated
+"""
+
+
 class Server:
     def __init__(self, path, fmt, extra=None, auth=None, plain=False):
         """extra, auth: text of configuration files"""

@@ -5,7 +5,6 @@ import os
 import re
 import socket
 import subprocess
-import time
 import zlib
 
 import pytest
@@ -391,44 +390,6 @@ def test_damaged_profile_shows_nothing(server, user):
             assert result.lines("* STATUS") == []
     plain.ok("SELECT INBOX")
     assert server.logs("restore it, or delete it")
-
-
-def test_hibernated_session_keeps_its_view(tmp_path):
-    server = Server.temporary("mdbox", extra="""
-imap_hibernate_timeout = 1s
-service imap {
-  unix_listener imap-master {
-    mode = 0666
-  }
-}
-service imap-hibernate {
-  unix_listener imap-hibernate {
-    mode = 0666
-  }
-}
-""")
-    try:
-        plain = server.client("joe")
-        plain.append("INBOX", [MESSAGE % b"yes", MESSAGE % b"no"] * 2)
-        phone = device(server, "joe", "SUBJECT yes")
-        phone.ok("SELECT INBOX")
-        assert phone.fetch_all() == [1, 3]
-        tag = phone.send("IDLE")
-        assert phone.file.readline().startswith(b"+ ")
-        time.sleep(2.5)
-        plain.append("INBOX", [MESSAGE % b"no", MESSAGE % b"yes"])
-        phone.sock.sendall(b"DONE\r\n")
-        response = phone._read_response()
-        while not response.line.startswith(tag):
-            phone._apply(response)
-            response = phone._read_response()
-        phone.ok("NOOP")
-        assert phone.fetch_all() == [1, 3, 6]
-        assert "SESSIONID" not in str(phone.ok("NOOP"))
-        server.close_clients()
-        assert server.faults() == []
-    finally:
-        server.stop()
 
 
 NO_PLUGINS = "protocol imap {\n  mail_plugins =\n}\n"

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from conftest import Server
+from conftest import HIBERNATION, Server
 from test_device import device
 
 MESSAGE = b"From: a@example.org\r\nSubject: %s\r\n\r\nbody\r\n"
@@ -14,20 +14,8 @@ SLEEPS = "Successfully hibernated imap client"
 
 @pytest.fixture(scope="module", params=["mdbox", "maildir"])
 def server(request):
-    server = Server.temporary(request.param, extra="""
-imap_hibernate_timeout = 1s
-log_debug = event=imap_client_hibernated or event=imap_client_unhibernated
-service imap {
-  unix_listener imap-master {
-    mode = 0666
-  }
-}
-service imap-hibernate {
-  unix_listener imap-hibernate {
-    mode = 0666
-  }
-}
-""")
+    server = Server.temporary(request.param,
+                              extra="imap_hibernate_timeout = 1s\n" + HIBERNATION)
     yield server
     server.stop()
 
@@ -94,6 +82,19 @@ def test_what_changes_while_a_session_sleeps(server, user, enable):
     phone.ok("NOOP")
     phone.fetch_all()
     assert_up_to_date(server, user, phone)
+
+
+def test_sleep_hides_nothing_new(server, user):
+    """Nor does the session get another SESSIONID."""
+    plain = server.client(user)
+    plain.append("INBOX", [MESSAGE % b"yes", MESSAGE % b"no"] * 2)
+    phone = selected(server, user, "SUBJECT yes")
+    assert phone.fetch_all() == [1, 3]
+    sleep(server, phone)
+    plain.append("INBOX", [MESSAGE % b"no", MESSAGE % b"yes"])
+    phone.done()
+    assert "SESSIONID" not in str(phone.ok("NOOP"))
+    assert phone.fetch_all() == [1, 3, 6]
 
 
 @pytest.mark.parametrize("enable", ["", "QRESYNC"])

@@ -15,7 +15,7 @@ import pytest
 
 from cases import lmtp
 from conftest import DOVECOT_24, Server
-from test_device import MESSAGE, device
+from test_device import MESSAGE, QUOTA, device
 
 
 SERVERS = ["virtual", "stock", "counted", "names"]
@@ -585,20 +585,7 @@ def test_other_services_see_everything(stock, user):
     check_quota(stock, user, plain, phone)
 
 
-
-COUNTED = """
-mail_plugins {
-  quota = yes
-}
-protocol imap {
-  mail_plugins {
-    imap_quota = yes
-  }
-}
-quota User {
-  quota_storage_size = 10M
-}
-""" if DOVECOT_24 else """
+COUNTED = QUOTA if DOVECOT_24 else """
 mail_plugins = $mail_plugins quota
 protocol imap {
   mail_plugins = $mail_plugins imap_quota

@@ -13,7 +13,7 @@ import zoneinfo
 
 import pytest
 
-from conftest import DOVECOT_24, HERE, Server, settings
+from conftest import DOVECOT_24, HERE, HIBERNATION, Server, settings
 from test_device import device
 from test_doveadm import PASSWD_AUTH
 
@@ -101,19 +101,10 @@ def timed():
                 file.write("%s%d:{PLAIN}pass::::::userdb_pimap_timezone=%s\n" % (
                     user_of(zone), number, zone))
         file.write("nowhere:{PLAIN}pass::::::userdb_pimap_timezone=Europe/Nowhere\n")
-    server = Server.temporary("mdbox", auth=PASSWD_AUTH.format(passwd), extra="""
+    server = Server.temporary("mdbox", auth=PASSWD_AUTH.format(passwd), extra=HIBERNATION + """
 imap_hibernate_timeout = 5s
-log_debug = event=imap_client_hibernated
 service imap {
   executable = %s
-  unix_listener imap-master {
-    mode = 0666
-  }
-}
-service imap-hibernate {
-  unix_listener imap-hibernate {
-    mode = 0666
-  }
 }
 """ % clock.wrapper + settings({
         "pimap_timezone": "Asia/Kathmandu", "pimap_view_late": "bye"}))
