@@ -216,6 +216,18 @@ def test_mbsync_uploads_what_it_will_not_see(server, user, tmp_path):
         "no1": "", "yes1": "S", "yes2": "", "no-own": "", "yes-own": ""}
 
 
+def run_beside_writers(program):
+    """Dovecot answers NIL for the body of a message that another session has just
+    deleted, and mbsync gives up: it is to be run once more."""
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            return program.run()
+        except AssertionError as error:
+            if "BODY is no literal" not in str(error) or time.monotonic() > deadline:
+                raise
+
+
 def test_mbsync_beside_writers(server, user, tmp_path):
     """Others deliver, change flags and delete all the time."""
     set_view(server, user, "SUBJECT yes UNDELETED", ("ALL", "F1"))
@@ -246,7 +258,7 @@ def test_mbsync_beside_writers(server, user, tmp_path):
         for turn in range(4):
             before = len(written)
             put(path, turn, message("yes-own%d" % turn))
-            program.run()
+            run_beside_writers(program)
             deadline = time.monotonic() + 20
             while len(written) == before and not failures:
                 assert time.monotonic() < deadline
