@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-only */
-/* doveadm pimap: what the commands share. It uses lib01_pimap_plugin, so it is
-   there where mail_plugins has pimap for doveadm too; without, doveadm leaves
-   this module out. */
+/* doveadm pimap: what the commands share. */
 
 #include "lib.h"
 #include "str-sanitize.h"
 #include "pimap-compat.h"
+#include "pimap-criteria.h"
 #include "doveadm-print.h"
 #include "doveadm-pimap.h"
 
@@ -81,10 +80,12 @@ static struct pimap_user *
 doveadm_pimap_get_user(struct doveadm_pimap_cmd *cmd, struct mail_user *user)
 {
 	struct pimap_user *puser = pimap_user_get(user);
+	const char *error;
 
 	if (puser == NULL) {
-		(void)doveadm_pimap_fail(cmd, MAIL_ERROR_NOTPOSSIBLE,
-			"The user's mail_plugins don't have pimap");
+		puser = pimap_user_create(user, &error);
+		if (puser == NULL)
+			(void)doveadm_pimap_fail(cmd, MAIL_ERROR_TEMP, error);
 	}
 	return puser;
 }
@@ -156,10 +157,12 @@ void doveadm_pimap_plugin_init(struct module *module ATTR_UNUSED)
 {
 	unsigned int i;
 
+	pimap_criteria_init();
 	for (i = 0; i < N_ELEMENTS(doveadm_pimap_cmds); i++)
 		doveadm_cmd_register_ver2(doveadm_pimap_cmds[i]);
 }
 
 void doveadm_pimap_plugin_deinit(void)
 {
+	pimap_criteria_deinit();
 }

@@ -183,7 +183,7 @@ xprovision_set_device(struct client_command_context *cmd,
 
 bool cmd_xprovision(struct client_command_context *cmd)
 {
-	struct pimap_user *puser = pimap_user_get(cmd->client->user);
+	struct pimap_user *puser;
 	const struct pimap_profile *profile;
 	const struct imap_arg *args;
 	const char *id, *notif_id, *error;
@@ -193,7 +193,8 @@ bool cmd_xprovision(struct client_command_context *cmd)
 		return FALSE;
 	if (!imap_pimap_cmd_check_args(cmd, args))
 		return TRUE;
-	if (!xprovision_get_device(cmd, puser, args, &id, &notif_id))
+	if ((puser = imap_pimap_cmd_get_user(cmd)) == NULL ||
+	    !xprovision_get_device(cmd, puser, args, &id, &notif_id))
 		return TRUE;
 	if (xprovision_append_folders(puser, folders) < 0) {
 		client_send_tagline(cmd,

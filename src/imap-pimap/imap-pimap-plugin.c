@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-only */
-/* pimap in the imap process: commands, the lines before the login reply, and
-   from when to when folders are opened for the device. */
+/* The sessions of devices, in the imap process: commands, the lines before the
+   login reply, and from when to when folders are opened for the device. pimap
+   loads it when a device logs in, or for XPROVISION in a plain session. */
 
 #include "imap-common.h"
 #include "str.h"
@@ -14,6 +15,7 @@
 #include "mail-storage-private.h"
 #include "mail-user.h"
 #include "pimap-plugin.h"
+#include "pimap-criteria.h"
 #include "pimap-user.h"
 #include "pimap-scope.h"
 #include "pimap-view.h"
@@ -32,10 +34,6 @@ const char imap_pimap_plugin_binary_dependency[] = "imap";
 struct imap_pimap_module imap_pimap_module =
 	MODULE_CONTEXT_INIT(&imap_module_register);
 static imap_client_created_func_t *next_hook_client_created;
-
-static const char *const capabilities[] = {
-	"XPIMAPPREF", "XPROVISION", "XFILTER",
-};
 
 /* Commands that ask about whole folders: quota is the user's. */
 static const char *const whole_commands[] = {
@@ -70,6 +68,20 @@ bool imap_pimap_cmd_check_args(struct client_command_context *cmd,
 		return TRUE;
 	client_send_command_error(cmd, "NULs not allowed in strings");
 	return FALSE;
+}
+
+struct pimap_user *
+imap_pimap_cmd_get_user(struct client_command_context *cmd)
+{
+	struct pimap_user *puser = pimap_user_get(cmd->client->user);
+	const char *error;
+
+	if (puser == NULL) {
+		puser = pimap_user_create(cmd->client->user, &error);
+		if (puser == NULL)
+			imap_pimap_cmd_internal_error(cmd, error);
+	}
+	return puser;
 }
 
 struct pimap_user *
@@ -130,12 +142,11 @@ static void imap_pimap_cmd_pre(struct client_command_context *cmd)
 {
 	struct pimap_user *puser = pimap_user_get(cmd->client->user);
 
-	if (puser == NULL || cmd->name == NULL)
+	if (puser == NULL || puser->device == NULL || cmd->name == NULL)
 		return;
 	if (str_array_icase_find(whole_commands, cmd->name))
 		pimap_scope_whole_begin(puser);
-	if (puser->device != NULL)
-		imap_pimap_admission_command(cmd);
+	imap_pimap_admission_command(cmd);
 }
 
 static void imap_pimap_cmd_post(struct client_command_context *cmd)
@@ -143,15 +154,14 @@ static void imap_pimap_cmd_post(struct client_command_context *cmd)
 	struct client *client = cmd->client;
 	struct pimap_user *puser = pimap_user_get(client->user);
 
-	if (puser == NULL || cmd->name == NULL)
+	if (puser == NULL || puser->device == NULL || cmd->name == NULL)
 		return;
 	if (str_array_icase_find(whole_commands, cmd->name))
 		pimap_scope_whole_end(puser);
 	/* the client comes back with the modseqs that it is told */
 	if (client_has_enabled(client, imap_feature_qresync))
 		puser->views_tracked = TRUE;
-	if (puser->device != NULL)
-		imap_pimap_resync_selected(client);
+	imap_pimap_resync_selected(client);
 	if (client->mailbox != NULL &&
 	    str_array_icase_find(expunge_commands, cmd->name))
 		pimap_view_release_own(client->mailbox);
@@ -174,8 +184,8 @@ static void imap_pimap_client_init(struct client *client)
 	struct pimap_user *puser = pimap_user_get(client->user);
 
 	pclient->module_ctx.super.init(client);
-	puser->views_enabled = puser->device != NULL;
-	if (pclient->output != NULL) T_BEGIN {
+	puser->views_enabled = TRUE;
+	T_BEGIN {
 		pimap_output_release(pclient->output, t_strdup_printf(
 			"* SESSIONID %s\r\n", imap_pimap_session_id()));
 	} T_END;
@@ -217,19 +227,6 @@ static void imap_pimap_client_destroy(struct client *client, const char *reason)
 	pclient->module_ctx.super.destroy(client, reason);
 }
 
-/* imap_capability may name them already, for before the login. */
-static void imap_pimap_add_capabilities(struct client *client)
-{
-	const char *const *present =
-		t_strsplit_spaces(str_c(client->capability_string), " ");
-	unsigned int i;
-
-	for (i = 0; i < N_ELEMENTS(capabilities); i++) {
-		if (!str_array_icase_find(present, capabilities[i]))
-			client_add_capability(client, capabilities[i]);
-	}
-}
-
 static void imap_pimap_client_created(struct client **clientp)
 {
 	struct client *client = *clientp;
@@ -237,39 +234,54 @@ static void imap_pimap_client_created(struct client **clientp)
 	struct imap_pimap_client *pclient;
 	struct ostream *parent;
 
-	if (puser != NULL) {
+	if (puser != NULL && puser->device != NULL) {
 		pclient = p_new(client->pool, struct imap_pimap_client, 1);
 		pclient->module_ctx.super = client->v;
 		client->v.init = imap_pimap_client_init;
 		client->v.destroy = imap_pimap_client_destroy;
+		client->v.sync_notify_more = imap_pimap_sync_notify_more;
+		client->v.state_import = imap_pimap_state_import;
+		client->v.state_export = imap_pimap_state_export;
 		MODULE_CONTEXT_SET(client, imap_pimap_module, pclient);
 		T_BEGIN {
-			imap_pimap_add_capabilities(client);
-			if (puser->device != NULL)
-				imap_pimap_admission_capability(client);
+			imap_pimap_admission_capability(client);
 		} T_END;
-		if (puser->device != NULL) {
-			client->v.sync_notify_more = imap_pimap_sync_notify_more;
-			client->v.state_import = imap_pimap_state_import;
-			client->v.state_export = imap_pimap_state_export;
-			parent = client->output;
-			client->output = pclient->output =
-				pimap_output_create_held(parent);
-			o_stream_unref(&parent);
-		}
+		parent = client->output;
+		client->output = pclient->output =
+			pimap_output_create_held(parent);
+		o_stream_unref(&parent);
 	}
 	if (next_hook_client_created != NULL)
 		next_hook_client_created(clientp);
 }
 
-/* pimap loads this module, but mail_plugins may name it too: then Dovecot has
-   it initialised a second time. */
+static void imap_pimap_user_created(struct mail_user *user)
+{
+	const char *error;
+
+	if (pimap_user_create(user, &error) == NULL)
+		user->error = p_strdup_printf(user->pool, "pimap: %s", error);
+}
+
+static const struct pimap_sessions imap_pimap_sessions = {
+	.user_created = imap_pimap_user_created,
+	.mailbox_allocated = {
+		pimap_scope_mailbox_allocated,
+		pimap_scope_mailbox_allocated_view,
+		imap_pimap_vanished_mailbox_allocated,
+	},
+};
+
+/* mail_plugins may name it too, and pimap may have loaded it before: then Dovecot
+   has it initialised a second time. */
 static unsigned int imap_pimap_init_count = 0;
 
-void imap_pimap_plugin_init(struct module *module)
+void imap_pimap_plugin_init(struct module *module ATTR_UNUSED)
 {
 	if (imap_pimap_init_count++ > 0)
 		return;
+	pimap_criteria_init();
+	pimap_plugin_set_sessions(&imap_pimap_sessions);
 	command_register("XFILTER", cmd_xfilter, 0);
 	command_register("XPROVISION", cmd_xprovision, 0);
 	command_register("XSETPIMAPPREF", cmd_xsetpimappref, 0);
@@ -277,19 +289,15 @@ void imap_pimap_plugin_init(struct module *module)
 	command_register("XGETPIMAPPREF", cmd_xgetpimapprefs, 0);
 	imap_pimap_fetch_init();
 	command_hook_register(imap_pimap_cmd_pre, imap_pimap_cmd_post);
-	imap_pimap_vanished_init(module);
 	next_hook_client_created =
 		imap_client_created_hook_set(imap_pimap_client_created);
-	pimap_user_devices_handled = TRUE;
 }
 
 void imap_pimap_plugin_deinit(void)
 {
 	if (--imap_pimap_init_count > 0)
 		return;
-	pimap_user_devices_handled = FALSE;
 	imap_client_created_hook_set(next_hook_client_created);
-	imap_pimap_vanished_deinit();
 	command_hook_unregister(imap_pimap_cmd_pre, imap_pimap_cmd_post);
 	imap_pimap_fetch_deinit();
 	command_unregister("XGETPIMAPPREF");
@@ -297,4 +305,6 @@ void imap_pimap_plugin_deinit(void)
 	command_unregister("XSETPIMAPPREF");
 	command_unregister("XPROVISION");
 	command_unregister("XFILTER");
+	pimap_plugin_set_sessions(NULL);
+	pimap_criteria_deinit();
 }

@@ -11,7 +11,7 @@ struct timeout;
 struct pimap_user;
 struct pimap_user_change;
 
-/* A client whose user has pimap on */
+/* A device's client */
 struct imap_pimap_client {
 	union imap_module_context module_ctx;
 	/* the login reply's output is held back */
@@ -35,6 +35,8 @@ extern MODULE_CONTEXT_DEFINE(imap_pimap_module, &imap_module_register);
    would be lost. */
 bool imap_pimap_cmd_check_args(struct client_command_context *cmd,
 			       const struct imap_arg *args);
+/* Returns the session's user. Otherwise answers the command and returns NULL. */
+struct pimap_user *imap_pimap_cmd_get_user(struct client_command_context *cmd);
 /* Returns the user of a device session. Otherwise answers the command and returns
    NULL: with BAD in a plain session (R-3.2). */
 struct pimap_user *

@@ -184,7 +184,7 @@ bool imap_pimap_vanished_run(struct client_command_context *cmd,
 	return ret;
 }
 
-static void vanished_mailbox_allocated(struct mailbox *box)
+void imap_pimap_vanished_mailbox_allocated(struct mailbox *box)
 {
 	struct pimap_user *puser = pimap_user_get(box->storage->user);
 	struct mailbox_vfuncs *v = box->vlast;
@@ -197,19 +197,4 @@ static void vanished_mailbox_allocated(struct mailbox *box)
 	box->vlast = &mbox->super;
 	v->search_init = vanished_search_init;
 	MODULE_CONTEXT_SET_SELF(box, vanished_module, mbox);
-}
-
-static struct mail_storage_hooks vanished_hooks = {
-	.mailbox_allocated = vanished_mailbox_allocated,
-};
-
-void imap_pimap_vanished_init(struct module *module)
-{
-	/* mail_plugins need not name this module: pimap loads it */
-	mail_storage_hooks_add_forced(module, &vanished_hooks);
-}
-
-void imap_pimap_vanished_deinit(void)
-{
-	mail_storage_hooks_remove(&vanished_hooks);
 }

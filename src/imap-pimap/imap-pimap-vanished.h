@@ -4,7 +4,7 @@
 
 struct client_command_context;
 struct imap_arg;
-struct module;
+struct mailbox;
 
 /* What Dovecot knows to have vanished since a modseq, is what was expunged. In a
    device session messages vanish from the view too: SELECT and EXAMINE with
@@ -17,7 +17,7 @@ struct module;
 bool imap_pimap_vanished_run(struct client_command_context *cmd,
 			     const struct imap_arg *args);
 
-void imap_pimap_vanished_init(struct module *module);
-void imap_pimap_vanished_deinit(void);
+/* A hook, outside of the view's. */
+void imap_pimap_vanished_mailbox_allocated(struct mailbox *box);
 
 #endif

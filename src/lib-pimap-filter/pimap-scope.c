@@ -19,7 +19,6 @@
 #include "hex-binary.h"
 #include "sha1.h"
 #include "mail-storage-private.h"
-#include "mail-storage-hooks.h"
 #include "mailbox-watch.h"
 #include "pimap-folder.h"
 #include "pimap-pref.h"
@@ -161,7 +160,7 @@ pimap_scope_transaction_commit(struct mailbox_transaction_context *t,
 	return ret;
 }
 
-static void pimap_scope_mailbox_allocated(struct mailbox *box)
+void pimap_scope_mailbox_allocated(struct mailbox *box)
 {
 	struct pimap_user *puser = pimap_user_get(box->storage->user);
 	struct mailbox_vfuncs *v = box->vlast;
@@ -253,7 +252,7 @@ static bool pimap_scope_is_for_quota(void)
 	return ret;
 }
 
-static void pimap_scope_mailbox_allocated_view(struct mailbox *box)
+void pimap_scope_mailbox_allocated_view(struct mailbox *box)
 {
 	struct pimap_user *puser = pimap_user_get(box->storage->user);
 	struct pimap_view_settings set;
@@ -278,25 +277,4 @@ static void pimap_scope_mailbox_allocated_view(struct mailbox *box)
 		set.delete_hidden = puser->set->pimap_delete_hidden;
 		pimap_view_attach(box, &set);
 	} T_END;
-}
-
-/* Two: the functions that one hook overrides are in place only when the next
-   one is called. */
-static const struct mail_storage_hooks pimap_scope_hooks = {
-	.mailbox_allocated = pimap_scope_mailbox_allocated,
-};
-static const struct mail_storage_hooks pimap_scope_view_hooks = {
-	.mailbox_allocated = pimap_scope_mailbox_allocated_view,
-};
-
-void pimap_scope_init(struct module *module)
-{
-	mail_storage_hooks_add(module, &pimap_scope_hooks);
-	mail_storage_hooks_add(module, &pimap_scope_view_hooks);
-}
-
-void pimap_scope_deinit(void)
-{
-	mail_storage_hooks_remove(&pimap_scope_view_hooks);
-	mail_storage_hooks_remove(&pimap_scope_hooks);
 }

@@ -3,7 +3,6 @@
 #define PIMAP_SCOPE_H
 
 struct mailbox;
-struct module;
 struct pimap_user;
 struct pimap_view_filter;
 
@@ -23,7 +22,9 @@ int pimap_scope_get_view_filter(struct mailbox *box,
 				struct pimap_view_filter *filter_r,
 				const char **error_r);
 
-void pimap_scope_init(struct module *module);
-void pimap_scope_deinit(void);
+/* Two hooks: what the first one overrides is in place only when the next one is
+   called. */
+void pimap_scope_mailbox_allocated(struct mailbox *box);
+void pimap_scope_mailbox_allocated_view(struct mailbox *box);
 
 #endif

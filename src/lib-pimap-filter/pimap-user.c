@@ -21,8 +21,6 @@
 static MODULE_CONTEXT_DEFINE_INIT(pimap_user_module,
 				  &mail_user_module_register);
 
-bool pimap_user_devices_handled = FALSE;
-
 struct pimap_user *pimap_user_get(struct mail_user *user)
 {
 	return PIMAP_USER_CONTEXT(user);
@@ -254,34 +252,27 @@ static void pimap_user_deinit(struct mail_user *user)
 	puser->module_ctx.super.deinit(user);
 }
 
-void pimap_user_created(struct mail_user *user)
+struct pimap_user *
+pimap_user_create(struct mail_user *user, const char **error_r)
 {
-	struct mail_user_vfuncs *v = user->vlast;
+	struct mail_user_vfuncs *v = user->vlast != NULL ?
+		user->vlast : &user->v;
 	struct pimap_user *puser;
-	const char *error;
+	const struct pimap_settings *set;
 
+	if (pimap_settings_get(user, &set, error_r) < 0) {
+		*error_r = t_strconcat("Invalid settings: ", *error_r, NULL);
+		return NULL;
+	}
 	puser = p_new(user->pool, struct pimap_user, 1);
 	puser->user = user;
-	if (pimap_settings_get(user, &puser->set, &error) < 0) {
-		if (!pimap_settings_may_be_device(user)) {
-			/* plain sessions go on, without pimap */
-			e_error(user->event, "pimap: Invalid settings: %s",
-				error);
-		} else if (user->error == NULL) {
-			user->error = p_strdup_printf(user->pool,
-				"pimap: Invalid settings: %s", error);
-		}
-		return;
-	}
-	if (puser->set->pimap_device[0] != '\0')
-		puser->device = puser->set->pimap_device;
-	if (puser->device != NULL && !pimap_user_devices_handled &&
-	    user->error == NULL) {
-		user->error = p_strdup(user->pool, "pimap: Device login refused: "
-			"the imap_pimap plugin isn't loaded (see above)");
-	}
+	puser->set = set;
+	if (set->pimap_device[0] != '\0')
+		puser->device = set->pimap_device;
 	puser->module_ctx.super = *v;
-	user->vlast = &puser->module_ctx.super;
+	if (user->vlast != NULL)
+		user->vlast = &puser->module_ctx.super;
 	v->deinit = pimap_user_deinit;
 	MODULE_CONTEXT_SET(user, pimap_user_module, puser);
+	return puser;
 }

@@ -37,11 +37,12 @@ struct pimap_user {
 	struct pimap_profile *profile;
 };
 
-/* Set by the module that has sessions of devices. Without it a device
-   session would see everything: it is refused. */
-extern bool pimap_user_devices_handled;
-
-/* Returns NULL if pimap isn't on for the user. */
+/* Makes what pimap knows of a user that has none yet, within the hook of his
+   creation or later. It ends with him. Returns NULL and error_r if his settings
+   are invalid. */
+struct pimap_user *
+pimap_user_create(struct mail_user *user, const char **error_r);
+/* Returns NULL if there is none: a plain session needs none. */
 struct pimap_user *pimap_user_get(struct mail_user *user);
 
 /* Returns 0 and the profile as it is now (one stat() when it has not changed),
@@ -91,7 +92,5 @@ enum pimap_store_result
 pimap_user_change_commit(struct pimap_user_change *change,
 			 const char **error_r);
 void pimap_user_change_rollback(struct pimap_user_change *change);
-
-void pimap_user_created(struct mail_user *user);
 
 #endif

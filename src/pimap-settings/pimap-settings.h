@@ -36,6 +36,10 @@ struct pimap_settings {
 };
 
 extern const struct setting_parser_info pimap_setting_parser_info;
+#ifdef PIMAP_HAVE_SETTINGS_GET
+/* pimap-settings-device.c */
+extern const struct setting_parser_info pimap_device_setting_parser_info;
+#endif
 
 /* Returns 0 and the user's settings, which live as long as he does, or -1 and
    error_r. */
@@ -43,8 +47,7 @@ int pimap_settings_get(struct mail_user *user,
 		       const struct pimap_settings **set_r,
 		       const char **error_r);
 
-/* TRUE if the user, whose settings can't be got, may have logged in as a
-   device. */
+/* TRUE if the user has logged in as a device, or if that can't be known. */
 bool pimap_settings_may_be_device(struct mail_user *user);
 
 /* The auth process's part (Dovecot 2.4 only; in 2.3 it doesn't see plugin {}).

@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: LGPL-2.1-only */
+/* "mail_plugins = pimap". Every process with that loads this module, so it is
+   small: the sessions of devices are another module's, imap_pimap, which it loads
+   when one begins. A device's session without it would show everything: it is
+   refused. */
+
+#define _GNU_SOURCE
+#include "lib.h"
+#include "module-dir.h"
+#include "restrict-access.h"
+#include "master-service.h"
+#include "mail-user.h"
+#include "mail-storage-hooks.h"
+#include "pimap-compat.h"
+#include "pimap-settings.h"
+#include "pimap-plugin.h"
+
+#include <dlfcn.h>
+
+extern const char *pimap_plugin_version;
+const char *pimap_plugin_version = DOVECOT_ABI_VERSION;
+
+#define SESSIONS_SERVICE "imap"
+#define SESSIONS_MODULE "imap_pimap"
+
+static const struct pimap_sessions *pimap_sessions;
+static struct module *pimap_sessions_modules;
+
+static bool pimap_plugin_has_sessions(void)
+{
+	return strcmp(master_service_get_name(master_service),
+		      SESSIONS_SERVICE) == 0;
+}
+
+void pimap_plugin_set_sessions(const struct pimap_sessions *sessions)
+{
+	if (sessions != NULL)
+		pimap_plugin_imap_unregister();
+	else
+		pimap_plugin_imap_register();
+	pimap_sessions = sessions;
+}
+
+/* It is where this one is. */
+static int pimap_plugin_get_dir(const char **dir_r)
+{
+	const char *fname;
+	Dl_info info;
+
+	if (dladdr((void *)pimap_plugin_get_dir, &info) == 0 ||
+	    (fname = strrchr(info.dli_fname, '/')) == NULL)
+		return -1;
+	*dir_r = t_strdup_until(info.dli_fname, fname);
+	return 0;
+}
+
+int pimap_plugin_load_sessions(const char **error_r)
+{
+	struct module_dir_load_settings set;
+	const char *dir, *error;
+
+	if (pimap_sessions != NULL)
+		return 0;
+	if (!pimap_plugin_has_sessions()) {
+		*error_r = "this service has no sessions of devices";
+		return -1;
+	}
+	i_zero(&set);
+	set.abi_version = DOVECOT_ABI_VERSION;
+	set.binary_name = SESSIONS_SERVICE;
+	set.require_init_funcs = TRUE;
+	if (pimap_plugin_get_dir(&dir) < 0)
+		error = "its folder isn't known";
+	else if (pimap_module_dir_try_load_missing(&pimap_sessions_modules, dir,
+				SESSIONS_MODULE, &set, &error) == 0) {
+		module_dir_init(pimap_sessions_modules);
+		if (pimap_sessions != NULL)
+			return 0;
+		error = "it isn't of this version of pimap";
+	}
+	*error_r = t_strdup_printf("Can't load plugin "SESSIONS_MODULE": %s%s",
+		error, restrict_access_get_current_chroot() == NULL ? "" :
+		" (in a chroot: name it in mail_plugins beside pimap)");
+	return -1;
+}
+
+static void pimap_plugin_user_created(struct mail_user *user)
+{
+	const char *error;
+
+	if (user->error != NULL || !pimap_settings_may_be_device(user))
+		return;
+	if (pimap_plugin_load_sessions(&error) == 0)
+		pimap_sessions->user_created(user);
+	else {
+		user->error = p_strdup_printf(user->pool,
+			"pimap: Device login refused: %s", error);
+	}
+}
+
+#define LAYER(n) \
+static void pimap_plugin_mailbox_allocated_##n(struct mailbox *box) \
+{ \
+	if (pimap_sessions != NULL) \
+		pimap_sessions->mailbox_allocated[n](box); \
+}
+LAYER(0)
+LAYER(1)
+LAYER(2)
+
+static const struct mail_storage_hooks
+pimap_plugin_hooks[PIMAP_SESSIONS_LAYERS] = {
+	{
+		.mail_user_created = pimap_plugin_user_created,
+		.mailbox_allocated = pimap_plugin_mailbox_allocated_0,
+	},
+	{ .mailbox_allocated = pimap_plugin_mailbox_allocated_1 },
+	{ .mailbox_allocated = pimap_plugin_mailbox_allocated_2 },
+};
+
+void pimap_plugin_init(struct module *module)
+{
+	unsigned int i;
+
+	for (i = 0; i < N_ELEMENTS(pimap_plugin_hooks); i++)
+		mail_storage_hooks_add(module, &pimap_plugin_hooks[i]);
+	if (pimap_plugin_has_sessions())
+		pimap_plugin_imap_init();
+}
+
+void pimap_plugin_deinit(void)
+{
+	unsigned int i;
+
+	module_dir_unload(&pimap_sessions_modules);
+	if (pimap_plugin_has_sessions())
+		pimap_plugin_imap_deinit();
+	for (i = N_ELEMENTS(pimap_plugin_hooks); i > 0; i--)
+		mail_storage_hooks_remove(&pimap_plugin_hooks[i-1]);
+}
