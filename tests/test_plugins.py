@@ -254,14 +254,15 @@ def test_idle_and_save_in_a_virtual_mailbox(virtual, user):
 
 
 def use_virtual(client, folder, turns):
-    """Reads and changes what it shows, as a mail program does."""
+    """Reads and changes what it shows, as a mail program does. It searches no text:
+    flatcurve and xapian fail where two plain sessions begin an index at once."""
     for turn in range(turns):
         client.ok("SELECT " + folder)
         client.fetch_all()
         for uid, flags in ((client.uids[0], "%sFLAGS (\\Flagged)" % "+-"[turn % 2]),
                            (client.uids[-1], "+FLAGS (\\Seen)")):
             client.ok("UID STORE %d %s" % (uid, flags))
-        client.search("OR FROM nobody BODY word3")
+        client.search("OR SMALLER 10 SEEN")
         client.append("Work", [message(turn, b"m")])
         client.ok("NOOP")
         client.ok("UID STORE %d +FLAGS (\\Deleted)" % client.uids[1])
