@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: LGPL-2.1-only
 """The view: its cache, own and others' changes, time."""
 
+import fcntl
 import glob
 import os
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -254,3 +256,41 @@ def test_thread_of_a_folder_without_index(server, user):
     plain.ok("SELECT Work")
     assert plain.ok("UID THREAD REFERENCES UTF-8 ALL").lines("* THREAD") == [
         "* THREAD ((1)(3))((2)(4))"]
+
+
+def test_failed_sync_loses_nothing():
+    """The folder's index is synced, then the evaluation fails: Dovecot can't write what
+    it has read of a message."""
+    server = Server.temporary("sdbox", extra="mail_max_lock_timeout = 1s\n")
+    try:
+        plain = server.client("joe")
+        plain.append("INBOX", [MESSAGE % b"yes"] * 4)
+        phone = device(server, "joe", "OR UNFLAGGED NOT HEADER X-Odd x")
+        other = server.client("joe#P1")
+        for client in (phone, other, plain):
+            client.ok("SELECT INBOX")
+            assert client.fetch_all() == [1, 2, 3, 4]
+        plain.ok("UID STORE 1 +FLAGS (\\Deleted)")
+        plain.ok("EXPUNGE")
+        plain.ok("UID STORE 3 +FLAGS (\\Answered)")
+        plain.ok("UID STORE 4 +FLAGS (\\Flagged)")     # its header is read
+        log, = glob.glob(server.path + "/mail/joe/**/INBOX/**/dovecot.index.log", recursive=True)
+        with open(log, "r+b") as file:
+            fcntl.lockf(file, fcntl.LOCK_EX)
+            with ThreadPoolExecutor() as pool:
+                for result in pool.map(lambda client: client.command("NOOP"), (phone, other)):
+                    assert "* NO Internal error" in str(result), result
+        assert phone.uids == other.uids == [1, 2, 3, 4]
+        phone.ok("NOOP")
+        assert phone.uids == [2, 3, 4]
+        assert "\\Answered" in phone.flags[3] and "\\Flagged" in phone.flags[4]
+        # one that may not be told what is gone can't go on
+        other.sock.sendall(b"a STORE 2 +FLAGS (\\Seen)\r\n")
+        assert b"* BYE " in other.file.read(10000)
+        assert server.logs("Disconnected: IMAP session state is inconsistent")
+        assert "BUG" not in server.log()
+        plain.ok("NOOP")
+        assert "\\Seen" in plain.flags[2]
+    finally:
+        server.close_clients()
+        server.stop()

@@ -390,11 +390,8 @@ pimap_view_sync_init(struct mailbox *box, enum mailbox_sync_flags flags)
 	/* this may find out that there is no filtered view */
 	bool resolved = pimap_view_resolve(box, view) == 0;
 
-	if (view->filtered != NULL && view->real_depth > 0) {
-		/* core code syncs for itself: what it learns is not told, but
-		   it must not be missed at the next sync either */
-		view_lose_changes(view);
-	}
+	/* core code syncs for itself before the first sync of the view, or to
+	   delete the mailbox */
 	if (view->filtered == NULL || view->real_depth > 0)
 		return view->module_ctx.super.sync_init(box, flags);
 
@@ -414,11 +411,11 @@ pimap_view_sync_init(struct mailbox *box, enum mailbox_sync_flags flags)
 	if ((flags & MAILBOX_SYNC_FLAG_FIX_INCONSISTENT) != 0) {
 		/* mailbox_sync() sets it when nobody wants to know what has
 		   changed; but then the real view doesn't tell of it */
-		if (view->synced && !mail_index_view_is_inconsistent(view->real))
+		if (view->synced)
 			ctx->ctx.flags &= ENUM_NEGATE(
 				MAILBOX_SYNC_FLAG_FIX_INCONSISTENT);
 		else
-			view_lose_changes(view);
+			view->evaluated = FALSE;
 	}
 	T_BEGIN {
 		ctx->failed = !resolved || sync_run(box, view, ctx) < 0;
