@@ -85,16 +85,17 @@ def test_what_changes_while_a_session_sleeps(server, user, enable):
 
 
 def test_sleep_hides_nothing_new(server, user):
-    """Nor does the session get another SESSIONID."""
+    """Nor does the session get another SESSIONID, or forget what is recent."""
     plain = server.client(user)
     plain.append("INBOX", [MESSAGE % b"yes", MESSAGE % b"no"] * 2)
     phone = selected(server, user, "SUBJECT yes")
     assert phone.fetch_all() == [1, 3]
+    assert phone.recent == 2
     sleep(server, phone)
     plain.append("INBOX", [MESSAGE % b"no", MESSAGE % b"yes"])
     phone.done()
     assert "SESSIONID" not in str(phone.ok("NOOP"))
-    assert phone.fetch_all() == [1, 3, 6]
+    assert (phone.recent, phone.fetch_all()) == (3, [1, 3, 6])
 
 
 @pytest.mark.parametrize("enable", ["", "QRESYNC"])

@@ -235,6 +235,26 @@ def test_silent_changes_are_silent(server, user):
     assert plain.ok("FETCH 3 (FLAGS)").fetched()
 
 
+def test_recent_counts_what_is_shown(server, user):
+    plain = server.client(user)
+    plain.append("INBOX", [MESSAGE % s for s in (b"yes", b"no", b"yes")])
+    phone = device(server, user, "SUBJECT yes UNFLAGGED")
+    assert phone.status("INBOX", "RECENT MESSAGES") == {"RECENT": 2, "MESSAGES": 2}
+    phone.ok("SELECT INBOX")
+    assert (phone.recent, phone.fetch_all()) == (2, [1, 3])
+    assert all("\\Recent" in flags for flags in phone.flags.values())
+    plain.append("INBOX", [MESSAGE % b"no", MESSAGE % b"yes"])
+    phone.ok("NOOP")
+    assert (phone.recent, phone.fetch_all()) == (3, [1, 3, 5])
+    # one that leaves; the folder still has it
+    plain.ok("SELECT INBOX")
+    assert plain.recent == 0
+    plain.ok("UID STORE 1 +FLAGS (\\Flagged)")
+    phone.ok("NOOP")
+    assert (phone.recent, phone.uids) == (2, [3, 5])
+    assert phone.search("RECENT") == [3, 5]
+
+
 @pytest.mark.parametrize("server", ["maildir"], indirect=True)
 def test_thread_of_a_folder_without_index(server, user):
     """A device never writes the thread file of all sessions."""

@@ -104,15 +104,17 @@ static void client_wake(struct client *client)
 {
 	ARRAY_TYPE(seq_range) uids, seqs;
 	const struct seq_range *range;
-	unsigned int i, count;
+	unsigned int i, count, recent_count;
 	uint32_t seq;
 	string_t *str = t_str_new(128);
 
 	t_array_init(&uids, 32);
 	t_array_init(&seqs, 32);
-	if (!pimap_view_wake(client->mailbox, &uids, &seqs, &count))
+	if (!pimap_view_wake(client->mailbox, &uids, &seqs, &count,
+			     &recent_count))
 		return;
 	client->messages_count = count;
+	client->recent_count = recent_count;
 	if (array_count(&uids) == 0)
 		return;
 	if (client_has_enabled(client, imap_feature_qresync)) {

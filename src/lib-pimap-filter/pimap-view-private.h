@@ -126,7 +126,7 @@ struct pimap_view_state {
 	uint32_t generation;
 	uint32_t next_uid;
 	uint64_t full_modseq, synced_modseq;
-	ARRAY_TYPE(seq_range) visible, kept;
+	ARRAY_TYPE(seq_range) visible, kept, recent;
 };
 
 extern MODULE_CONTEXT_DEFINE(pimap_view_storage_module,

@@ -14,6 +14,7 @@
 #include "strescape.h"
 #include "imap-seqset.h"
 #include "imap-util.h"
+#include "mailbox-recent-flags.h"
 #include "pimap-ranges.h"
 #include "pimap-view.h"
 #include "pimap-view-private.h"
@@ -25,6 +26,7 @@ enum state_field {
 	FIELD_SYNCED_MODSEQ,
 	FIELD_VISIBLE,
 	FIELD_KEPT,
+	FIELD_RECENT,
 	FIELD_CRITERIA,
 
 	FIELD_COUNT
@@ -33,7 +35,7 @@ enum state_field {
 static void
 append_ranges(string_t *dest, const ARRAY_TYPE(seq_range) *uids)
 {
-	if (array_count(uids) > 0)
+	if (array_is_created(uids) && array_count(uids) > 0)
 		imap_write_seq_range(dest, uids);
 	str_append_c(dest, '\t');
 }
@@ -52,6 +54,7 @@ void pimap_view_state_append(struct mailbox *box, string_t *dest)
 		    pimap_view_get_synced_modseq(view->real));
 	append_ranges(dest, &visible);
 	append_ranges(dest, &view->kept);
+	append_ranges(dest, &box->recent_flags);
 	str_append_tabescaped(dest, view->criteria_text);
 }
 
@@ -81,7 +84,8 @@ int pimap_view_state_parse(pool_t pool, const char *str,
 	    str_to_uint64(fields[FIELD_SYNCED_MODSEQ],
 			  &state->synced_modseq) < 0 ||
 	    parse_ranges(pool, fields[FIELD_VISIBLE], &state->visible) < 0 ||
-	    parse_ranges(pool, fields[FIELD_KEPT], &state->kept) < 0)
+	    parse_ranges(pool, fields[FIELD_KEPT], &state->kept) < 0 ||
+	    parse_ranges(pool, fields[FIELD_RECENT], &state->recent) < 0)
 		return -1;
 	state->criteria = p_strdup(pool, fields[FIELD_CRITERIA]);
 	return 0;
@@ -137,10 +141,10 @@ void pimap_view_state_take_up(struct pimap_view *view)
 bool pimap_view_wake(struct mailbox *box,
 		     ARRAY_TYPE(seq_range) *gone_uids_r,
 		     ARRAY_TYPE(seq_range) *gone_seqs_r,
-		     unsigned int *count_r)
+		     unsigned int *count_r, unsigned int *recent_count_r)
 {
 	struct pimap_view *view = PIMAP_VIEW_CONTEXT(box);
-	ARRAY_TYPE(seq_range) existing;
+	ARRAY_TYPE(seq_range) existing, recent;
 	const struct seq_range *range;
 	uint32_t uid, seq = 0;
 
@@ -163,6 +167,13 @@ bool pimap_view_wake(struct mailbox *box,
 		}
 	}
 	*count_r = seq_range_count(&existing);
+	t_array_init(&recent, 32);
+	get_existing(view, &view->state->recent, &recent);
+	array_foreach(&recent, range) {
+		for (uid = range->seq1; uid <= range->seq2; uid++)
+			mailbox_recent_flags_set_uid_forced(box, uid);
+	}
+	*recent_count_r = seq_range_count(&view->state->recent);
 	/* the next sync tells which flags are others */
 	view->lost_changes = TRUE;
 	view->lost_modseq = view->state->synced_modseq;

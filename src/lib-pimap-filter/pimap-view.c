@@ -159,30 +159,19 @@ view_get_filtered_status(struct mailbox *box, struct pimap_view *view,
 			 enum mailbox_status_items items,
 			 struct mailbox_status *status_r)
 {
-	struct mailbox_status real_status;
-	int ret;
-
 	if ((items & STATUS_UIDNEXT) != 0 && !view->asleep) {
 		/* the session is told */
 		view->known_next_uid = view->filtered->map->hdr.next_uid;
 	}
 	pimap_view_refresh_counts(view);
-	/* Dovecot asserts that RECENT isn't above the number of messages */
+	/* what Dovecot remembers for looking anew what is recent is about the
+	   real view */
 	if (view->module_ctx.super.get_status(box,
 			items & ENUM_NEGATE(STATUS_RECENT), status_r) < 0)
 		return -1;
-	if ((items & STATUS_RECENT) == 0)
-		return 0;
-	i_zero(&real_status);
-	pimap_view_enter_real(box, view);
-	ret = view->module_ctx.super.get_status(box, STATUS_RECENT,
-						&real_status);
-	pimap_view_leave_real(box, view);
-	if (ret == 0) T_BEGIN {
-		pimap_view_update_recent(box, view);
-	} T_END;
-	status_r->recent = box->recent_flags_count;
-	return ret;
+	if ((items & STATUS_RECENT) != 0)
+		status_r->recent = box->recent_flags_count;
+	return 0;
 }
 
 static int

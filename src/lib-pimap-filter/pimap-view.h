@@ -91,11 +91,12 @@ int pimap_view_state_parse(pool_t pool, const char *str,
 void pimap_view_set_asleep(struct mailbox *box, bool asleep);
 /* The mailbox, attached with a state, has been synced by the process which goes
    on. Returns FALSE if it shows all; else TRUE, what the client must be told is
-   gone, its numbers being those before that, and the number of messages that
-   the client knows then. The next sync tells the rest. */
+   gone, its numbers being those before that, the number of messages that the
+   client knows then, and how many it was told are recent. The next sync tells
+   the rest. */
 bool pimap_view_wake(struct mailbox *box,
 		     ARRAY_TYPE(seq_range) *gone_uids_r,
 		     ARRAY_TYPE(seq_range) *gone_seqs_r,
-		     unsigned int *count_r);
+		     unsigned int *count_r, unsigned int *recent_count_r);
 
 #endif
