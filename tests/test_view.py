@@ -4,6 +4,7 @@
 import fcntl
 import glob
 import os
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -218,6 +219,22 @@ def test_what_all_sessions_share_is_of_the_whole_folder(server, user):
     assert phone.status("Work", "MESSAGES UNSEEN") == {"MESSAGES": 1, "UNSEEN": 0}
     assert server.doveadm("mailbox", "status", "-u", user, "messages vsize", "Work").split()[1:] \
         == ["messages=4", "vsize=%d" % (4 * size + 6)]
+
+
+@pytest.mark.parametrize("server", ["sdbox"], indirect=True)
+def test_first_saved_is_of_the_whole_folder(server, user):
+    """What autoexpunge goes by. Dovecot writes it into the list index by commits, too:
+    here that of the sizes, which it had to compute."""
+    plain = server.client(user)
+    plain.ok("CREATE Work")
+    plain.append("Work", [MESSAGE % b"no"])
+    time.sleep(1.1)
+    plain.append("Work", [MESSAGE % b"yes"])
+    command = ("mailbox", "status", "-u", user, "firstsaved", "Work")
+    before = server.doveadm(*command)
+    phone = device(server, user, "SUBJECT yes", "Work")
+    assert phone.status("Work", "SIZE") == {"SIZE": len(MESSAGE % b"yes")}
+    assert server.doveadm(*command) == before
 
 
 def test_silent_changes_are_silent(server, user):
