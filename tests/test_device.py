@@ -413,19 +413,52 @@ def test_device_login_where_mail_plugins_lacks_pimap():
         server.stop()
 
 
-def test_device_login_is_refused_where_a_module_is_missing():
+def take_out(path):
+    os.unlink(path)
+    return "Plugin 'pimap' not found"
+
+
+def make_older(path):
+    """As if it were built for another Dovecot"""
+    with open(path, "rb") as module:
+        code, count = re.subn(rb"\b(2\.\d\.)ABIv\d", rb"\1ABIv0", module.read())
+    assert count == 1
+    os.unlink(path)     # a link
+    with open(path, "wb") as module:
+        module.write(code)
+    return "Module is for different ABI version 2."
+
+
+@pytest.mark.parametrize("spoil", [take_out, make_older])
+def test_device_login_is_refused_where_a_module_is_missing(spoil):
     server = Server.temporary("mdbox", extra=None if DOVECOT_24 else NO_PLUGINS)
     modules = server.vars["MODULES"]
     try:
         for module in ("lib30_imap_pimap_plugin.so", "lib01_pimap_plugin.so"):
-            os.unlink("%s/%s" % (modules, module))
+            why = spoil("%s/%s" % (modules, module))
             with pytest.raises(ConnectionError):
                 server.client("joe#P1").command("SELECT INBOX")
             if not DOVECOT_24 or "imap_pimap" in module:
                 server.client("joe").ok("SELECT INBOX")
             server.close_clients()
-        assert server.logs("Plugin 'pimap' not found")
+        assert server.logs(why)
         assert server.logs("Device login refused")
+    finally:
+        server.stop()
+
+
+def test_nobody_logs_in_where_auth_lacks_a_module():
+    server = Server.temporary("mdbox")
+    lacks = [("auth/libauthdb_pimap.so", "Unknown passdb driver 'pimap'")]
+    if DOVECOT_24:
+        lacks.insert(0, ("settings/libpimap_settings.so", "no settings struct named 'pimap'"))
+    try:
+        for module, why in lacks:
+            os.unlink("%s/%s" % (server.vars["MODULES"], module))
+            server.doveadm("reload")
+            with pytest.raises(ConnectionError):
+                server.client("joe#P1")
+            assert server.logs(why)
     finally:
         server.stop()
 
