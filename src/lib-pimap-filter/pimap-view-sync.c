@@ -390,8 +390,11 @@ pimap_view_sync_init(struct mailbox *box, enum mailbox_sync_flags flags)
 	/* this may find out that there is no filtered view */
 	bool resolved = pimap_view_resolve(box, view) == 0;
 
-	/* core code syncs for itself before the first sync of the view, or to
-	   delete the mailbox */
+	/* Core code syncs for itself before the first sync of the view, or to
+	   delete the mailbox. Another plugin might do so later, in a commit:
+	   what it learns is not told. */
+	if (view->filtered != NULL && view->real_depth > 0 && view->synced)
+		view_lose_changes(view);
 	if (view->filtered == NULL || view->real_depth > 0)
 		return view->module_ctx.super.sync_init(box, flags);
 
