@@ -19,6 +19,7 @@
 #include "pimap-user.h"
 #include "pimap-scope.h"
 #include "pimap-view.h"
+#include "pimap-view-cache.h"
 #include "pimap-output.h"
 #include "imap-pimap-admission.h"
 #include "imap-pimap-vanished.h"
@@ -268,7 +269,6 @@ static const struct pimap_sessions imap_pimap_sessions = {
 	.mailbox_allocated = {
 		pimap_scope_mailbox_allocated,
 		pimap_scope_mailbox_allocated_view,
-		imap_pimap_vanished_mailbox_allocated,
 	},
 };
 
@@ -288,6 +288,7 @@ void imap_pimap_plugin_init(struct module *module ATTR_UNUSED)
 	command_register("XGETPIMAPPREFS", cmd_xgetpimapprefs, 0);
 	command_register("XGETPIMAPPREF", cmd_xgetpimapprefs, 0);
 	imap_pimap_fetch_init();
+	imap_pimap_vanished_init();
 	command_hook_register(imap_pimap_cmd_pre, imap_pimap_cmd_post);
 	next_hook_client_created =
 		imap_client_created_hook_set(imap_pimap_client_created);
@@ -299,6 +300,7 @@ void imap_pimap_plugin_deinit(void)
 		return;
 	imap_client_created_hook_set(next_hook_client_created);
 	command_hook_unregister(imap_pimap_cmd_pre, imap_pimap_cmd_post);
+	imap_pimap_vanished_deinit();
 	imap_pimap_fetch_deinit();
 	command_unregister("XGETPIMAPPREF");
 	command_unregister("XGETPIMAPPREFS");
@@ -306,5 +308,6 @@ void imap_pimap_plugin_deinit(void)
 	command_unregister("XPROVISION");
 	command_unregister("XFILTER");
 	pimap_plugin_set_sessions(NULL);
+	pimap_view_cache_forget_kept();
 	pimap_criteria_deinit();
 }

@@ -15,15 +15,8 @@
 #include "imap-util.h"
 #include "mail-search.h"
 #include "mail-storage-private.h"
-#include "pimap-user.h"
 #include "pimap-view.h"
 #include "imap-pimap-vanished.h"
-
-#define VANISHED_CONTEXT_REQUIRE(obj) \
-	MODULE_CONTEXT_REQUIRE(obj, vanished_module)
-
-static MODULE_CONTEXT_DEFINE_INIT(vanished_module,
-				  &mail_storage_module_register);
 
 /* What a command asks for */
 struct vanished_request {
@@ -64,25 +57,18 @@ vanished_answer(struct mailbox *box, struct vanished_request *request)
 	send_vanished(request->client, &uids);
 }
 
-static struct mail_search_context *
-vanished_search_init(struct mailbox_transaction_context *t,
-		     struct mail_search_args *args,
-		     const enum mail_sort_type *sort_program,
-		     enum mail_fetch_field wanted_fields,
-		     struct mailbox_header_lookup_ctx *wanted_headers)
+/* A search begins in a mailbox that has a view. */
+static void
+vanished_search_begins(struct mailbox *box, struct mail_search_args *args)
 {
-	union mailbox_module_context *mbox = VANISHED_CONTEXT_REQUIRE(t->box);
-
-	/* the view itself searches before it is synced */
-	if (vanished_request != NULL && t->box->synced &&
-	    vanished_request->client->mailbox == t->box) {
-		if (vanished_request->vanished) T_BEGIN {
-			vanished_answer(t->box, vanished_request);
-		} T_END;
-		pimap_view_widen_changes(t->box, args->args);
-	}
-	return mbox->super.search_init(t, args, sort_program, wanted_fields,
-				       wanted_headers);
+	/* other mailboxes are searched too, and before this one is synced */
+	if (vanished_request == NULL || !box->synced ||
+	    vanished_request->client->mailbox != box)
+		return;
+	if (vanished_request->vanished) T_BEGIN {
+		vanished_answer(box, vanished_request);
+	} T_END;
+	pimap_view_widen_changes(box, args->args);
 }
 
 /* Returns the list after the word, or the end of the arguments; NULL if the word
@@ -184,17 +170,12 @@ bool imap_pimap_vanished_run(struct client_command_context *cmd,
 	return ret;
 }
 
-void imap_pimap_vanished_mailbox_allocated(struct mailbox *box)
+void imap_pimap_vanished_init(void)
 {
-	struct pimap_user *puser = pimap_user_get(box->storage->user);
-	struct mailbox_vfuncs *v = box->vlast;
-	union mailbox_module_context *mbox;
+	pimap_view_search_begins = vanished_search_begins;
+}
 
-	if (puser == NULL || puser->device == NULL)
-		return;
-	mbox = p_new(box->pool, union mailbox_module_context, 1);
-	mbox->super = *v;
-	box->vlast = &mbox->super;
-	v->search_init = vanished_search_init;
-	MODULE_CONTEXT_SET_SELF(box, vanished_module, mbox);
+void imap_pimap_vanished_deinit(void)
+{
+	pimap_view_search_begins = NULL;
 }

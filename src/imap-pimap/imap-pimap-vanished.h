@@ -4,7 +4,6 @@
 
 struct client_command_context;
 struct imap_arg;
-struct mailbox;
 
 /* What Dovecot knows to have vanished since a modseq, is what was expunged. In a
    device session messages vanish from the view too: SELECT and EXAMINE with
@@ -17,7 +16,7 @@ struct mailbox;
 bool imap_pimap_vanished_run(struct client_command_context *cmd,
 			     const struct imap_arg *args);
 
-/* A hook, outside of the view's. */
-void imap_pimap_vanished_mailbox_allocated(struct mailbox *box);
+void imap_pimap_vanished_init(void);
+void imap_pimap_vanished_deinit(void);
 
 #endif

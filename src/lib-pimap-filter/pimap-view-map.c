@@ -173,20 +173,38 @@ map_append(struct mail_index_map *map, struct mail_index_map *src,
 	   const ARRAY_TYPE(seq_range) *uids)
 {
 	struct pimap_view_cursor cursor = { .map = src };
+	buffer_t *buffer = map->rec_map->buffer;
+	const size_t used = buffer->used, size = src->hdr.record_size;
+	const struct mail_index_record *rec;
 	const struct seq_range *range;
-	uint32_t seq, seq1, seq2;
+	uint32_t seq, seq1, seq2, max, seen = 0, deleted = 0;
+	unsigned char *dest, *end;
 
+	max = I_MIN(seq_range_count(uids), src->hdr.messages_count);
+	if (max == 0)
+		return;
+	dest = end = buffer_get_space_unsafe(buffer, used, max * size);
 	array_foreach(uids, range) {
-		if (!pimap_view_seek_range(&cursor, range, &seq1, &seq2))
+		if (range->seq1 == range->seq2) {
+			seq1 = seq2 = pimap_view_seek_uid(&cursor, range->seq1);
+			if (seq1 == 0)
+				continue;
+		} else if (!pimap_view_seek_range(&cursor, range, &seq1, &seq2))
 			continue;
-		buffer_append(map->rec_map->buffer,
-			      MAIL_INDEX_REC_AT_SEQ(src, seq1),
-			      (size_t)(seq2 - seq1 + 1) * src->hdr.record_size);
+		rec = MAIL_INDEX_REC_AT_SEQ(src, seq1);
+		memcpy(end, rec, (seq2 - seq1 + 1) * size);
+		end += (seq2 - seq1 + 1) * size;
 		for (seq = seq1; seq <= seq2; seq++) {
-			map_count_flags(map,
-				MAIL_INDEX_REC_AT_SEQ(src, seq), 1);
+			if ((rec->flags & MAIL_SEEN) != 0)
+				seen++;
+			if ((rec->flags & MAIL_DELETED) != 0)
+				deleted++;
+			rec = CONST_PTR_OFFSET(rec, size);
 		}
 	}
+	map->hdr.seen_messages_count += seen;
+	map->hdr.deleted_messages_count += deleted;
+	buffer_set_used_size(buffer, used + (end - dest));
 }
 
 static void

@@ -22,6 +22,7 @@
 
 struct pimap_view_storage_module pimap_view_storage_module =
 	MODULE_CONTEXT_INIT(&mail_storage_module_register);
+pimap_view_search_begins_t *pimap_view_search_begins = NULL;
 
 /* dovecot.index.thread is shared by all sessions and must have all messages.
    This session gets a file of its own, by making the thread index before
@@ -368,8 +369,12 @@ pimap_view_search_init(struct mailbox_transaction_context *t,
 {
 	struct pimap_view *view = PIMAP_VIEW_CONTEXT_REQUIRE(t->box);
 
-	if (view->filtered != NULL && view->real_depth == 0)
-		pimap_view_refresh_counts(view);
+	if (view->real_depth == 0) {
+		if (pimap_view_search_begins != NULL)
+			pimap_view_search_begins(t->box, args);
+		if (view->filtered != NULL)
+			pimap_view_refresh_counts(view);
+	}
 	return view->module_ctx.super.search_init(t, args, sort_program,
 						  wanted_fields, wanted_headers);
 }

@@ -6,6 +6,7 @@
 
 struct mailbox;
 struct mail_search_arg;
+struct mail_search_args;
 struct pimap_view_state;
 
 /* Which messages a mailbox shows */
@@ -71,6 +72,13 @@ void pimap_view_widen_changes(struct mailbox *box, struct mail_search_arg *args)
 void pimap_view_get_hidden_since(struct mailbox *box, uint64_t modseq,
 				 const ARRAY_TYPE(seq_range) *uid_filter,
 				 ARRAY_TYPE(seq_range) *uids_r);
+
+/* Called when somebody begins to search a mailbox that has a view, before it is
+   searched. NULL: nobody wants to know. A hook of its own in every mailbox would
+   cost more than all that a view adds to opening it. */
+typedef void pimap_view_search_begins_t(struct mailbox *box,
+					struct mail_search_args *args);
+extern pimap_view_search_begins_t *pimap_view_search_begins;
 
 /* Returns TRUE if what the mailbox shows changes by time alone (R-6.3). A client
    that waits for changes by mailbox_notify_changes() is told when it does; who

@@ -106,7 +106,6 @@ static void pimap_plugin_mailbox_allocated_##n(struct mailbox *box) \
 }
 LAYER(0)
 LAYER(1)
-LAYER(2)
 
 static const struct mail_storage_hooks
 pimap_plugin_hooks[PIMAP_SESSIONS_LAYERS] = {
@@ -115,7 +114,6 @@ pimap_plugin_hooks[PIMAP_SESSIONS_LAYERS] = {
 		.mailbox_allocated = pimap_plugin_mailbox_allocated_0,
 	},
 	{ .mailbox_allocated = pimap_plugin_mailbox_allocated_1 },
-	{ .mailbox_allocated = pimap_plugin_mailbox_allocated_2 },
 };
 
 void pimap_plugin_init(struct module *module)

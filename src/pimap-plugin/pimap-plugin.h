@@ -8,14 +8,14 @@ struct module;
 
 /* Functions that a mailbox's hook overrides are in place only when the next hook
    is called: as many layers may be put around it. */
-#define PIMAP_SESSIONS_LAYERS 3
+#define PIMAP_SESSIONS_LAYERS 2
 
 /* What the module that has the sessions of devices gives. Dovecot chooses a
    user's hooks before that module is loaded for him, so they are this one's. */
 struct pimap_sessions {
 	/* The session of a device begins. It sets user->error if it can't. */
 	void (*user_created)(struct mail_user *user);
-	/* From the innermost to the outermost. Called for all users. */
+	/* From the outermost to the innermost. Called for all users. */
 	void (*mailbox_allocated[PIMAP_SESSIONS_LAYERS])(struct mailbox *box);
 };
 
