@@ -34,8 +34,8 @@ cache_get_path(struct mailbox *box, const struct pimap_view *view)
 	if (view->cache_name == NULL || mail_index_is_in_memory(box->index) ||
 	    mailbox_get_path_to(box, MAILBOX_LIST_PATH_TYPE_INDEX, &dir) <= 0)
 		return NULL;
-	return t_strdup_printf("%s/"PIMAP_VIEW_CACHE_PREFIX"%s", dir,
-			       view->cache_name);
+	return t_strconcat(dir, "/"PIMAP_VIEW_CACHE_PREFIX, view->cache_name,
+			   NULL);
 }
 
 /* What was read is kept in memory, for the next time that a folder is opened:
@@ -445,11 +445,12 @@ cache_init(struct mailbox *box, struct pimap_view *view,
 
 void pimap_view_cache_save(struct mailbox *box, struct pimap_view *view)
 {
-	const char *path = cache_get_path(box, view);
 	struct pimap_view_cache cache;
+	const char *path;
 	string_t *text;
 
-	if (path == NULL || box->deleting || !view_can_be_saved(view))
+	if (box->deleting || !view_can_be_saved(view) ||
+	    (path = cache_get_path(box, view)) == NULL)
 		return;
 	cache_init(box, view, &cache);
 	text = str_new(default_pool, 1024);

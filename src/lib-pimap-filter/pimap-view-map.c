@@ -293,21 +293,6 @@ view_set_map(struct pimap_view *view, struct mail_index_map *map)
 	view->counts_head_seq = 0;
 }
 
-void pimap_view_map_build(struct pimap_view *view,
-			  const ARRAY_TYPE(seq_range) *uids)
-{
-	struct mail_index_map *map = map_create(view);
-
-	map_append(map, view->real->map, uids);
-	map_finish(map);
-	view_set_map(view, map);
-	if (view->real->map == view->real->index->map) {
-		/* the counts are those of the newest flags */
-		view->counts_head_seq = map->hdr.log_file_seq;
-		view->counts_head_offset = map->hdr.log_file_head_offset;
-	}
-}
-
 /* TRUE if records have the same form in both. */
 static bool
 map_is_like(const struct mail_index_map *map1,
@@ -334,6 +319,58 @@ map_is_like(const struct mail_index_map *map1,
 			return FALSE;
 	}
 	return TRUE;
+}
+
+/* TRUE if the filtered view's map is what map_create() would give: it was made
+   when the mailbox was opened, has no records yet, and nothing has changed. */
+static bool map_is_fresh(const struct pimap_view *view)
+{
+	const struct mail_index_map *map = view->filtered->map;
+	const struct mail_index_map *real = view->real->map;
+	const size_t base = real->hdr.base_header_size;
+	struct mail_index_header hdr = real->hdr;
+
+	if (map == real || map->refcount > 1 ||
+	    array_count(&map->rec_map->maps) > 1 ||
+	    map->rec_map->records_count > 0)
+		return FALSE;
+	hdr.messages_count = map->hdr.messages_count;
+	hdr.seen_messages_count = map->hdr.seen_messages_count;
+	hdr.deleted_messages_count = map->hdr.deleted_messages_count;
+	if (memcmp(&hdr, &map->hdr, sizeof(hdr)) != 0 ||
+	    map->hdr_copy_buf->used != real->hdr_copy_buf->used ||
+	    memcmp(CONST_PTR_OFFSET(map->hdr_copy_buf->data, base),
+		   CONST_PTR_OFFSET(real->hdr_copy_buf->data, base),
+		   real->hdr_copy_buf->used - base) != 0)
+		return FALSE;
+	if (array_is_created(&map->keyword_idx_map) !=
+	    array_is_created(&real->keyword_idx_map) ||
+	    (array_is_created(&map->keyword_idx_map) &&
+	     array_count(&map->keyword_idx_map) !=
+	     array_count(&real->keyword_idx_map)))
+		return FALSE;
+	return map_is_like(map, real);
+}
+
+void pimap_view_map_build(struct pimap_view *view,
+			  const ARRAY_TYPE(seq_range) *uids)
+{
+	struct mail_index_map *map;
+
+	if (map_is_fresh(view)) {
+		map = view->filtered->map;
+		map->refcount++;
+	} else {
+		map = map_create(view);
+	}
+	map_append(map, view->real->map, uids);
+	map_finish(map);
+	view_set_map(view, map);
+	if (view->real->map == view->real->index->map) {
+		/* the counts are those of the newest flags */
+		view->counts_head_seq = map->hdr.log_file_seq;
+		view->counts_head_offset = map->hdr.log_file_head_offset;
+	}
 }
 
 /* Moves the records of a map that nobody else has, else copies them. */
@@ -447,10 +484,6 @@ void pimap_view_refresh_counts(struct pimap_view *view)
 void pimap_view_open_filtered(struct mailbox *box, struct pimap_view *view)
 {
 	i_array_init(&view->matches, 64);
-	i_array_init(&view->kept, 8);
-	i_array_init(&view->leaving, 8);
-	i_array_init(&view->late, 8);
-	i_array_init(&view->own_changed, 8);
 	view->real = box->view;
 	view->filtered = i_new(struct mail_index_view, 1);
 	mail_index_view_clone(view->filtered, view->real);
@@ -475,8 +508,8 @@ void pimap_view_close_filtered(struct mailbox *box, struct pimap_view *view)
 	mail_index_view_close(&view->filtered);
 	view->real = NULL;
 	array_free(&view->matches);
-	array_free(&view->kept);
-	array_free(&view->leaving);
-	array_free(&view->late);
-	array_free(&view->own_changed);
+	array_clear(&view->kept);
+	array_clear(&view->leaving);
+	array_clear(&view->late);
+	array_clear(&view->own_changed);
 }

@@ -30,6 +30,8 @@ struct pimap_view_recent {
 
 struct pimap_view {
 	union mailbox_module_context module_ctx;
+	/* as long as the mailbox */
+	pool_t pool;
 	/* the views of this process that have a filtered index view */
 	struct pimap_view *prev, *next;
 	struct mailbox *box;

@@ -40,9 +40,9 @@ pimap_view_open_thread(struct mailbox *box, struct pimap_view *view)
 		return;
 	index = box->index;
 	filepath = index->filepath;
-	index->filepath = i_strdup_printf("%s/%s.pimap.%s.%u", index->dir,
-		index->prefix, my_pid, box->generation_sequence);
-	view->thread_path = p_strconcat(box->pool, index->filepath, ".thread",
+	index->filepath = i_strconcat(index->dir, "/", index->prefix, ".pimap.",
+		my_pid, ".", dec2str(box->generation_sequence), NULL);
+	view->thread_path = p_strconcat(view->pool, index->filepath, ".thread",
 					NULL);
 	/* a process of the same pid may have left one */
 	i_unlink_if_exists(view->thread_path);
@@ -101,7 +101,7 @@ int pimap_view_resolve(struct mailbox *box, struct pimap_view *view)
 		}
 	}
 	view->resolved = TRUE;
-	view->criteria_text = p_strdup(box->pool, filter.criteria);
+	view->criteria_text = p_strdup(view->pool, filter.criteria);
 	view->generation = filter.generation;
 	if (filter.criteria == NULL)
 		pimap_view_drop_filtered(box, view);
@@ -127,6 +127,15 @@ static void pimap_view_close(struct mailbox *box)
 	if (view->thread_path != NULL)
 		i_unlink_if_exists(view->thread_path);
 	view->module_ctx.super.close(box);
+}
+
+static void pimap_view_free(struct mailbox *box)
+{
+	struct pimap_view *view = PIMAP_VIEW_CONTEXT_REQUIRE(box);
+	pool_t pool = view->pool;
+
+	view->module_ctx.super.free(box);
+	pool_unref(&pool);
 }
 
 /* Deleting a folder takes all its messages: not those that the device doesn't
@@ -446,19 +455,30 @@ void pimap_view_attach(struct mailbox *box,
 {
 	struct mailbox_vfuncs *v = box->vlast;
 	struct pimap_view *view;
+	pool_t pool;
 
-	view = p_new(box->pool, struct pimap_view, 1);
+	/* the mailbox's own pool would have to grow, by more than is needed */
+	pool = pool_alloconly_create("pimap view",
+				     sizeof(struct pimap_view) + 768);
+	view = p_new(pool, struct pimap_view, 1);
+	view->pool = pool;
 	view->module_ctx.super = *v;
 	box->vlast = &view->module_ctx.super;
 	view->box = box;
 	view->lookup = set->lookup;
-	view->zone = p_strdup(box->pool, set->zone);
-	view->cache_name = p_strdup(box->pool, set->cache_name);
+	view->zone = p_strdup(pool, set->zone);
+	view->cache_name = p_strdup(pool, set->cache_name);
 	view->delete_hidden = set->delete_hidden;
 	view->state = set->state;
 	view->asleep = set->state != NULL;
 	view->epoch_modseq = UINT64_MAX;
+	/* mostly these stay empty */
+	p_array_init(&view->kept, pool, 4);
+	p_array_init(&view->leaving, pool, 4);
+	p_array_init(&view->late, pool, 4);
+	p_array_init(&view->own_changed, pool, 4);
 
+	v->free = pimap_view_free;
 	v->open = pimap_view_open;
 	v->close = pimap_view_close;
 	v->delete_box = pimap_view_delete;
