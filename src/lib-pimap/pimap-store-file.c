@@ -7,9 +7,9 @@
 #include "lib.h"
 #include "array.h"
 #include "str.h"
-#include "istream.h"
 #include "file-lock.h"
 #include "mkdir-parents.h"
+#include "read-full.h"
 #include "write-full.h"
 #include "pimap-profile.h"
 #include "pimap-store.h"
@@ -48,36 +48,32 @@ static bool stat_equals(const struct stat *st1, const struct stat *st2)
 }
 
 static int
-store_file_parse(const char *path, int fd, struct pimap_profile **profile_r,
-		 const char **error_r)
+store_file_parse(const char *path, int fd, uoff_t size,
+		 struct pimap_profile **profile_r, const char **error_r)
 {
-	struct istream *input;
-	const unsigned char *data;
 	const char *error;
-	size_t size;
-	ssize_t ret;
+	void *data;
+	int ret;
 
-	input = i_stream_create_fd(fd, PIMAP_STORE_MAX_SIZE + 1);
-	while ((ret = i_stream_read(input)) > 0) ;
-	data = i_stream_get_data(input, &size);
-	if (ret == -2 || size > PIMAP_STORE_MAX_SIZE) {
+	if (size > PIMAP_STORE_MAX_SIZE) {
 		*error_r = t_strdup_printf("%s is too large", path);
-		ret = -1;
-	} else if (input->stream_errno != 0) {
-		*error_r = t_strdup_printf("read(%s) failed: %s", path,
-					   i_stream_get_error(input));
-		ret = -1;
-	} else {
-		ret = pimap_profile_parse(data, size, profile_r, &error);
-		if (ret < 0) {
-			*error_r = t_strdup_printf(
-				"Profile %s is unusable: %s "
-				"(restore it, or delete it to lose all filters)",
-				path, error);
-		}
+		return -1;
 	}
-	i_stream_unref(&input);
-	return ret;
+	/* whoever changes it puts another file in its place */
+	data = t_malloc_no0(size + 1);
+	ret = size == 0 ? 1 : read_full(fd, data, size);
+	if (ret < 0) {
+		*error_r = t_strdup_printf("read(%s) failed: %m", path);
+		return -1;
+	}
+	if (pimap_profile_parse(data, ret == 0 ? 0 : size, profile_r,
+				&error) < 0) {
+		*error_r = t_strdup_printf("Profile %s is unusable: %s "
+			"(restore it, or delete it to lose all filters)",
+			path, error);
+		return -1;
+	}
+	return 0;
 }
 
 /* fd_r is -1 and st_r zero if there is no file. */
@@ -99,7 +95,8 @@ store_file_load(const char *path, int *fd_r, struct stat *st_r,
 		*error_r = t_strdup_printf("fstat(%s) failed: %m", path);
 	else if (!S_ISREG(st_r->st_mode))
 		*error_r = t_strdup_printf("%s is not a file", path);
-	else if (store_file_parse(path, *fd_r, profile_r, error_r) == 0)
+	else if (store_file_parse(path, *fd_r, st_r->st_size, profile_r,
+				  error_r) == 0)
 		return 0;
 	i_close_fd(fd_r);
 	return -1;
