@@ -4,6 +4,8 @@
 import fcntl
 import glob
 import os
+import struct
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -105,6 +107,133 @@ def test_view_cache_of_another_filter_or_folder(server, user):
     plain.ok("CREATE Work")
     plain.append("Work", [MESSAGE % b"no"] * 5)
     assert phone.status("Work", "MESSAGES") == {"MESSAGES": 5}
+
+
+def with_uids(cache, uids):
+    """What is in the view cache, with other UIDs"""
+    lines = cache.split(b"\n", 6)
+    data = b"\n".join(lines[:5]) + b"\nuids\t%d\n" % len(uids) + b"".join(
+        struct.pack("=II", uid, uid) for uid in uids)
+    total = 0xcbf29ce484222325
+    padded = data + bytes(8 - len(data) % 8)
+    for word in [len(data)] + [int.from_bytes(padded[at:at + 8], sys.byteorder)
+                               for at in range(0, len(padded), 8)]:
+        total = (total ^ word) * 0x100000001b3 & (1 << 64) - 1
+        total ^= total >> 32
+    return data + b"end\t%016x\n" % total
+
+
+def test_view_cache_in_memory_is_the_file(server, user):
+    """What a session has read is used only as long as that file is there. Each time
+    it says something else, which is wrong and seen."""
+    plain = server.client(user)
+    plain.append("INBOX", [MESSAGE % b"yes"] * 4)
+    phone = device(server, user, "SUBJECT yes")
+
+    def shown():
+        phone.ok("SELECT INBOX")
+        uids = phone.fetch_all()
+        phone.ok("UNSELECT")
+        return uids
+
+    assert shown() == shown() == [1, 2, 3, 4]
+    path, = view_caches(server, user)
+    with open(path, "rb") as cache:
+        good = cache.read()
+
+    def put_beside(data):
+        with open(path + ".new", "wb") as cache:
+            cache.write(data)
+        os.chown(path + ".new", before.st_uid, before.st_gid)
+        os.replace(path + ".new", path)
+
+    def put_inside(data):
+        # the kernel's clock for files stands still for some milliseconds
+        time.sleep(0.05)
+        with open(path, "r+b") as cache:
+            cache.truncate()
+            cache.write(data)
+
+    for put in (put_beside, put_inside):
+        for uids in ([1, 3], [2, 4], [1, 4], [3]):
+            before = os.stat(path)
+            put(with_uids(good, uids))
+            # but its size and this time are those of the one before
+            os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+            assert [shown() for _ in range(3)] == [uids] * 3
+    # it isn't there, or is damaged: all is evaluated anew, and written anew
+    for damage in ("delete", "flip", "another session"):
+        put_inside(with_uids(good, [1]))
+        assert shown() == shown() == [1]
+        if damage == "delete":
+            os.unlink(path)
+        elif damage == "flip":
+            put_inside(with_uids(good, [1]).replace(b"uids", b"uidz"))
+        else:
+            os.unlink(path)
+            other = server.client(user + "#P1")
+            other.ok("SELECT INBOX")
+            other.ok("UNSELECT")
+        assert shown() == shown() == [1, 2, 3, 4]
+        with open(path, "rb") as cache:
+            assert cache.read().split(b"\n")[2:4] == good.split(b"\n")[2:4]
+
+
+def test_view_cache_of_two_sessions(server, user):
+    """Each writes what the other has in memory."""
+    plain = server.client(user)
+    plain.append("INBOX", [MESSAGE % s for s in (b"yes", b"no", b"yes", b"yes")])
+    phones = [device(server, user, "UNFLAGGED SUBJECT yes") for _ in range(2)]
+    plain.ok("SELECT INBOX")
+    for number in range(12):
+        plain.ok("UID STORE %d %sFLAGS.SILENT (\\Flagged)" % (
+            1 + number % 4, "-" if number % 3 else "+"))
+        if number == 5:
+            plain.append("INBOX", [MESSAGE % b"yes"])
+        if number == 8:
+            plain.ok("UID STORE 3 +FLAGS.SILENT (\\Deleted)")
+            plain.ok("EXPUNGE")
+        expected = plain.search("UNFLAGGED SUBJECT yes")
+        for phone in phones[::-1 if number % 2 else 1] * 2:
+            assert phone.status("INBOX", "MESSAGES") == {"MESSAGES": len(expected)}
+            phone.ok("SELECT INBOX")
+            assert phone.fetch_all() == expected
+            phone.ok("UNSELECT")
+
+
+def kept_view_caches(server):
+    """How many each process has in memory: their files are open."""
+    counts = {}
+    for link in glob.glob("/proc/[0-9]*/fd/*"):
+        try:
+            target = os.readlink(link)
+        except OSError:
+            continue
+        if target.startswith(server.path) and "/dovecot-pimap-view." in target:
+            pid = link.split("/")[2]
+            counts[pid] = counts.get(pid, 0) + 1
+    return sorted(counts.values())
+
+
+def test_view_caches_in_memory_are_few(server, user):
+    plain = server.client(user)
+    folders = ["f%d" % number for number in range(40)]
+    for number, folder in enumerate(folders):
+        plain.ok("CREATE " + folder)
+        plain.append(folder, [MESSAGE % b"no"] + [MESSAGE % b"yes"] * (number % 3))
+    phone = device(server, user, "SUBJECT yes", "ALL")
+    before = kept_view_caches(server)
+    for order in (folders, folders[:5], folders, folders[::-1], folders[:5]):
+        for folder in order:
+            assert phone.status(folder, "MESSAGES") == {
+                "MESSAGES": folders.index(folder) % 3}
+        assert max(kept_view_caches(server), default=0) <= 32
+    assert 32 in kept_view_caches(server)
+    phone.logout()
+    end = time.monotonic() + 30
+    while kept_view_caches(server) != before and time.monotonic() < end:
+        time.sleep(0.05)
+    assert kept_view_caches(server) == before
 
 
 def test_others_changes_hide_what_own_ones_do_not(server, user):

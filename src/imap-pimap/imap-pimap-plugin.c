@@ -19,7 +19,6 @@
 #include "pimap-user.h"
 #include "pimap-scope.h"
 #include "pimap-view.h"
-#include "pimap-view-cache.h"
 #include "pimap-output.h"
 #include "imap-pimap-admission.h"
 #include "imap-pimap-vanished.h"
@@ -308,6 +307,6 @@ void imap_pimap_plugin_deinit(void)
 	command_unregister("XPROVISION");
 	command_unregister("XFILTER");
 	pimap_plugin_set_sessions(NULL);
-	pimap_view_cache_forget_kept();
+	pimap_view_deinit();
 	pimap_criteria_deinit();
 }

@@ -21,8 +21,8 @@
 /* and isn't sent away in the middle of what it is about to do. */
 #define BYE_IDLE_MSECS 1000
 
-/* Returns TRUE if the view can't show what another SELECT would. A profile that
-   can't be read is logged where it is used. */
+/* Returns TRUE, and the device's mode, if the view can't show what another SELECT
+   would. A profile that can't be read is logged where it is used. */
 static bool
 imap_pimap_is_outdated(struct client *client, enum pimap_device_mode *mode_r)
 {
@@ -30,13 +30,13 @@ imap_pimap_is_outdated(struct client *client, enum pimap_device_mode *mode_r)
 	struct pimap_view_filter filter;
 	const char *error;
 
-	if (pimap_user_get_device(pimap_user_get(client->user), &device,
+	if (pimap_scope_get_view_filter(client->mailbox, &filter, &error) < 0 ||
+	    !pimap_view_is_outdated(client->mailbox, filter.criteria) ||
+	    pimap_user_get_device(pimap_user_get(client->user), &device,
 				  &error) < 0)
 		return FALSE;
 	*mode_r = device == NULL ? PIMAP_DEVICE_MODE_SESSION : device->mode;
-	return pimap_scope_get_view_filter(client->mailbox, &filter,
-					   &error) == 0 &&
-		pimap_view_is_outdated(client->mailbox, filter.criteria);
+	return TRUE;
 }
 
 /* Nothing is under way, but for IDLE */

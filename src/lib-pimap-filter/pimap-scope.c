@@ -197,13 +197,19 @@ int pimap_scope_get_view_filter(struct mailbox *box,
 	by_guid = device != NULL &&
 		pimap_device_has_folder_filters(device, PIMAP_FILTER_VIEW) &&
 		strcmp(box->vname, PIMAP_FOLDER_ALL) != 0;
-	if (by_guid && guid_128_is_empty(sbox->guid) &&
-	    pimap_folder_get_guid(box, sbox->guid) < 0) {
-		*error_r = t_strdup(mailbox_get_last_internal_error(box, NULL));
-		return -1;
+	if (by_guid && guid_128_is_empty(sbox->guid)) {
+		if (pimap_folder_get_guid(box, sbox->guid) < 0) {
+			*error_r = t_strdup(mailbox_get_last_internal_error(
+				box, NULL));
+			return -1;
+		}
+		/* what that does may have read the profile anew */
+		if (pimap_user_get_device(sbox->puser, &device, error_r) < 0)
+			return -1;
 	}
-	return pimap_user_get_view_filter(sbox->puser,
-		by_guid ? sbox->guid : NULL, filter_r, error_r);
+	pimap_user_get_view_filter(sbox->puser, device,
+				   by_guid ? sbox->guid : NULL, filter_r);
+	return 0;
 }
 
 /* FALSE if the device has no view on any folder: then nothing is hooked. */
@@ -217,8 +223,8 @@ static bool pimap_scope_may_have_view(struct pimap_user *puser)
 	    (device != NULL && pimap_device_has_folder_filters(device,
 						PIMAP_FILTER_VIEW)))
 		return TRUE;
-	return pimap_user_get_view_filter(puser, NULL, &filter, &error) < 0 ||
-		filter.criteria != NULL;
+	pimap_user_get_view_filter(puser, device, NULL, &filter);
+	return filter.criteria != NULL;
 }
 
 /* A folder's index, beside which the cache is, may be several users'. */

@@ -148,32 +148,29 @@ const char *const *pimap_user_get_watch_paths(struct pimap_user *puser)
 		pimap_store_get_watch_paths(store);
 }
 
-int pimap_user_get_view_filter(struct pimap_user *puser, const guid_128_t guid,
-			       struct pimap_view_filter *filter_r,
-			       const char **error_r)
+void pimap_user_get_view_filter(const struct pimap_user *puser,
+				const struct pimap_device *device,
+				const guid_128_t guid,
+				struct pimap_view_filter *filter_r)
 {
-	const struct pimap_device *device;
 	struct pimap_filter_ref ref;
 
 	i_zero(filter_r);
-	if (pimap_user_get_device(puser, &device, error_r) < 0)
-		return -1;
 	filter_r->generation = puser->profile->views_generation;
 	ref = pimap_device_get_filter(device, guid, PIMAP_FILTER_VIEW);
 	switch (ref.kind) {
 	case PIMAP_FILTER_ALL:
-		return 0;
+		return;
 	case PIMAP_FILTER_NAMED:
 		/* a profile in which it is missing isn't read */
 		filter_r->criteria = pimap_profile_find_filter(puser->profile,
 						ref.name)->criteria;
-		return 0;
+		return;
 	case PIMAP_FILTER_NONE:
 	case PIMAP_FILTER_DEFAULT:
 		break;
 	}
 	filter_r->criteria = PIMAP_CRITERIA_NONE;
-	return 0;
 }
 
 int pimap_user_change_begin(struct pimap_user *puser,

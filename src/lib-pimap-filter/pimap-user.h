@@ -57,12 +57,13 @@ int pimap_user_get_device(struct pimap_user *puser,
 			  const char **error_r);
 /* The paths of pimap_store_get_watch_paths(), none if the profile has no place. */
 const char *const *pimap_user_get_watch_paths(struct pimap_user *puser);
-/* The view of the session's device on a folder (guid = NULL: one that has no
-   filter of its own). Returns 0 and filter_r (pimap-view.h, valid until the next
-   call), or -1 and error_r. */
-int pimap_user_get_view_filter(struct pimap_user *puser, const guid_128_t guid,
-			       struct pimap_view_filter *filter_r,
-			       const char **error_r);
+/* The view of the device, which pimap_user_get_device() has just given, on a folder
+   (guid = NULL: one that has no filter of its own). Sets filter_r (pimap-view.h,
+   valid until the next call of that). */
+void pimap_user_get_view_filter(const struct pimap_user *puser,
+				const struct pimap_device *device,
+				const guid_128_t guid,
+				struct pimap_view_filter *filter_r);
 
 /* A change of the profile, locked against others until it ends. */
 struct pimap_user_change {

@@ -237,5 +237,7 @@ bool pimap_view_sync_next(struct mailbox_sync_context *ctx,
 			  struct mailbox_sync_rec *sync_rec_r);
 int pimap_view_sync_deinit(struct mailbox_sync_context *ctx,
 			   struct mailbox_sync_status *status_r);
+/* Frees what syncs have left for the next one. */
+void pimap_view_sync_free_spare(void);
 
 #endif

@@ -18,6 +18,14 @@
 struct pimap_view_sync_context {
 	struct mailbox_sync_context ctx;
 	struct mailbox_sync_status status;
+	uint32_t old_count;
+	unsigned int flags_idx, modseqs_idx, expunges_idx;
+	/* the view begins with this sync: there is nothing to tell */
+	bool first;
+	bool changed;
+	bool failed;
+
+	/* from here on it is made once, and used again */
 	pool_t pool;
 
 	/* What the real view's sync has learnt, as UIDs. flags are to be told,
@@ -29,13 +37,13 @@ struct pimap_view_sync_context {
 	ARRAY_TYPE(seq_range) flags, modseqs, expunges;
 	/* UIDs that become visible */
 	ARRAY_TYPE(seq_range) appended_uids;
-	uint32_t old_count;
-	unsigned int flags_idx, modseqs_idx, expunges_idx;
-	/* the view begins with this sync: there is nothing to tell */
-	bool first;
-	bool changed;
-	bool failed;
 };
+
+/* A client syncs with almost every command, and mostly nothing has changed: this
+   is what is left of the last sync, for the next one. */
+static struct pimap_view_sync_context *spare_ctx = NULL;
+
+#define SPARE_CTX_MAX_SIZE 8192
 
 /* What another mailbox of the session shows of the same folder counts as visible
    in this one too: MOVE, for one, opens the selected folder again (R-1.4). */
@@ -381,12 +389,59 @@ sync_run(struct mailbox *box, struct pimap_view *view,
 	return 0;
 }
 
+static struct pimap_view_sync_context *sync_context_get(void)
+{
+	struct pimap_view_sync_context *ctx = spare_ctx;
+	pool_t pool;
+
+	if (ctx != NULL) {
+		spare_ctx = NULL;
+		memset(ctx, 0, offsetof(struct pimap_view_sync_context, pool));
+		return ctx;
+	}
+	pool = pool_alloconly_create("pimap view sync", 1024);
+	ctx = p_new(pool, struct pimap_view_sync_context, 1);
+	ctx->pool = pool;
+	/* mostly all stay empty */
+	p_array_init(&ctx->flag_uids, pool, 4);
+	p_array_init(&ctx->hidden_uids, pool, 4);
+	p_array_init(&ctx->expunged_uids, pool, 4);
+	p_array_init(&ctx->flags, pool, 4);
+	p_array_init(&ctx->modseqs, pool, 4);
+	p_array_init(&ctx->expunges, pool, 4);
+	p_array_init(&ctx->appended_uids, pool, 4);
+	return ctx;
+}
+
+static void sync_context_put(struct pimap_view_sync_context *ctx)
+{
+	if (spare_ctx != NULL ||
+	    pool_alloconly_get_total_alloc_size(ctx->pool) > SPARE_CTX_MAX_SIZE) {
+		pool_unref(&ctx->pool);
+		return;
+	}
+	array_clear(&ctx->flag_uids);
+	array_clear(&ctx->hidden_uids);
+	array_clear(&ctx->expunged_uids);
+	array_clear(&ctx->flags);
+	array_clear(&ctx->modseqs);
+	array_clear(&ctx->expunges);
+	array_clear(&ctx->appended_uids);
+	spare_ctx = ctx;
+}
+
+void pimap_view_sync_free_spare(void)
+{
+	if (spare_ctx != NULL)
+		pool_unref(&spare_ctx->pool);
+	spare_ctx = NULL;
+}
+
 struct mailbox_sync_context *
 pimap_view_sync_init(struct mailbox *box, enum mailbox_sync_flags flags)
 {
 	struct pimap_view *view = PIMAP_VIEW_CONTEXT_REQUIRE(box);
 	struct pimap_view_sync_context *ctx;
-	pool_t pool;
 	/* this may find out that there is no filtered view */
 	bool resolved = pimap_view_resolve(box, view) == 0;
 
@@ -398,19 +453,9 @@ pimap_view_sync_init(struct mailbox *box, enum mailbox_sync_flags flags)
 	if (view->filtered == NULL || view->real_depth > 0)
 		return view->module_ctx.super.sync_init(box, flags);
 
-	pool = pool_alloconly_create("pimap view sync", 1024);
-	ctx = p_new(pool, struct pimap_view_sync_context, 1);
-	ctx->pool = pool;
+	ctx = sync_context_get();
 	ctx->ctx.box = box;
 	ctx->ctx.flags = flags;
-	/* mostly all stay empty */
-	p_array_init(&ctx->flag_uids, pool, 4);
-	p_array_init(&ctx->hidden_uids, pool, 4);
-	p_array_init(&ctx->expunged_uids, pool, 4);
-	p_array_init(&ctx->flags, pool, 4);
-	p_array_init(&ctx->modseqs, pool, 4);
-	p_array_init(&ctx->expunges, pool, 4);
-	p_array_init(&ctx->appended_uids, pool, 4);
 	if ((flags & MAILBOX_SYNC_FLAG_FIX_INCONSISTENT) != 0) {
 		/* mailbox_sync() sets it when nobody wants to know what has
 		   changed; but then the real view doesn't tell of it */
@@ -568,6 +613,6 @@ int pimap_view_sync_deinit(struct mailbox_sync_context *_ctx,
 	pimap_view_update_timer(box, view);
 	if (ret == 0 && status_r != NULL)
 		*status_r = ctx->status;
-	pool_unref(&ctx->pool);
+	sync_context_put(ctx);
 	return ret;
 }

@@ -494,3 +494,9 @@ void pimap_view_attach(struct mailbox *box,
 	v->is_inconsistent = pimap_view_is_inconsistent;
 	MODULE_CONTEXT_SET(box, pimap_view_storage_module, view);
 }
+
+void pimap_view_deinit(void)
+{
+	pimap_view_cache_forget_kept();
+	pimap_view_sync_free_spare();
+}

@@ -45,6 +45,9 @@ struct pimap_view_settings {
 void pimap_view_attach(struct mailbox *box,
 		       const struct pimap_view_settings *set);
 
+/* Frees what the process keeps when no mailbox is open. */
+void pimap_view_deinit(void);
+
 /* The messages that stopped matching by this session's own flag changes, kept
    until now, leave at the next sync (R-1.4b). Does nothing if the mailbox has
    no view. */
