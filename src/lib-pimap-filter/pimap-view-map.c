@@ -483,7 +483,7 @@ void pimap_view_refresh_counts(struct pimap_view *view)
 
 void pimap_view_open_filtered(struct mailbox *box, struct pimap_view *view)
 {
-	i_array_init(&view->matches, 64);
+	i_array_init(&view->matches, 128);
 	view->real = box->view;
 	view->filtered = i_new(struct mail_index_view, 1);
 	mail_index_view_clone(view->filtered, view->real);

@@ -83,12 +83,17 @@ static void view_begin(struct mailbox *box, struct pimap_view *view)
 		pimap_view_state_take_up(view);
 	else
 		view_inherit(box, view);
-	t_array_init(&uids, 128);
-	array_append_array(&uids, &view->matches);
-	(void)seq_range_array_remove_seq_range(&uids, &view->late);
-	seq_range_array_merge(&uids, &view->kept);
-	seq_range_array_merge(&uids, &view->leaving);
-	pimap_view_map_build(view, &uids);
+	if (array_count(&view->late) == 0 && array_count(&view->kept) == 0 &&
+	    array_count(&view->leaving) == 0)
+		pimap_view_map_build(view, &view->matches);
+	else {
+		t_array_init(&uids, 128);
+		array_append_array(&uids, &view->matches);
+		(void)seq_range_array_remove_seq_range(&uids, &view->late);
+		seq_range_array_merge(&uids, &view->kept);
+		seq_range_array_merge(&uids, &view->leaving);
+		pimap_view_map_build(view, &uids);
+	}
 	if (view->state == NULL)
 		view->known_next_uid = view->filtered->map->hdr.next_uid;
 }
