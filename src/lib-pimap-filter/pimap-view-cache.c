@@ -14,16 +14,14 @@
 #include "str.h"
 #include "hostpid.h"
 #include "ioloop.h"
-#include "llist.h"
-#include "read-full.h"
 #include "write-full.h"
 #include "mail-transaction-log.h"
 #include "pimap-view-private.h"
 #include "pimap-view-cache.h"
+#include "pimap-view-kept.h"
 
 #include <stdio.h>
 #include <fcntl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 static const char *
@@ -36,124 +34,6 @@ cache_get_path(struct mailbox *box, const struct pimap_view *view)
 		return NULL;
 	return t_strconcat(dir, "/"PIMAP_VIEW_CACHE_PREFIX, view->cache_name,
 			   NULL);
-}
-
-/* What was read is kept in memory, for the next time that a folder is opened:
-   clients open the same ones again and again. It stands for the file that it was
-   read from as long as that is the one at its place, and for nothing else. */
-struct kept_cache {
-	struct kept_cache *prev, *next;
-	pool_t pool;
-	const char *path;
-	/* As long as it is open no other file gets its inode number, so that
-	   comparing those is safe. */
-	int fd;
-	struct stat st;
-	struct pimap_view_cache cache;
-};
-
-/* what was used last comes first */
-static struct kept_cache *kept_head = NULL, *kept_tail = NULL;
-static unsigned int kept_count = 0;
-static uoff_t kept_size = 0;
-
-static void kept_free(struct kept_cache *kept)
-{
-	DLLIST2_REMOVE(&kept_head, &kept_tail, kept);
-	kept_count--;
-	kept_size -= kept->st.st_size;
-	i_close_fd(&kept->fd);
-	pool_unref(&kept->pool);
-}
-
-void pimap_view_cache_forget_kept(void)
-{
-	while (kept_head != NULL)
-		kept_free(kept_head);
-}
-
-static struct kept_cache *kept_find(const char *path)
-{
-	struct kept_cache *kept;
-
-	for (kept = kept_head; kept != NULL; kept = kept->next) {
-		if (strcmp(kept->path, path) == 0)
-			break;
-	}
-	return kept;
-}
-
-static bool
-kept_is_file(const struct kept_cache *kept, const struct stat *st)
-{
-	return kept->st.st_ino == st->st_ino && kept->st.st_dev == st->st_dev &&
-		kept->st.st_size == st->st_size &&
-		kept->st.st_mtim.tv_sec == st->st_mtim.tv_sec &&
-		kept->st.st_mtim.tv_nsec == st->st_mtim.tv_nsec &&
-		kept->st.st_ctim.tv_sec == st->st_ctim.tv_sec &&
-		kept->st.st_ctim.tv_nsec == st->st_ctim.tv_nsec;
-}
-
-/* Takes over the fd, if it is to be kept. */
-static void
-kept_add(const char *path, int *fd, const struct stat *st,
-	 const struct pimap_view_cache *cache)
-{
-	struct kept_cache *kept;
-	pool_t pool;
-
-	if (st->st_size > PIMAP_VIEW_CACHE_MAX_KEPT_SIZE)
-		return;
-	while (kept_count >= PIMAP_VIEW_CACHE_MAX_KEPT ||
-	       (kept_tail != NULL &&
-		kept_size + st->st_size > PIMAP_VIEW_CACHE_MAX_KEPT_SIZE))
-		kept_free(kept_tail);
-	pool = pool_alloconly_create("pimap view cache", 512);
-	kept = p_new(pool, struct kept_cache, 1);
-	kept->pool = pool;
-	kept->path = p_strdup(pool, path);
-	kept->fd = *fd;
-	*fd = -1;
-	kept->st = *st;
-	kept->cache = *cache;
-	kept->cache.criteria = p_strdup(pool, cache->criteria);
-	kept->cache.zone = p_strdup(pool, cache->zone);
-	p_array_init(&kept->cache.uids, pool, array_count(&cache->uids) + 1);
-	array_append_array(&kept->cache.uids, &cache->uids);
-	DLLIST2_PREPEND(&kept_head, &kept_tail, kept);
-	kept_count++;
-	kept_size += st->st_size;
-}
-
-/* Returns -1 if there is no whole one. cache_r is valid until the next call. */
-static int cache_read_file(const char *path, struct pimap_view_cache *cache_r)
-{
-	struct kept_cache *kept = kept_find(path);
-	struct stat st;
-	void *data;
-	int fd, ret = -1;
-
-	if (kept != NULL && stat(path, &st) == 0 && kept_is_file(kept, &st)) {
-		DLLIST2_REMOVE(&kept_head, &kept_tail, kept);
-		DLLIST2_PREPEND(&kept_head, &kept_tail, kept);
-		*cache_r = kept->cache;
-		return 0;
-	}
-	if (kept != NULL)
-		kept_free(kept);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd == -1)
-		return -1;
-	if (fstat(fd, &st) == 0 && st.st_size > 0 &&
-	    st.st_size <= PIMAP_VIEW_CACHE_MAX_SIZE) {
-		data = t_malloc_no0(st.st_size);
-		if (read_full(fd, data, st.st_size) > 0)
-			ret = pimap_view_cache_parse(data, st.st_size, cache_r);
-	}
-	if (ret == 0)
-		kept_add(path, &fd, &st, cache_r);
-	i_close_fd(&fd);
-	return ret;
 }
 
 static const char *view_criteria(const struct pimap_view *view)
@@ -198,7 +78,7 @@ cache_read(struct mailbox *box, struct pimap_view *view,
 
 	if (path == NULL)
 		return FALSE;
-	if (cache_read_file(path, cache_r) == 0 &&
+	if (pimap_view_kept_read(path, cache_r) == 0 &&
 	    cache_r->uid_validity == hdr->uid_validity &&
 	    cache_r->indexid == hdr->indexid &&
 	    cache_r->next_uid <= hdr->next_uid &&

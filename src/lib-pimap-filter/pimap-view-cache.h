@@ -8,9 +8,6 @@ struct pimap_view;
 #define PIMAP_VIEW_CACHE_PREFIX "dovecot-pimap-view."
 /* Larger ones are neither read nor written. */
 #define PIMAP_VIEW_CACHE_MAX_SIZE (8*1024*1024)
-/* So many that were read, of so many octets together, are kept in memory. */
-#define PIMAP_VIEW_CACHE_MAX_KEPT 32
-#define PIMAP_VIEW_CACHE_MAX_KEPT_SIZE (1024*1024)
 
 struct pimap_view_cache {
 	uint32_t uid_validity, indexid;
@@ -52,7 +49,5 @@ bool pimap_view_cache_load_epoch(struct mailbox *box, struct pimap_view *view);
 /* Writes the cache, if there is something new in it. The mailbox is synced, its
    real view still open. */
 void pimap_view_cache_save(struct mailbox *box, struct pimap_view *view);
-/* Frees what is kept in memory. */
-void pimap_view_cache_forget_kept(void);
 
 #endif

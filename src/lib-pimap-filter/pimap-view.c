@@ -14,6 +14,7 @@
 #include "pimap-view.h"
 #include "pimap-view-private.h"
 #include "pimap-view-cache.h"
+#include "pimap-view-kept.h"
 
 #define STATUS_ITEMS_OF_MESSAGES \
 	(STATUS_MESSAGES | STATUS_RECENT | STATUS_UNSEEN | \
@@ -497,6 +498,6 @@ void pimap_view_attach(struct mailbox *box,
 
 void pimap_view_deinit(void)
 {
-	pimap_view_cache_forget_kept();
+	pimap_view_kept_free();
 	pimap_view_sync_free_spare();
 }
