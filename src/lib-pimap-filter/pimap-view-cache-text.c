@@ -7,35 +7,12 @@
 #include "buffer.h"
 #include "str.h"
 #include "strescape.h"
+#include "crc32.h"
 #include "seq-range-array.h"
 #include "pimap-view-cache.h"
 
-#define VIEW_CACHE_HEADER "pimap-view\t5\n"
-#define VIEW_CACHE_END "end\t0123456789abcdef\n"
-
-/* FNV-1a by words: a cache is read while a client waits. The multiplication takes
-   nothing down to lower bits, the shift does. */
-static uint64_t cache_sum_add(uint64_t sum, uint64_t word)
-{
-	sum = (sum ^ word) * 0x100000001b3ULL;
-	return sum ^ (sum >> 32);
-}
-
-/* Tells a whole and undamaged file: another word gives another sum. */
-static uint64_t cache_sum(const void *data, size_t size)
-{
-	const unsigned char *p = data;
-	uint64_t word, sum = cache_sum_add(0xcbf29ce484222325ULL, size);
-
-	for (; size >= sizeof(word); size -= sizeof(word)) {
-		memcpy(&word, p, sizeof(word));
-		sum = cache_sum_add(sum, word);
-		p += sizeof(word);
-	}
-	word = 0;
-	memcpy(&word, p, size);
-	return cache_sum_add(sum, word);
-}
+#define VIEW_CACHE_HEADER "pimap-view\t4\n"
+#define VIEW_CACHE_END "end\t01234567\n"
 
 void pimap_view_cache_print(const struct pimap_view_cache *cache,
 			    string_t *dest)
@@ -58,8 +35,8 @@ void pimap_view_cache_print(const struct pimap_view_cache *cache,
 	ranges = array_get(&cache->uids, &count);
 	str_printfa(dest, "\nuids\t%u\n", count);
 	str_append_data(dest, ranges, count * sizeof(*ranges));
-	str_printfa(dest, "end\t%016"PRIx64"\n",
-		    cache_sum(str_data(dest) + start, str_len(dest) - start));
+	str_printfa(dest, "end\t%08x\n",
+		    crc32_data(str_data(dest) + start, str_len(dest) - start));
 }
 
 static int
@@ -158,7 +135,7 @@ int pimap_view_cache_parse(const void *data, size_t size,
 		return -1;
 	size -= end_len;
 	end = p + size;
-	text = t_strdup_printf("end\t%016"PRIx64"\n", cache_sum(data, size));
+	text = t_strdup_printf("end\t%08x\n", crc32_data(data, size));
 	if (memcmp(end, text, end_len) != 0)
 		return -1;
 	for (i = 0; i < N_ELEMENTS(lines); i++) {
