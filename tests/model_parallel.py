@@ -177,8 +177,9 @@ class Reader(Process):
         line, = client.ok(command % rng.choice(mail.FOLDERS)).lines("* STATUS")
         words = line[line.rindex("(") + 1:-1].split()
         told = dict(zip(words[::2], map(int, words[1::2])))
+        # of a message that is gone, but not yet told so, no size is known
         if max(told["UNSEEN"], told["RECENT"]) > told["MESSAGES"] or \
-                (told["SIZE"] > 0) != (told["MESSAGES"] > 0):
+                (told["SIZE"] > 0 and told["MESSAGES"] == 0):
             raise ModelError(line)
 
     def _numbers(self, client, rng, most=3):
