@@ -165,6 +165,10 @@ class Operations(ResyncOperations):
         if not uids:
             return
         self.op_noop(rng, device)
+        # nothing is told of what has left with that
+        uids = [uid for uid in uids if uid in device.visible]
+        if not uids:
+            return
         device.client.idle()
         names = self._flags(rng, folder, device)
         expected = Expected()
