@@ -129,7 +129,7 @@ class Operations(ResyncOperations):
         choice = rng.randrange(3)
         if choice == 0:
             name, criteria = rng.choice(sorted(self.filters)), rng.choice(mail.CRITERIA)
-            self._doveadm("filter", "set", name, *criteria.text.split())
+            self._doveadm("filter", "set", name, criteria.text)
             self.filters[name] = criteria
         elif choice == 1:
             self._prefer(None, rng.choice(self.device_sessions()).name, rng.choice(mail.FOLDERS),

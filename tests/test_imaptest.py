@@ -60,7 +60,7 @@ def where(servers, session, prefix):
     user = prefix + re.sub(r"\W", "", session)
     if session in ALL:
         server.doveadm("pimap", "device", "add", "-u", user, "P1")
-        server.doveadm("pimap", "filter", "set", "-u", user, "F1", *ALL[session].split())
+        server.doveadm("pimap", "filter", "set", "-u", user, "F1", ALL[session])
         server.doveadm("pimap", "pref", "set", "-u", user, "P1", "PIMAP_XFILTER",
                        "ALL", "V", "F1")
         user += "#P1"

@@ -27,7 +27,7 @@ def message(identity):
 def set_view(server, user, criteria, *folders):
     """For ordinary mail programs, as the README says"""
     server.doveadm("pimap", "device", "add", "-u", user, "P1")
-    server.doveadm("pimap", "filter", "set", "-u", user, "F1", *criteria.split())
+    server.doveadm("pimap", "filter", "set", "-u", user, "F1", criteria)
     for folder, name in folders:
         server.doveadm("pimap", "pref", "set", "-u", user, "P1", "PIMAP_XFILTER",
                        folder, "V", name)

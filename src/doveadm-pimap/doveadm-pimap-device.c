@@ -4,6 +4,8 @@
 #include "lib.h"
 #include "array.h"
 #include "pimap-device.h"
+#include "pimap-pref.h"
+#include "pimap-scope.h"
 #include "doveadm-print.h"
 #include "doveadm-pimap.h"
 
@@ -114,6 +116,85 @@ static struct doveadm_mail_cmd_context *device_mode_alloc(void)
 {
 	return doveadm_pimap_cmd_alloc(device_mode_run, NULL, NULL);
 }
+
+static int
+device_remove_run(struct doveadm_mail_cmd_context *ctx, struct mail_user *user)
+{
+	struct doveadm_pimap_cmd *cmd =
+		container_of(ctx, struct doveadm_pimap_cmd, ctx);
+	struct pimap_user_change change;
+	enum pimap_device_mode mode;
+
+	if (device_check_args(cmd, &mode) < 0 ||
+	    doveadm_pimap_change_begin(cmd, user, &change) < 0)
+		return -1;
+	if (!pimap_profile_remove_device(change.profile, cmd->device))
+		return doveadm_pimap_change_fail(cmd, &change,
+			MAIL_ERROR_NOTFOUND, "There is no such device");
+	if (doveadm_pimap_change_commit(cmd, &change) < 0)
+		return -1;
+	if (pimap_scope_remove_caches(change.puser, cmd->device) < 0)
+		return doveadm_pimap_fail(cmd, MAIL_ERROR_TEMP,
+			"The device is removed, but not all files of its views");
+	return 0;
+}
+
+static struct doveadm_mail_cmd_context *device_remove_alloc(void)
+{
+	return doveadm_pimap_cmd_alloc(device_remove_run, NULL, NULL);
+}
+
+static int
+device_show_run(struct doveadm_mail_cmd_context *ctx, struct mail_user *user)
+{
+	struct doveadm_pimap_cmd *cmd =
+		container_of(ctx, struct doveadm_pimap_cmd, ctx);
+	const struct pimap_device *device;
+
+	if (doveadm_pimap_get_device(cmd, user, &device) < 0)
+		return -1;
+	doveadm_print("device");
+	doveadm_print(device->id);
+	doveadm_print("mode");
+	doveadm_print(pimap_device_mode_name(device->mode));
+	doveadm_print("registration");
+	doveadm_pimap_print_text(pimap_device_get_pref(device,
+						PIMAP_PREF_NOTIF_ID));
+	doveadm_pimap_print_prefs(user, device, NULL);
+	return 0;
+}
+
+static void device_show_headers(void)
+{
+	doveadm_print_header_simple("name");
+	doveadm_print_header("value", "value", DOVEADM_PRINT_HEADER_FLAG_EXPAND);
+}
+
+static struct doveadm_mail_cmd_context *device_show_alloc(void)
+{
+	return doveadm_pimap_cmd_alloc(device_show_run, device_show_headers,
+				       DOVEADM_PRINT_TYPE_TABLE);
+}
+
+struct doveadm_cmd_ver2 doveadm_pimap_cmd_device_remove = {
+	.name = "pimap device remove",
+	.usage = DOVEADM_CMD_MAIL_USAGE_PREFIX "<device>",
+	.mail_cmd = device_remove_alloc,
+DOVEADM_CMD_PARAMS_START
+DOVEADM_CMD_MAIL_COMMON
+DOVEADM_CMD_PARAM('\0', "device", CMD_PARAM_STR, CMD_PARAM_FLAG_POSITIONAL)
+DOVEADM_CMD_PARAMS_END
+};
+
+struct doveadm_cmd_ver2 doveadm_pimap_cmd_device_show = {
+	.name = "pimap device show",
+	.usage = DOVEADM_CMD_MAIL_USAGE_PREFIX "<device>",
+	.mail_cmd = device_show_alloc,
+DOVEADM_CMD_PARAMS_START
+DOVEADM_CMD_MAIL_COMMON
+DOVEADM_CMD_PARAM('\0', "device", CMD_PARAM_STR, CMD_PARAM_FLAG_POSITIONAL)
+DOVEADM_CMD_PARAMS_END
+};
 
 struct doveadm_cmd_ver2 doveadm_pimap_cmd_device_add = {
 	.name = "pimap device add",

@@ -4,6 +4,8 @@
 #include "lib.h"
 #include "array.h"
 #include "str.h"
+#include "imap-quote.h"
+#include "pimap-compat.h"
 #include "pimap-criteria.h"
 #include "doveadm-print.h"
 #include "doveadm-pimap.h"
@@ -92,28 +94,61 @@ static struct doveadm_mail_cmd_context *filter_show_alloc(void)
 				       DOVEADM_PRINT_TYPE_PAGER);
 }
 
+/* The search keys as a line of IMAP. One argument is such a line. Of several each
+   is one word, as in doveadm search: blanks in it, quotes, whatever it is, are the
+   word's. Joined by blanks, SUBJECT "not seen" would be SUBJECT not, and SEEN. */
+static int filter_get_line(struct doveadm_pimap_cmd *cmd, const char **line_r)
+{
+	const char *const *words = cmd->words;
+	string_t *line;
+
+	if (words == NULL || words[0] == NULL)
+		return doveadm_pimap_fail(cmd, MAIL_ERROR_PARAMS,
+					  "Missing search keys");
+	if (words[1] == NULL) {
+		*line_r = words[0];
+		return 0;
+	}
+	line = t_str_new(256);
+	for (; *words != NULL; words++) {
+		/* the shell's quotes are enough: who writes IMAP's too would be
+		   looking for quotes */
+		if (**words == '"') {
+			return doveadm_pimap_fail(cmd, MAIL_ERROR_PARAMS,
+				t_strdup_printf("%s: Search keys with quotes of "
+					"IMAP must be one argument as a whole",
+					*words));
+		}
+		if (str_len(line) > 0)
+			str_append_c(line, ' ');
+		if (strcmp(*words, "(") == 0 || strcmp(*words, ")") == 0)
+			str_append(line, *words);
+		else
+			pimap_imap_append_astring(line, *words);
+	}
+	*line_r = str_c(line);
+	return 0;
+}
+
 static int
 filter_set_run(struct doveadm_mail_cmd_context *ctx, struct mail_user *user)
 {
 	struct doveadm_pimap_cmd *cmd =
 		container_of(ctx, struct doveadm_pimap_cmd, ctx);
 	struct pimap_user_change change;
-	const char *name, *error;
+	const char *name, *line = NULL, *error;
 	string_t *criteria = t_str_new(256);
 
-	if (filter_get_name(cmd, &name) < 0)
+	if (filter_get_name(cmd, &name) < 0 ||
+	    filter_get_line(cmd, &line) < 0)
 		return -1;
-	if (cmd->words == NULL)
-		return doveadm_pimap_fail(cmd, MAIL_ERROR_PARAMS,
-					  "Missing search keys");
 	if (!pimap_filter_desc_is_valid(cmd->desc))
 		return doveadm_pimap_fail(cmd, MAIL_ERROR_PARAMS,
 			"The description is too long or isn't UTF-8");
 	if (doveadm_pimap_change_begin(cmd, user, &change) < 0)
 		return -1;
-	if (pimap_criteria_parse_line(change.puser->set,
-			t_strarray_join(cmd->words, " "), criteria,
-			&error) != PIMAP_CRITERIA_OK)
+	if (pimap_criteria_parse_line(change.puser->set, line, criteria,
+				      &error) != PIMAP_CRITERIA_OK)
 		return doveadm_pimap_change_fail(cmd, &change,
 						 MAIL_ERROR_PARAMS, error);
 	if (!pimap_user_change_set_filter(&change, name, cmd->desc,
@@ -175,7 +210,7 @@ DOVEADM_CMD_PARAMS_END
 struct doveadm_cmd_ver2 doveadm_pimap_cmd_filter_set = {
 	.name = "pimap filter set",
 	.usage = DOVEADM_CMD_MAIL_USAGE_PREFIX
-		"[-d <description>] <filter> <search keys>",
+		"[-d <description>] <filter> <search key> [<search key> ...]",
 	.mail_cmd = filter_set_alloc,
 DOVEADM_CMD_PARAMS_START
 DOVEADM_CMD_MAIL_COMMON

@@ -19,8 +19,8 @@ pref_get_xfilter(const char *vname, const char *type,
 		 void *context ATTR_UNUSED)
 {
 	doveadm_print(PIMAP_PREF_XFILTER);
-	doveadm_print(t_strdup_printf("%s %s %s", vname, type,
-				      pimap_filter_ref_name(ref)));
+	doveadm_pimap_print_text(t_strdup_printf("%s %s %s", vname, type,
+					pimap_filter_ref_name(ref)));
 }
 
 static void
@@ -40,38 +40,36 @@ pref_print_xfilters(struct mail_user *user, const struct pimap_device *device)
 	}
 }
 
+void doveadm_pimap_print_prefs(struct mail_user *user,
+			       const struct pimap_device *device,
+			       const char *name)
+{
+	const struct pimap_pref_def *def;
+
+	for (def = pimap_pref_defs; def->name != NULL; def++) {
+		if (name == NULL || strcasecmp(name, def->name) == 0) {
+			doveadm_print(def->name);
+			doveadm_pimap_print_text(pimap_pref_get(device, def));
+		}
+	}
+	if (name == NULL || pimap_pref_is_xfilter(name))
+		pref_print_xfilters(user, device);
+}
+
 static int
 pref_get_run(struct doveadm_mail_cmd_context *ctx, struct mail_user *user)
 {
 	struct doveadm_pimap_cmd *cmd =
 		container_of(ctx, struct doveadm_pimap_cmd, ctx);
-	const struct pimap_pref_def *def;
-	const struct pimap_profile *profile;
 	const struct pimap_device *device;
-	const char *value;
 
-	if (cmd->device == NULL)
-		return doveadm_pimap_fail(cmd, MAIL_ERROR_PARAMS,
-					  "Which device?");
 	if (cmd->pref != NULL && !pimap_pref_is_xfilter(cmd->pref) &&
 	    pimap_pref_find(cmd->pref) == NULL)
 		return doveadm_pimap_fail(cmd, MAIL_ERROR_PARAMS,
 					  "There is no such preference");
-	if (doveadm_pimap_get_profile(cmd, user, &profile) < 0)
+	if (doveadm_pimap_get_device(cmd, user, &device) < 0)
 		return -1;
-	device = pimap_profile_find_device(profile, cmd->device);
-	if (device == NULL)
-		return doveadm_pimap_fail(cmd, MAIL_ERROR_NOTFOUND,
-					  "There is no such device");
-	for (def = pimap_pref_defs; def->name != NULL; def++) {
-		if (cmd->pref == NULL || strcasecmp(cmd->pref, def->name) == 0) {
-			doveadm_print(def->name);
-			value = pimap_pref_get(device, def);
-			doveadm_print(value != NULL ? value : "");
-		}
-	}
-	if (cmd->pref == NULL || pimap_pref_is_xfilter(cmd->pref))
-		pref_print_xfilters(user, device);
+	doveadm_pimap_print_prefs(user, device, cmd->pref);
 	return 0;
 }
 

@@ -5,22 +5,28 @@
 #include "str-sanitize.h"
 #include "pimap-compat.h"
 #include "pimap-criteria.h"
+#include "pimap-device.h"
 #include "doveadm-print.h"
 #include "doveadm-pimap.h"
 
 extern const char *doveadm_pimap_plugin_version;
 const char *doveadm_pimap_plugin_version = DOVECOT_ABI_VERSION;
 
+struct module *doveadm_pimap_module;
+
 static struct doveadm_cmd_ver2 *const doveadm_pimap_cmds[] = {
 	&doveadm_pimap_cmd_device_add,
 	&doveadm_pimap_cmd_device_list,
 	&doveadm_pimap_cmd_device_mode,
+	&doveadm_pimap_cmd_device_remove,
+	&doveadm_pimap_cmd_device_show,
 	&doveadm_pimap_cmd_filter_list,
 	&doveadm_pimap_cmd_filter_show,
 	&doveadm_pimap_cmd_filter_set,
 	&doveadm_pimap_cmd_filter_delete,
 	&doveadm_pimap_cmd_pref_get,
 	&doveadm_pimap_cmd_pref_set,
+	&doveadm_pimap_cmd_view_show,
 };
 
 static void doveadm_pimap_cmd_init(PIMAP_DOVEADM_INIT_ARGS(_ctx))
@@ -30,6 +36,7 @@ static void doveadm_pimap_cmd_init(PIMAP_DOVEADM_INIT_ARGS(_ctx))
 
 	(void)doveadm_cmd_param_str(_ctx->cctx, "device", &cmd->device);
 	(void)doveadm_cmd_param_str(_ctx->cctx, "filter", &cmd->filter);
+	(void)doveadm_cmd_param_str(_ctx->cctx, "folder", &cmd->folder);
 	(void)doveadm_cmd_param_str(_ctx->cctx, "preference", &cmd->pref);
 	(void)doveadm_cmd_param_str(_ctx->cctx, "description", &cmd->desc);
 	(void)doveadm_cmd_param_str(_ctx->cctx, "mode", &cmd->mode);
@@ -104,6 +111,24 @@ int doveadm_pimap_get_profile(struct doveadm_pimap_cmd *cmd,
 	return 0;
 }
 
+int doveadm_pimap_get_device(struct doveadm_pimap_cmd *cmd,
+			     struct mail_user *user,
+			     const struct pimap_device **device_r)
+{
+	const struct pimap_profile *profile;
+
+	if (cmd->device == NULL || !pimap_device_id_is_valid(cmd->device))
+		return doveadm_pimap_fail(cmd, MAIL_ERROR_PARAMS,
+			"A device is 1 to 64 letters, digits, dots, - and _");
+	if (doveadm_pimap_get_profile(cmd, user, &profile) < 0)
+		return -1;
+	*device_r = pimap_profile_find_device(profile, cmd->device);
+	if (*device_r == NULL)
+		return doveadm_pimap_fail(cmd, MAIL_ERROR_NOTFOUND,
+					  "There is no such device");
+	return 0;
+}
+
 int doveadm_pimap_change_begin(struct doveadm_pimap_cmd *cmd,
 			       struct mail_user *user,
 			       struct pimap_user_change *change_r)
@@ -153,11 +178,12 @@ int doveadm_pimap_change_fail(struct doveadm_pimap_cmd *cmd,
 	return doveadm_pimap_fail(cmd, error, reason);
 }
 
-void doveadm_pimap_plugin_init(struct module *module ATTR_UNUSED)
+void doveadm_pimap_plugin_init(struct module *module)
 {
 	unsigned int i;
 
 	pimap_criteria_init();
+	doveadm_pimap_module = module;
 	for (i = 0; i < N_ELEMENTS(doveadm_pimap_cmds); i++)
 		doveadm_cmd_register_ver2(doveadm_pimap_cmds[i]);
 }

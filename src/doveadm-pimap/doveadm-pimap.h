@@ -12,7 +12,7 @@ struct doveadm_pimap_cmd {
 	struct doveadm_mail_cmd_context ctx;
 
 	/* NULL: not given */
-	const char *device, *filter, *pref, *desc, *mode;
+	const char *device, *filter, *folder, *pref, *desc, *mode;
 	/* the rest of the arguments, or NULL */
 	const char *const *words;
 
@@ -30,11 +30,20 @@ doveadm_pimap_cmd_alloc(int (*run)(struct doveadm_mail_cmd_context *ctx,
    characters are replaced. */
 void doveadm_pimap_print_text(const char *text);
 
+/* Prints name and value of the device's preferences (NULL: of all). */
+void doveadm_pimap_print_prefs(struct mail_user *user,
+			       const struct pimap_device *device,
+			       const char *name);
+
 /* Each of these returns 0, or logs what is wrong, sets doveadm's exit status
    and returns -1. */
 int doveadm_pimap_get_profile(struct doveadm_pimap_cmd *cmd,
 			      struct mail_user *user,
 			      const struct pimap_profile **profile_r);
+/* cmd->device, which must be in the profile */
+int doveadm_pimap_get_device(struct doveadm_pimap_cmd *cmd,
+			     struct mail_user *user,
+			     const struct pimap_device **device_r);
 int doveadm_pimap_change_begin(struct doveadm_pimap_cmd *cmd,
 			       struct mail_user *user,
 			       struct pimap_user_change *change_r);
@@ -56,12 +65,18 @@ int doveadm_pimap_fail(struct doveadm_pimap_cmd *cmd, enum mail_error error,
 extern struct doveadm_cmd_ver2 doveadm_pimap_cmd_device_add;
 extern struct doveadm_cmd_ver2 doveadm_pimap_cmd_device_list;
 extern struct doveadm_cmd_ver2 doveadm_pimap_cmd_device_mode;
+extern struct doveadm_cmd_ver2 doveadm_pimap_cmd_device_remove;
+extern struct doveadm_cmd_ver2 doveadm_pimap_cmd_device_show;
 extern struct doveadm_cmd_ver2 doveadm_pimap_cmd_filter_list;
 extern struct doveadm_cmd_ver2 doveadm_pimap_cmd_filter_show;
 extern struct doveadm_cmd_ver2 doveadm_pimap_cmd_filter_set;
 extern struct doveadm_cmd_ver2 doveadm_pimap_cmd_filter_delete;
 extern struct doveadm_cmd_ver2 doveadm_pimap_cmd_pref_get;
 extern struct doveadm_cmd_ver2 doveadm_pimap_cmd_pref_set;
+extern struct doveadm_cmd_ver2 doveadm_pimap_cmd_view_show;
+
+/* This one */
+extern struct module *doveadm_pimap_module;
 
 void doveadm_pimap_plugin_init(struct module *module);
 void doveadm_pimap_plugin_deinit(void);

@@ -440,6 +440,78 @@ pimap_criteria_parse_line(const struct pimap_settings *set, const char *text,
 	return ret;
 }
 
+/* The shortest beginning that is a search key is the first one: none of them takes
+   arguments that may be left out. */
+static int
+criteria_split_first(const struct imap_arg *args, unsigned int *count_r,
+		     const char **text_r, const char **error_r)
+{
+	static const struct pimap_settings unlimited = {
+		.pimap_max_filter_size = SIZE_MAX,
+		.pimap_max_filter_nesting = UINT_MAX,
+	};
+	struct pimap_criteria criteria;
+	string_t *text = t_str_new(128);
+	unsigned int count, deepest = 0, total = 0;
+	struct imap_arg *first;
+
+	while (!IMAP_ARG_IS_EOL(&args[total]))
+		total++;
+	first = t_new(struct imap_arg, total + 1);
+	*error_r = "Missing search keys";
+	for (count = 0; count < total; count++) {
+		first[count] = args[count];
+		first[count+1].type = IMAP_ARG_EOL;
+		str_truncate(text, 0);
+		if (criteria_print(&unlimited, first, NULL, 0, &deepest, text,
+				   error_r) != PIMAP_CRITERIA_OK)
+			return -1;
+		if (criteria_build(str_c(text), "", UINT_MAX, &criteria,
+				   error_r) == 0) {
+			pimap_criteria_free(&criteria);
+			*count_r = count + 1;
+			*text_r = str_c(text);
+			return 0;
+		}
+	}
+	return -1;
+}
+
+static int
+criteria_split(const struct imap_arg *args, ARRAY_TYPE(const_string) *keys,
+	       const char **error_r)
+{
+	unsigned int count;
+	const char *text;
+
+	for (; !IMAP_ARG_IS_EOL(args); args += count) {
+		count = 1;
+		if (args->type == IMAP_ARG_LIST) {
+			if (criteria_split(imap_arg_as_list(args), keys,
+					   error_r) < 0)
+				return -1;
+		} else {
+			if (criteria_split_first(args, &count, &text,
+						 error_r) < 0)
+				return -1;
+			array_push_back(keys, &text);
+		}
+	}
+	return 0;
+}
+
+int pimap_criteria_split(const char *text, ARRAY_TYPE(const_string) *keys,
+			 const char **error_r)
+{
+	struct criteria_line line;
+	int ret = -1;
+
+	if (criteria_line_init(&line, text, error_r) == 0)
+		ret = criteria_split(line.args, keys, error_r);
+	criteria_line_deinit(&line);
+	return ret;
+}
+
 int pimap_criteria_build(const char *text, const char *zone,
 			 struct pimap_criteria *criteria_r,
 			 const char **error_r)

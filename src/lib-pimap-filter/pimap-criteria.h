@@ -54,6 +54,12 @@ int pimap_criteria_build(const char *text, const char *zone,
    known of the criteria stays. */
 void pimap_criteria_free(struct pimap_criteria *criteria);
 
+/* Adds the search keys that must all match, each as text, from the data stack;
+   parentheses around some of them are left out. Returns -1 and error_r if the text
+   is invalid. */
+int pimap_criteria_split(const char *text, ARRAY_TYPE(const_string) *keys,
+			 const char **error_r);
+
 /* The search keys that a filter may have, separated by spaces. */
 const char *pimap_criteria_get_keys(void);
 

@@ -19,11 +19,13 @@
 #include "hex-binary.h"
 #include "sha1.h"
 #include "mail-storage-private.h"
+#include "mailbox-list-iter.h"
 #include "mailbox-watch.h"
 #include "pimap-folder.h"
 #include "pimap-pref.h"
 #include "pimap-user.h"
 #include "pimap-view.h"
+#include "pimap-view-cache.h"
 #include "pimap-scope.h"
 
 #define PIMAP_SCOPE_CONTEXT_REQUIRE(obj) \
@@ -228,7 +230,8 @@ static bool pimap_scope_may_have_view(struct pimap_user *puser)
 }
 
 /* A folder's index, beside which the cache is, may be several users'. */
-static const char *pimap_scope_cache_name(struct pimap_user *puser)
+static const char *
+pimap_scope_cache_name(struct pimap_user *puser, const char *device)
 {
 	unsigned char digest[SHA1_RESULTLEN];
 	const char *name = puser->user->username;
@@ -238,7 +241,32 @@ static const char *pimap_scope_cache_name(struct pimap_user *puser)
 		puser->name_hash = p_strdup(puser->user->pool,
 			binary_to_hex(digest, sizeof(digest)));
 	}
-	return t_strconcat(puser->device, ".", puser->name_hash, NULL);
+	return t_strconcat(device, ".", puser->name_hash, NULL);
+}
+
+int pimap_scope_remove_caches(struct pimap_user *puser, const char *device)
+{
+	static const char *const patterns[] = { "*", NULL };
+	const char *name = pimap_scope_cache_name(puser, device);
+	struct mailbox_list_iterate_context *iter;
+	const struct mailbox_info *info;
+	struct mailbox *box;
+	const char *dir;
+
+	iter = mailbox_list_iter_init_namespaces(puser->user->namespaces,
+		patterns, MAIL_NAMESPACE_TYPE_MASK_ALL,
+		MAILBOX_LIST_ITER_SKIP_ALIASES |
+		MAILBOX_LIST_ITER_RETURN_NO_FLAGS);
+	while ((info = mailbox_list_iter_next(iter)) != NULL) T_BEGIN {
+		box = mailbox_alloc(info->ns->list, info->vname, 0);
+		if (mailbox_get_path_to(box, MAILBOX_LIST_PATH_TYPE_INDEX,
+					&dir) > 0) {
+			i_unlink_if_exists(t_strconcat(dir,
+				"/"PIMAP_VIEW_CACHE_PREFIX, name, NULL));
+		}
+		mailbox_free(&box);
+	} T_END;
+	return mailbox_list_iter_deinit(&iter);
 }
 
 static bool pimap_scope_is_for_quota(void)
@@ -279,7 +307,8 @@ void pimap_scope_mailbox_allocated_view(struct mailbox *box)
 		/* A virtual mailbox may not know yet of what came into the
 		   folders that it consists of: what it finds isn't final. */
 		if (box->virtual_vfuncs == NULL)
-			set.cache_name = pimap_scope_cache_name(puser);
+			set.cache_name =
+				pimap_scope_cache_name(puser, puser->device);
 		set.delete_hidden = puser->set->pimap_delete_hidden;
 		pimap_view_attach(box, &set);
 	} T_END;

@@ -22,6 +22,11 @@ int pimap_scope_get_view_filter(struct mailbox *box,
 				struct pimap_view_filter *filter_r,
 				const char **error_r);
 
+/* Removes what views of a device have left beside the folders' indexes. Returns -1
+   if the folders can't be listed: some may be left. That does no harm: no view
+   takes them for its own. */
+int pimap_scope_remove_caches(struct pimap_user *puser, const char *device);
+
 /* Two hooks: what the first one overrides is in place only when the next one is
    called. */
 void pimap_scope_mailbox_allocated(struct mailbox *box);

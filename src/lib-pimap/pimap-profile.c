@@ -215,6 +215,22 @@ pimap_profile_add_device(struct pimap_profile *profile, const char *id,
 	return device;
 }
 
+bool pimap_profile_remove_device(struct pimap_profile *profile, const char *id)
+{
+	struct pimap_device *const *device;
+
+	array_foreach(&profile->devices, device) {
+		if (strcmp((*device)->id, id) != 0)
+			continue;
+		array_delete(&profile->devices,
+			     array_ptr_to_idx(&profile->devices, device), 1);
+		/* a session of it may be open, or log in again */
+		pimap_profile_views_changed(profile);
+		return TRUE;
+	}
+	return FALSE;
+}
+
 bool pimap_device_mode_parse(const char *name, enum pimap_device_mode *mode_r)
 {
 	unsigned int i;

@@ -128,6 +128,11 @@ struct pimap_device *
 pimap_profile_add_device(struct pimap_profile *profile, const char *id,
 			 enum pimap_device_mode mode);
 
+/* Removes a device with all that is set for it. Returns FALSE if there is no such
+   device. */
+bool pimap_profile_remove_device(struct pimap_profile *profile,
+				 const char *id);
+
 /* Returns FALSE if there is no mode of that name. */
 bool pimap_device_mode_parse(const char *name,
 			     enum pimap_device_mode *mode_r);

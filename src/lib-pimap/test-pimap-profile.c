@@ -161,6 +161,28 @@ static void test_pimap_profile_invalid(void)
 	test_end();
 }
 
+static void test_pimap_profile_remove_device(void)
+{
+	struct pimap_profile *profile = pimap_profile_alloc();
+	uint32_t generation;
+
+	test_begin("profile: a device is removed");
+	(void)pimap_profile_add_device(profile, "P1", PIMAP_DEVICE_MODE_VIEW);
+	(void)pimap_profile_add_device(profile, "P2", PIMAP_DEVICE_MODE_VIEW);
+	(void)pimap_profile_add_device(profile, "P3", PIMAP_DEVICE_MODE_VIEW);
+	generation = profile->views_generation;
+	test_assert(!pimap_profile_remove_device(profile, "p2"));
+	test_assert(profile->views_generation == generation);
+	test_assert(pimap_profile_remove_device(profile, "P2"));
+	test_assert(profile->views_generation > generation);
+	test_assert(array_count(&profile->devices) == 2);
+	test_assert(pimap_profile_find_device(profile, "P1") != NULL);
+	test_assert(pimap_profile_find_device(profile, "P2") == NULL);
+	test_assert(pimap_profile_find_device(profile, "P3") != NULL);
+	pimap_profile_free(&profile);
+	test_end();
+}
+
 static void test_pimap_profile_damaged(void)
 {
 	struct pimap_profile *profile = test_profile(), *profile2;
@@ -192,6 +214,7 @@ int main(void)
 		test_pimap_profile_round_trip,
 		test_pimap_profile_filters,
 		test_pimap_profile_invalid,
+		test_pimap_profile_remove_device,
 		test_pimap_profile_damaged,
 		NULL
 	};
