@@ -126,7 +126,7 @@ def test_settings_are_in_the_example(version):
     for name in names:
         if name == "pimap_separator" and version == "2.3":
             # auth doesn't get the settings there
-            assert re.search(r"^ *#?args = separator=#$", example, re.MULTILINE)
+            assert re.search(r'^ *#?args = "separator=#"$', example, re.MULTILINE)
             continue
         shown = re.search(r"^ *#?%s = (.*)" % name, example, re.MULTILINE)
         assert shown is not None, name

@@ -20,6 +20,7 @@ static struct doveadm_cmd_ver2 *const doveadm_pimap_cmds[] = {
 	&doveadm_pimap_cmd_device_mode,
 	&doveadm_pimap_cmd_device_remove,
 	&doveadm_pimap_cmd_device_show,
+	&doveadm_pimap_cmd_doctor,
 	&doveadm_pimap_cmd_filter_list,
 	&doveadm_pimap_cmd_filter_show,
 	&doveadm_pimap_cmd_filter_set,

@@ -67,6 +67,7 @@ extern struct doveadm_cmd_ver2 doveadm_pimap_cmd_device_list;
 extern struct doveadm_cmd_ver2 doveadm_pimap_cmd_device_mode;
 extern struct doveadm_cmd_ver2 doveadm_pimap_cmd_device_remove;
 extern struct doveadm_cmd_ver2 doveadm_pimap_cmd_device_show;
+extern struct doveadm_cmd_ver2 doveadm_pimap_cmd_doctor;
 extern struct doveadm_cmd_ver2 doveadm_pimap_cmd_filter_list;
 extern struct doveadm_cmd_ver2 doveadm_pimap_cmd_filter_show;
 extern struct doveadm_cmd_ver2 doveadm_pimap_cmd_filter_set;

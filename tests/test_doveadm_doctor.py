@@ -1,0 +1,416 @@
+# SPDX-License-Identifier: LGPL-2.1-only
+"""doveadm pimap doctor: a good configuration is all ok, and each check finds what
+was broken on purpose."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from conftest import DOVECOT_24, Server, settings
+
+SITE = ["configuration", "modules", "settings", "timezone", "separator", "passdb", "master",
+        "userdb", "plugins", "chroot", "capability", "connections"]
+USER = ["user-settings", "profile", "profile-folder", "user-chroot"]
+BLOCK = re.compile(r"^(?:passdb|userdb)\b[^{}\n]*\{[^{}]*\}\n", re.MULTILINE)
+
+
+class Doctor:
+    """Looks at changed copies of a server's configuration. The server needn't know."""
+
+    def __init__(self):
+        self.server = Server.temporary("maildir")
+        with open(self.server.vars["CONF"]) as file:
+            self.good = self._included(file.read())
+
+    @staticmethod
+    def _included(text):
+        def read(match):
+            with open(match.group(1)) as file:
+                return file.read()
+        return re.sub(r"^!include (\S+)\n", read, text, flags=re.MULTILINE)
+
+    def run(self, conf=None, *args, code):
+        """The checks with their results, in order: {name: [ok or text...]}"""
+        path = self.server.path + "/doctor.conf"
+        with open(path, "w") as file:
+            file.write(self.good if conf is None else conf)
+        result = subprocess.run(
+            [self.server.path + "/within", "doveadm", "-c", path, "-f", "json", "pimap",
+             "doctor", *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert result.returncode == code, result
+        found = {}
+        for row in json.loads(result.stdout):
+            assert (row["result"] == "FAIL") != (row["result"] == "ok"), row
+            found.setdefault(row["check"], []).append(
+                "ok" if row["result"] == "ok" else row["text"])
+        assert all("ok" not in texts or texts == ["ok"] for texts in found.values())
+        return found
+
+    def finds(self, conf, *args, **texts):
+        """Just these checks fail, with texts that have these words."""
+        found = self.run(conf, *args, code=78)
+        failed = {name for name, lines in found.items() if lines != ["ok"]}
+        assert failed == {name.replace("_", "-") for name in texts}, found
+        for name, words in texts.items():
+            lines = found[name.replace("_", "-")]
+            for word in [words] if isinstance(words, str) else words:
+                assert any(word in line for line in lines), (word, lines)
+        return found
+
+
+@pytest.fixture(scope="module")
+def doctor():
+    doctor = Doctor()
+    yield doctor
+    assert doctor.server.faults() == []
+    doctor.server.stop()
+
+
+def without(conf, pattern, count=1):
+    """The configuration without the first blocks that match"""
+    changed = conf
+    for _ in range(count):
+        match = next(match for match in BLOCK.finditer(changed)
+                     if re.search(pattern, match.group(), re.DOTALL))
+        changed = changed[:match.start()] + changed[match.end():]
+    return changed
+
+
+def db(key, driver, *lines, name=None):
+    body = "".join("  %s\n" % line for line in lines)
+    if DOVECOT_24:
+        return "%s %s {\n  driver = %s\n%s}\n" % (key, name or driver, driver, body)
+    return "%s {\n  driver = %s\n%s}\n" % (key, driver, body)
+
+
+def test_good(doctor):
+    assert list(doctor.run(code=0)) == SITE
+    assert doctor.run(code=0) == {name: ["ok"] for name in SITE}
+    assert doctor.run(None, "-u", "joe", code=0) == {name: ["ok"] for name in SITE + USER}
+    # what a terminal gets
+    lines = doctor.server.doveadm("pimap", "doctor").splitlines()
+    assert [line.split(":")[0] for line in lines] == ["ok " + name for name in SITE]
+    # a site that has more of what is checked
+    conf = doctor.good + db("passdb", "static", "master = yes", *(
+        ["passdb_static_password = x"] if DOVECOT_24 else ["args = password=x"]), name="boss") + \
+        "mail_max_userip_connections = 0\n" + settings({"pimap_timezone": "Europe/Berlin",
+                                                        "pimap_max_devices": "3"})
+    assert doctor.run(conf, code=0) == {name: ["ok"] for name in SITE}
+    for args in (["-u", "j*"], ["joe"]):
+        assert subprocess.run([doctor.server.vars["DOVEADM"], "pimap", "doctor", *args],
+                              stderr=subprocess.DEVNULL).returncode == 64
+
+
+def test_passdb_order(doctor):
+    # as if 05-pimap.conf were 95-pimap.conf
+    ours = "".join(match.group() for match in BLOCK.finditer(doctor.good)
+                   if "pimap" in match.group())
+    assert ours.count("{") == 3
+    doctor.finds(without(doctor.good, "pimap", 3) + ours,
+                 passdb="comes after passdb static", userdb="comes after userdb static")
+
+
+def test_passdb_is_missing(doctor):
+    first = r"^passdb(?!.*master = yes).*pimap"
+    doctor.finds(without(doctor.good, first), passdb="passdb pimap is missing")
+    doctor.finds(without(doctor.good, "^userdb.*pimap"), userdb="userdb pimap is missing")
+    doctor.finds(without(without(doctor.good, "^passdb.*static"), "^userdb.*static"),
+                 passdb="no passdb after", userdb="no userdb after")
+    doctor.finds(doctor.good + db("passdb", "pimap", name="again"), passdb=[
+        "there twice"])
+
+
+def test_master(doctor):
+    boss = db("passdb", "static", "master = yes", *(
+        ["passdb_static_password = x"] if DOVECOT_24 else ["args = password=x"]), name="boss")
+    conf = without(doctor.good, "pimap.*master = yes")
+    # nobody needs it where there are no master users
+    assert doctor.run(conf, code=0)["master"] == ["ok"]
+    doctor.finds(conf + boss, master="master passdb pimap is missing")
+    doctor.finds(conf + boss + db("passdb", "pimap", "master = yes", name="pimap-late"),
+                 master="comes after master passdb static")
+
+
+def test_plugins(doctor):
+    for protocol in ("imap", "lmtp", "lda"):
+        conf = doctor.good + "protocol %s {\n  mail_plugins = quota\n}\n" % protocol
+        doctor.finds(conf, plugins="protocol %s: pimap isn't in mail_plugins" % protocol)
+    plugin = "mail_plugins {\n  imap_pimap = yes\n}\n" if DOVECOT_24 else \
+        "mail_plugins = $mail_plugins imap_pimap\n"
+    assert doctor.run(doctor.good + "protocol imap {\n%s}\n" % plugin, code=0)
+    doctor.finds(doctor.good + "protocol lmtp {\n%s}\n" % plugin,
+                 plugins="protocol lmtp: imap_pimap")
+    doctor.finds(doctor.good + "protocols = lmtp\n", plugins="imap isn't in protocols")
+    if DOVECOT_24:
+        # nothing starts then, doveadm neither
+        path = doctor.server.path + "/doctor.conf"
+        with open(path, "w") as file:
+            file.write(doctor.good + "mail_plugins = $mail_plugins quota\n")
+        command = [doctor.server.path + "/within", "doveadm", "-c", path]
+        rest = ["pimap", "doctor"]
+        assert subprocess.run(command + rest, stderr=subprocess.DEVNULL).returncode != 0
+        result = subprocess.run(command + ["-o", "mail_plugins="] + rest, text=True,
+                                stdout=subprocess.PIPE)
+        assert result.returncode == 78
+        assert "FAIL plugins: mail_plugins = $mail_plugins: " in result.stdout
+
+
+@pytest.mark.parametrize("value", ["#", "\t# the usual one", "ab", "a", "*", '"# "'])
+def test_separator(doctor, value):
+    """What isn't one, and what isn't seen because it reads as a comment"""
+    if DOVECOT_24:
+        # Dovecot knows the setting, and doveconf says it already
+        doctor.finds(doctor.good + "pimap_separator = %s\n" % value,
+                     configuration="(write # as \"#\")")
+    else:
+        args = "args = separator=%s" % value.replace('"', "")
+        if value == '"# "':
+            args = 'args = "separator=# x"'
+        conf = without(doctor.good, "pimap", 3)
+        conf = db("passdb", "pimap", args) + db("passdb", "pimap", "master = yes", args) + \
+            db("userdb", "pimap", args) + conf
+        expected = {"#": ["doctor.conf line 3: # begins a comment",
+                          "passdb { driver = pimap }: args = separator=: it is empty",
+                          "userdb { driver = pimap }"],
+                    '"# "': "there is no argument x"}
+        doctor.finds(conf, separator=expected.get(
+            value, "it is empty" if "#" in value else "can't be the separator"))
+
+
+def test_separator_in_quotes(doctor):
+    if DOVECOT_24:
+        conf = doctor.good + 'pimap_separator = "+"\n'
+        quoted = doctor.good + 'pimap_separator = "#"\n'
+    else:
+        def blocks(*values):
+            args = ['args = "separator=%s"' % value if value else "" for value in values]
+            return db("passdb", "pimap", args[0]) + \
+                db("passdb", "pimap", "master = yes", args[1]) + \
+                db("userdb", "pimap", args[2]) + without(doctor.good, "pimap", 3)
+        conf, quoted = blocks("+", "+", "+"), blocks("#", "", "#")
+        doctor.finds(blocks("+", "", "+"), separator="the separator is #, but + in the")
+        # somebody else's comment is none of our business
+        assert doctor.run(doctor.good + "login_greeting = a#b\n", code=0)
+    assert doctor.run(conf, code=0) and doctor.run(quoted, code=0)
+
+
+def test_settings(doctor):
+    if DOVECOT_24:
+        for line, text in (("pimap_max_filter_nesting = 0", "must not be 0"),
+                           ("pimap_device = P1", "pimap_device is set by passdb")):
+            doctor.finds(doctor.good + line + "\n", configuration=text)
+        return
+    for line, text in (("pimap_max_device = 3", "there is no such setting"),
+                       ("pimap_max_devices = many", "pimap_max_devices = many"),
+                       ("pimap_view_late = never", "pimap_view_late = never"),
+                       ("pimap_max_filter_nesting = 0", "must not be 0"),
+                       ("pimap_separator = +", "is an argument of the passdbs"),
+                       ("pimap_device = P1", "would make a device of every session")):
+        doctor.finds(doctor.good + "plugin {\n  %s\n  quota = x\n}\n" % line, settings=text)
+
+
+def test_timezone(doctor):
+    conf = doctor.good + settings({"pimap_timezone": "Europe/Nowhere"})
+    check = "configuration" if DOVECOT_24 else "timezone"
+    doctor.finds(conf, **{check: "no such time zone"})
+    # of the user alone
+    result = subprocess.run(
+        [doctor.server.vars["DOVEADM"], "-o", ("" if DOVECOT_24 else "plugin/") +
+         "pimap_timezone=Europe/Nowhere", "pimap", "doctor", "-u", "joe"],
+        text=True, stdout=subprocess.PIPE)
+    assert result.returncode == 78
+    assert [line for line in result.stdout.splitlines() if line.startswith("FAIL")] == [
+        line for line in result.stdout.splitlines()
+        if line.startswith("FAIL user-settings: ") and "Europe/Nowhere" in line]
+
+
+def test_chroot(doctor):
+    added = "protocol imap {\n  mail_plugins%s\n}\n" % (
+        " {\n    imap_pimap = yes\n  }" if DOVECOT_24 else " = $mail_plugins imap_pimap")
+    for line in ("mail_chroot = /srv/mail", "mail_home = /srv/./joe"):
+        doctor.finds(doctor.good + line + "\n", chroot="Add imap_pimap")
+        assert doctor.run(doctor.good + line + "\n" + added, code=0)
+    result = doctor.run(doctor.good + "mail_home = %s/mail/./joe\n" % doctor.server.path,
+                        "-u", "joe", code=78)
+    assert "Add imap_pimap" in result["user-chroot"][0]
+
+
+def test_capability(doctor):
+    bare = re.sub(r"^imap_capability( = .*| \{[^}]*\})\n", "", doctor.good, flags=re.MULTILINE)
+    assert bare != doctor.good
+    doctor.finds(bare, capability="lacks XPIMAPPREF XPROVISION XFILTER")
+    doctor.finds(re.sub(r"XPROVISION( = yes\n)?", "", doctor.good),
+                 capability="lacks XPROVISION:")
+    conf = bare + "imap_capability = " + ("+" if DOVECOT_24 else "")
+    doctor.finds(conf + "XPIMAPPREF XPROVISION XFILTER\n", capability="all that is announced")
+
+
+def test_capabilities_are_the_plugins():
+    """The doctor has the names that the plugin announces."""
+    def names(path):
+        with open(os.path.join(os.path.dirname(__file__), "..", path)) as file:
+            text = re.search(r"capabilities\[\] = \{(.*?)\}", file.read(), re.DOTALL).group(1)
+        return re.findall(r'"(\w+)"', text)
+    assert names("src/doveadm-pimap/doveadm-pimap-doctor.c") == \
+        names("src/pimap-plugin/pimap-plugin-imap.c")
+
+
+def test_connections(doctor):
+    doctor.finds(doctor.good + "mail_max_userip_connections = 1\n",
+                 connections="mail_max_userip_connections = 1")
+    doctor.finds(doctor.good + "service imap {\n  process_limit = 1\n}\n",
+                 connections="process_limit = 1")
+
+
+class Replaced:
+    """A module that is another one for a while"""
+
+    def __init__(self, doctor, name, change):
+        self.path = doctor.server.vars["MODULES"] + "/" + name
+        self.change = change
+
+    def __enter__(self):
+        with open(self.path, "rb") as file:
+            data = file.read()
+        os.rename(self.path, self.path + ".old")
+        data = self.change(data)
+        if data is not None:
+            with open(self.path, "wb") as file:
+                file.write(data)
+
+    def __exit__(self, *_):
+        os.rename(self.path + ".old", self.path)
+
+
+def of_another_version(data):
+    changed, count = re.subn(rb"(\d\.\d\.ABIv)\d", rb"\g<1>0", data)
+    assert count > 0
+    return changed
+
+
+MODULES = ["auth/libauthdb_pimap.so", "lib30_imap_pimap_plugin.so"] + \
+    (["settings/libpimap_settings.so"] if DOVECOT_24 else [])
+
+
+@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize("change, text", [
+    (lambda data: None, "it isn't there"),
+    (of_another_version, "ABIv0"),
+    (lambda data: b"x" * 1000, "is no module of Dovecot's"),
+    (lambda data: b"", "is no module of Dovecot's"),
+], ids=["missing", "other", "rubbish", "empty"])
+def test_modules(doctor, name, change, text):
+    with Replaced(doctor, name, change):
+        if "settings" in name:
+            # with any pimap_ setting Dovecot wouldn't start, and doveadm neither
+            assert "\npimap_" not in doctor.good
+        found = doctor.finds(None, modules=[text, name])
+        assert any("Until then" in line for line in found["modules"])
+    assert doctor.run(code=0)
+
+
+def test_mail_plugin_is_missing(doctor):
+    """doveadm itself doesn't start then, unless it is told not to load it."""
+    with Replaced(doctor, "lib01_pimap_plugin.so", lambda data: None):
+        command = [doctor.server.vars["DOVEADM"]]
+        assert subprocess.run(command + ["pimap", "doctor"],
+                              stderr=subprocess.DEVNULL).returncode != 0
+        result = subprocess.run(command + ["-o", "mail_plugins=", "pimap", "doctor"], text=True,
+                                stdout=subprocess.PIPE)
+        assert result.returncode == 78
+        assert [line.split(":")[0] for line in result.stdout.splitlines()
+                if not line.startswith("ok ")] == ["FAIL modules"] * 2
+        assert "lib01_pimap_plugin.so: it isn't there" in result.stdout
+        assert "take it out of every mail_plugins" in result.stdout
+
+
+def test_profile(doctor):
+    server = doctor.server
+    assert doctor.run(None, "-u", "ann", code=0)
+    server.doveadm("pimap", "device", "add", "-u", "ann", "P1")
+    folder = server.path + "/mail/ann/maildir"
+    profile = folder + "/dovecot-pimap-profile"
+    with open(profile, "rb") as file:
+        good = file.read()
+    with open(profile, "wb") as file:
+        file.write(good[:-5])
+    assert "truncated or damaged" in doctor.finds(
+        None, "-u", "ann", profile="Restore the file")["profile"][0]
+    # another user's is none of his business
+    assert doctor.run(None, "-u", "bob", code=0)
+    with open(profile, "wb") as file:
+        file.write(good)
+    os.chmod(folder, 0o555)
+    try:
+        doctor.finds(None, "-u", "ann", profile_folder="Permission denied")
+        os.unlink(profile + ".lock")
+        doctor.finds(None, "-u", "ann", profile_folder="Permission denied")
+    finally:
+        os.chmod(folder, 0o755)
+    assert doctor.run(None, "-u", "ann", code=0)
+    os.chmod(profile, 0)
+    doctor.finds(None, "-u", "ann", profile="Permission denied")
+    os.chmod(profile, 0o600)
+    doctor.finds(doctor.good + settings({"pimap_profile": "profile"}), "-u", "ann",
+                 profile="is not an absolute path")
+
+
+def test_configuration_that_dovecot_refuses(doctor):
+    """doveadm says what is wrong itself, and doesn't pass for healthy."""
+    path = doctor.server.path + "/doctor.conf"
+    with open(path, "w") as file:
+        file.write(doctor.good + "no_such_setting = 1\n")
+    result = subprocess.run([doctor.server.path + "/within", "doveadm", "-c", path, "pimap",
+                             "doctor"], text=True, stderr=subprocess.PIPE)
+    assert result.returncode not in (0, 64)
+    assert "no_such_setting" in result.stderr
+
+
+def normalised(block):
+    """A block as the doctor names it"""
+    text = re.sub(r"#.*", "", block)
+    return " ".join(re.sub(r"\{|\}", r" \g<0> ", text).split())
+
+
+def test_going_on_without_the_auth_module():
+    """Nobody can log in without it. The doctor names the lines to take out, which
+    helps."""
+    doctor = Doctor()
+    server = doctor.server
+    try:
+        conf = server.vars["CONF"]
+        with open(conf, "w") as file:
+            file.write(doctor.good)
+        os.unlink(server.vars["MODULES"] + "/auth/libauthdb_pimap.so")
+
+        def restart():
+            server.close_clients()
+            server.doveadm("stop")
+            subprocess.run([server.path + "/within", "dovecot", "-c", conf], check=True,
+                           stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        restart()
+        with pytest.raises((PermissionError, OSError, AssertionError)):
+            server.client("joe")
+        assert server.logs("authdb_pimap") or server.logs("Unknown passdb driver")
+        named = [re.search(r"take out: (.*)", text).group(1)
+                 for text in doctor.run(code=78)["modules"] if "take out: " in text]
+        assert len(named) == 3
+        text = doctor.good
+        for match in BLOCK.finditer(doctor.good):
+            if normalised(match.group()) in named:
+                named.remove(normalised(match.group()))
+                text = text.replace(match.group(), "", 1)
+        assert named == []
+        with open(conf, "w") as file:
+            file.write(text)
+        restart()
+        assert server.client("joe").ok("NOOP")
+    finally:
+        server.close_clients()
+        subprocess.run([os.path.join(os.path.dirname(__file__), "private-dovecot"), "stop",
+                        server.path], check=True)
+        shutil.rmtree(os.path.dirname(server.path))
