@@ -5,8 +5,8 @@
 
 pimap_packages="autoconf automake libtool make gcc libc6-dev pkg-config dovecot-core
 dovecot-dev dovecot-imapd dovecot-lmtpd dovecot-pop3d python3 python3-pytest procps
-tzdata util-linux xz-utils
-fetchmail getmail6 isync offlineimap3 strace"
+tzdata util-linux xz-utils mandoc strace
+fetchmail getmail6 isync offlineimap3"
 
 # Full text search: each Debian has another one
 suite_packages() {

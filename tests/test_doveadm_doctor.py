@@ -156,7 +156,17 @@ def test_plugins(doctor):
         result = subprocess.run(command + ["-o", "mail_plugins="] + rest, text=True,
                                 stdout=subprocess.PIPE)
         assert result.returncode == 78
-        assert "FAIL plugins: mail_plugins = $mail_plugins: " in result.stdout
+        assert "FAIL plugins: mail_plugins = $mail_plugins quota: " in result.stdout
+        # a block adds to the list, and takes from it
+        more = "protocol %s {\n  mail_plugins {\n    quota = yes\n  }\n}\n"
+        bare = re.sub(r"^protocol \w+ \{\n  mail_plugins \{\n.*\n  \}\n\}\n", "", doctor.good,
+                      flags=re.MULTILINE)
+        assert bare.count("pimap = yes") == 1
+        for protocol in ("imap", "lmtp"):
+            conf = bare + more % protocol
+            assert doctor.run(conf, code=0)
+            doctor.finds(conf.replace("quota = yes", "pimap = no"),
+                         plugins="protocol %s: pimap isn't" % protocol)
 
 
 @pytest.mark.parametrize("value", ["#", "\t# the usual one", "ab", "a", "*", '"# "'])

@@ -41,6 +41,8 @@ struct doctor {
 	const char *module_dir;
 	/* as IMAP sessions have it; NULL: Dovecot doesn't take it */
 	struct pimap_conf *conf;
+	/* outside of all protocols */
+	struct pimap_conf *global;
 	const char *conf_errors;
 
 	/* the one that is under way */
@@ -90,9 +92,23 @@ static const char *doctor_get(struct doctor *doctor, const char *key)
 	return pimap_conf_get(doctor->conf, key);
 }
 
+/* In Dovecot 2.4 a block of a protocol adds to the list outside of it, which doveconf
+   doesn't tell with it. */
+static bool
+doctor_list_has(struct doctor *doctor, const struct pimap_conf *conf,
+		const char *key, const char *word)
+{
+	const struct pimap_conf *list = pimap_conf_find(conf, key);
+
+	if (list == NULL ||
+	    (list->value == NULL && pimap_conf_find(list, word) == NULL))
+		conf = doctor->global;
+	return pimap_conf_list_has(conf, key, word);
+}
+
 static bool doctor_has_plugin(struct doctor *doctor, const char *name)
 {
-	return pimap_conf_list_has(doctor->conf, "mail_plugins", name);
+	return doctor_list_has(doctor, doctor->conf, "mail_plugins", name);
 }
 
 static bool db_is_pimap(const struct pimap_conf *db)
@@ -502,7 +518,7 @@ doctor_check_protocol(struct doctor *doctor, const char *protocol)
 		doctor_fail(doctor, "protocol %s: %s", protocol, errors);
 		return;
 	}
-	if (!pimap_conf_list_has(conf, "mail_plugins", "pimap")) {
+	if (!doctor_list_has(doctor, conf, "mail_plugins", "pimap")) {
 #ifdef PIMAP_HAVE_SETTINGS_GET
 		doctor_fail(doctor, "protocol %s: pimap isn't in mail_plugins. "
 			"Add mail_plugins { pimap = yes } to protocol %s { }, "
@@ -516,30 +532,23 @@ doctor_check_protocol(struct doctor *doctor, const char *protocol)
 	}
 	/* in other processes it has no commands to replace */
 	if (strcmp(protocol, "imap") != 0 &&
-	    pimap_conf_list_has(conf, "mail_plugins", "imap_pimap")) {
+	    doctor_list_has(doctor, conf, "mail_plugins", "imap_pimap")) {
 		doctor_fail(doctor, "protocol %s: imap_pimap in mail_plugins is "
 			    "for protocol imap only", protocol);
 	}
 }
 
-/* Left over from 2.3, it is a plugin's name in 2.4. */
-static void doctor_check_dollar(struct doctor *doctor)
+/* Left over from 2.3, where it has been put in by now, it is a plugin's name in
+   2.4. */
+static void
+doctor_check_dollar(struct doctor *doctor, const struct pimap_conf *conf)
 {
-	const struct pimap_conf *list;
-	struct pimap_conf *conf, *plugin;
-	const char *errors;
+	const char *plugins = pimap_conf_get(conf, "mail_plugins");
 
-	if (pimap_conf_read(doctor->pool, doctor->conf_path, NULL,
-			    "mail_plugins", &conf, &errors) < 0 ||
-	    (list = pimap_conf_find(conf, "mail_plugins")) == NULL)
-		return;
-	array_foreach_elem(&list->blocks, plugin) {
-		if (plugin->key[0] == '$') {
-			doctor_fail(doctor, "mail_plugins = %s: this Dovecot "
-				"takes that for a plugin's name. Write "
-				"mail_plugins { NAME = yes } for what is to be "
-				"added", plugin->key);
-		}
+	if (strchr(plugins, '$') != NULL) {
+		doctor_fail(doctor, "mail_plugins = %s: this Dovecot takes $... "
+			"for a plugin's name. Write mail_plugins { NAME = yes } "
+			"for what is to be added", plugins);
 	}
 }
 
@@ -547,7 +556,8 @@ static void doctor_check_plugins(struct doctor *doctor)
 {
 	if (!pimap_conf_list_has(doctor->conf, "protocols", "imap"))
 		doctor_fail(doctor, "imap isn't in protocols: no device can log in");
-	doctor_check_dollar(doctor);
+	doctor_check_dollar(doctor, doctor->global);
+	doctor_check_dollar(doctor, doctor->conf);
 	doctor_check_protocol(doctor, "imap");
 	if (pimap_conf_list_has(doctor->conf, "protocols", "lmtp"))
 		doctor_check_protocol(doctor, "lmtp");
@@ -591,8 +601,8 @@ static void doctor_check_capability(struct doctor *doctor)
 
 	t_array_init(&missing, N_ELEMENTS(capabilities) + 1);
 	for (i = 0; i < N_ELEMENTS(capabilities); i++) {
-		if (!pimap_conf_list_has(doctor->conf, "imap_capability",
-					 capabilities[i]))
+		if (!doctor_list_has(doctor, doctor->conf, "imap_capability",
+				     capabilities[i]))
 			array_push_back(&missing, &capabilities[i]);
 	}
 	if (array_count(&missing) > 0) {
@@ -838,7 +848,9 @@ static void cmd_pimap_doctor(struct doveadm_cmd_context *cctx)
 	doctor.pool = pool_alloconly_create("pimap doctor", 64*1024);
 	doctor.module_dir = doctor_get_module_dir();
 	doctor.conf_path = doctor_get_conf_path();
-	if (pimap_conf_read(doctor.pool, doctor.conf_path, "imap", NULL,
+	if (pimap_conf_read(doctor.pool, doctor.conf_path, NULL, NULL,
+			    &doctor.global, &doctor.conf_errors) < 0 ||
+	    pimap_conf_read(doctor.pool, doctor.conf_path, "imap", NULL,
 			    &doctor.conf, &doctor.conf_errors) < 0)
 		doctor.conf = NULL;
 	doctor_run_site(&doctor);
