@@ -323,6 +323,8 @@ def test_all_users():
                               "INBOX").splitlines() == ["uid\tnumber\tshown\twhy\tflags\tsubject"]
         # nobody of that name
         assert status(server, "device", "list", "-u", "eve") == 67
+        assert status(server, "doctor", "-u", "eve") == 67
+        assert status(server, "doctor", "-u", "bob") == 0
         for command in (("device", "show"), ("device", "remove")):
             # one has it, two don't
             assert status(server, *command, "-A", "P1") == 68

@@ -169,7 +169,7 @@ def test_plugins(doctor):
                          plugins="protocol %s: pimap isn't" % protocol)
 
 
-@pytest.mark.parametrize("value", ["#", "\t# the usual one", "ab", "a", "*", '"# "'])
+@pytest.mark.parametrize("value", ["", "#", "\t# the usual one", "ab", "a", "*", '"# "'])
 def test_separator(doctor, value):
     """What isn't one, and what isn't seen because it reads as a comment"""
     if DOVECOT_24:
@@ -188,7 +188,7 @@ def test_separator(doctor, value):
                           "userdb { driver = pimap }"],
                     '"# "': "there is no argument x"}
         doctor.finds(conf, separator=expected.get(
-            value, "it is empty" if "#" in value else "can't be the separator"))
+            value, "it is empty" if "#" in value or not value else "can't be the separator"))
 
 
 def test_separator_in_quotes(doctor):
