@@ -50,6 +50,13 @@ def test_message_that_came_and_went(server, user):
 
 
 @pytest.mark.expects_faults
+@pytest.mark.parametrize("server", ["mdbox"], indirect=True)
+def test_message_that_went_after_its_cache(server, user):
+    """What is looked up of it is no offset in a cache file that has been replaced."""
+    model(server, user, 71003, operations=600)
+
+
+@pytest.mark.expects_faults
 def test_in_parallel(server, user):
     model(server, user, 1, "--parallel", operations=OPERATIONS // 10)
 

@@ -395,6 +395,34 @@ map_take_records(struct mail_index_map *map, struct mail_index_map *old)
 	old->hdr.messages_count = 0;
 }
 
+/* What an extension has of records is of no use when it was begun anew: an offset
+   in the cache file, say, would be that of whatever is there in the new file. Of
+   messages that still exist the newest records are looked up; but those that are
+   gone, and of which the session hasn't been told, have these. */
+static void
+map_reset_exts(struct mail_index_map *map, const struct mail_index_map *old)
+{
+	const struct mail_index_ext *ext, *old_ext;
+	uint32_t idx, count = map_count(map);
+	unsigned int i, ext_count;
+
+	if (!array_is_created(&map->extensions))
+		return;
+	/* they are alike */
+	old_ext = array_front(&old->extensions);
+	ext = array_get(&map->extensions, &ext_count);
+	for (i = 0; i < ext_count; i++) {
+		if (ext[i].reset_id == old_ext[i].reset_id ||
+		    ext[i].record_size == 0)
+			continue;
+		for (idx = 0; idx < count; idx++) {
+			memset(PTR_OFFSET(map_rec(map, idx),
+					  ext[i].record_offset), 0,
+			       ext[i].record_size);
+		}
+	}
+}
+
 void pimap_view_map_get_uids(const struct mail_index_map *map,
 			     ARRAY_TYPE(seq_range) *uids)
 {
@@ -431,6 +459,7 @@ void pimap_view_map_update(struct pimap_view *view,
 	map = map_create(view);
 	if (map_is_like(map, old)) {
 		map_take_records(map, old);
+		map_reset_exts(map, old);
 		map_refresh(map, view->real->map, changed_uids);
 		map_remove(map, removed_seqs);
 		map_append(map, view->real->map, appended_uids);
