@@ -93,7 +93,13 @@ def test_good(doctor):
     assert doctor.run(None, "-u", "joe", code=0) == {name: ["ok"] for name in SITE + USER}
     # what a terminal gets
     lines = doctor.server.doveadm("pimap", "doctor").splitlines()
-    assert [line.split(":")[0] for line in lines] == ["ok " + name for name in SITE]
+    assert [line.split()[:2] for line in lines] == [["result", "check"]] + [
+        ["ok", name] for name in SITE]
+    # where users are another doveadm's, so are its findings
+    table = doctor.server.doveadm("-o", "doveadm_worker_count=1", "-f", "tab", "pimap", "doctor",
+                                  "-u", "joe")
+    assert [line.split("\t")[:2] for line in table.splitlines()[1:]] == [
+        ["ok", name] for name in SITE + SITE + USER]
     # a site that has more of what is checked
     conf = doctor.good + db("passdb", "static", "master = yes", *(
         ["passdb_static_password = x"] if DOVECOT_24 else ["args = password=x"]), name="boss") + \
@@ -153,10 +159,10 @@ def test_plugins(doctor):
         command = [doctor.server.path + "/within", "doveadm", "-c", path]
         rest = ["pimap", "doctor"]
         assert subprocess.run(command + rest, stderr=subprocess.DEVNULL).returncode != 0
-        result = subprocess.run(command + ["-o", "mail_plugins="] + rest, text=True,
+        result = subprocess.run(command + ["-o", "mail_plugins=", "-f", "tab"] + rest, text=True,
                                 stdout=subprocess.PIPE)
         assert result.returncode == 78
-        assert "FAIL plugins: mail_plugins = $mail_plugins quota: " in result.stdout
+        assert "FAIL\tplugins\tmail_plugins = $mail_plugins quota: " in result.stdout
         # a block adds to the list, and takes from it
         more = "protocol %s {\n  mail_plugins {\n    quota = yes\n  }\n}\n"
         bare = re.sub(r"^protocol \w+ \{\n  mail_plugins \{\n.*\n  \}\n\}\n", "", doctor.good,
@@ -235,7 +241,7 @@ def test_timezone(doctor):
     assert result.returncode == 78
     assert [line for line in result.stdout.splitlines() if line.startswith("FAIL")] == [
         line for line in result.stdout.splitlines()
-        if line.startswith("FAIL user-settings: ") and "Europe/Nowhere" in line]
+        if line.startswith("FAIL   user-settings ") and "Europe/Nowhere" in line]
 
 
 def test_chroot(doctor):
@@ -332,8 +338,8 @@ def test_mail_plugin_is_missing(doctor):
         result = subprocess.run(command + ["-o", "mail_plugins=", "pimap", "doctor"], text=True,
                                 stdout=subprocess.PIPE)
         assert result.returncode == 78
-        assert [line.split(":")[0] for line in result.stdout.splitlines()
-                if not line.startswith("ok ")] == ["FAIL modules"] * 2
+        assert [line.split()[:2] for line in result.stdout.splitlines()[1:]
+                if not line.startswith("ok ")] == [["FAIL", "modules"]] * 2
         assert "lib01_pimap_plugin.so: it isn't there" in result.stdout
         assert "take it out of every mail_plugins" in result.stdout
 

@@ -23,16 +23,26 @@
 #include <unistd.h>
 #include <sys/wait.h>
 
-/* What Dovecot's processes tell each other in the environment: it would be this
-   process's configuration. */
+/* What Dovecot's processes tell each other in the environment (master-interface.h).
+   In a doveadm server that is where its sockets and its configuration are: doveconf
+   would take them for its own. */
 static bool env_is_dovecots(const char *name)
 {
 	static const char *const names[] = {
-		"CONFIG_FILE", "DOVECONF_ENV", "LOG_SERVICE", "USE_SYSEXITS", NULL
+		"CLIENT_LIMIT", "CONFIG_FILE", "CONFIG_FILE_SOCKET",
+		"DOVECONF_ENV", "GENERATION", "IDLE_KILL", "IDLE_KILL_INTERVAL",
+		"LOG_DEBUG", "LOG_SERVICE", "LOG_STDERR_TIMESTAMP",
+		"PROCESS_LIMIT", "PROCESS_MIN_AVAIL", "SERVICE_COUNT",
+		"SERVICE_NAME", "USE_SYSEXITS", "USER", "VERBOSE_PROCTITLE",
+		NULL
 	};
 
-	return strncmp(name, "DOVECOT_", 8) == 0 || str_array_find(names, name);
+	return strncmp(name, "DOVECOT_", 8) == 0 ||
+		strncmp(name, "SOCKET", 6) == 0 || str_array_find(names, name);
 }
+
+/* A doveadm has no more files open. */
+#define CONF_MAX_FD 1024
 
 /* doveconf is where doveadm is. */
 static const char *conf_get_binary(void)
@@ -62,7 +72,7 @@ conf_exec(const char *const *argv, const int fds[2])
 	const char *name;
 	char **env;
 	ARRAY_TYPE(const_string) drop;
-	int null_fd = open("/dev/null", O_RDONLY);
+	int fd, null_fd = open("/dev/null", O_RDONLY);
 
 	t_array_init(&drop, 8);
 	for (env = environ; *env != NULL; env++) {
@@ -74,10 +84,14 @@ conf_exec(const char *const *argv, const int fds[2])
 		env_remove(name);
 	if (null_fd != -1)
 		(void)dup2(null_fd, STDIN_FILENO);
-	if (dup2(fds[0], STDOUT_FILENO) >= 0 && dup2(fds[1], STDERR_FILENO) >= 0)
+	if (dup2(fds[0], STDOUT_FILENO) >= 0 &&
+	    dup2(fds[1], STDERR_FILENO) >= 0) {
+		for (fd = STDERR_FILENO + 1; fd < CONF_MAX_FD; fd++)
+			(void)close(fd);
 		execvp(argv[0], (char *const *)argv);
+	}
 	name = t_strdup_printf("%s can't be run: %m\n", argv[0]);
-	(void)write_full(fds[1], name, strlen(name));
+	(void)write_full(STDERR_FILENO, name, strlen(name));
 	_exit(127);
 }
 

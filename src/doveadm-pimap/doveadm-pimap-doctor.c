@@ -27,7 +27,6 @@
 #include <unistd.h>
 #include <sys/stat.h>
 
-#define DOCTOR_FORMAT "%{result} %{check}: %{text}\n"
 /* A device's new connection comes before its old one has gone, beside a plain
    one. */
 #define DOCTOR_MIN_CONNECTIONS 3
@@ -838,8 +837,7 @@ static void cmd_pimap_doctor(struct doveadm_cmd_context *cctx)
 		doveadm_exit_code = EX_USAGE;
 		return;
 	}
-	doveadm_print_init(DOVEADM_PRINT_TYPE_FORMATTED);
-	doveadm_print_formatted_set_format(DOCTOR_FORMAT);
+	doveadm_print_init(DOVEADM_PRINT_TYPE_TABLE);
 	doveadm_print_header_simple("result");
 	doveadm_print_header_simple("check");
 	doveadm_print_header("text", "text", DOVEADM_PRINT_HEADER_FLAG_EXPAND);
