@@ -227,12 +227,13 @@ doctor_check_module(struct doctor *doctor, const char *dir, const char *name)
 	return TRUE;
 }
 
-static void doctor_list_dbs(struct doctor *doctor, const char *key)
+static void doctor_list_dbs(struct doctor *doctor)
 {
 	struct pimap_conf *db;
 
 	array_foreach_elem(&doctor->conf->blocks, db) {
-		if (strcmp(db->key, key) == 0 && db_is_pimap(db)) {
+		if ((strcmp(db->key, "passdb") == 0 ||
+		     strcmp(db->key, "userdb") == 0) && db_is_pimap(db)) {
 			doctor_fail(doctor, "Until then nobody can log in. To "
 				"go on without pimap take out: %s",
 				db_get_lines(db));
@@ -240,22 +241,23 @@ static void doctor_list_dbs(struct doctor *doctor, const char *key)
 	}
 }
 
+static void doctor_list_plugin(struct doctor *doctor)
+{
+	doctor_fail(doctor, "Until then no session starts. To go on without "
+		    "pimap take it out of every mail_plugins");
+}
+
 static void doctor_check_modules(struct doctor *doctor)
 {
 	const char *dir = pimap_conf_get(doctor->conf, "mail_plugin_dir");
+	bool auth, plugin;
 
 	/* its default, which isn't always told */
 	if (*dir == '\0')
 		dir = doctor->module_dir;
-	if (!doctor_check_module(doctor, t_strconcat(doctor->module_dir,
-				 "/auth", NULL), "libauthdb_pimap.so")) {
-		doctor_list_dbs(doctor, "passdb");
-		doctor_list_dbs(doctor, "userdb");
-	}
-	if (!doctor_check_module(doctor, dir, "lib01_pimap_plugin.so")) {
-		doctor_fail(doctor, "Until then no session starts. To go on "
-			    "without pimap take it out of every mail_plugins");
-	}
+	auth = doctor_check_module(doctor, t_strconcat(doctor->module_dir,
+			"/auth", NULL), "libauthdb_pimap.so");
+	plugin = doctor_check_module(doctor, dir, "lib01_pimap_plugin.so");
 	if (!doctor_check_module(doctor, dir, "lib30_imap_pimap_plugin.so")) {
 		doctor_fail(doctor, "Until then devices are refused, other "
 			    "sessions go on");
@@ -263,11 +265,17 @@ static void doctor_check_modules(struct doctor *doctor)
 #ifdef PIMAP_HAVE_SETTINGS_GET
 	if (!doctor_check_module(doctor, t_strconcat(doctor->module_dir,
 				 "/settings", NULL), "libpimap_settings.so")) {
-		doctor_fail(doctor, "Until then Dovecot doesn't start. To go on "
-			    "without pimap take out every line that begins "
-			    "with pimap_");
+		/* the others ask for them */
+		doctor_fail(doctor, "Until then Dovecot doesn't know its "
+			"settings. To go on without pimap take out every line "
+			"that begins with pimap_");
+		auth = plugin = FALSE;
 	}
 #endif
+	if (!auth)
+		doctor_list_dbs(doctor);
+	if (!plugin)
+		doctor_list_plugin(doctor);
 }
 
 /* settings: Dovecot 2.3 takes everything in plugin {}. */
