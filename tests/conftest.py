@@ -51,8 +51,9 @@ log_debug = event=imap_client_hibernated or event=imap_client_unhibernated
 
 
 class Server:
-    def __init__(self, path, fmt, extra=None, auth=None, plain=False):
-        """extra, auth: text of configuration files"""
+    def __init__(self, path, fmt, extra=None, auth=None, pam=None, plain=False):
+        """extra, auth: text of configuration files. pam: the folder that it has
+        for /etc/pam.d"""
         self.path = str(path)
         self.format = fmt
         command = [HERE + "/private-dovecot", "start", self.path, "-f", fmt]
@@ -62,6 +63,8 @@ class Server:
                 with open(conf, "w") as output:
                     output.write(text)
                 command += [option, conf]
+        if pam is not None:
+            command += ["-P", pam]
         if plain:
             command.append("-n")
         output = subprocess.run(command, check=True, text=True,

@@ -4,15 +4,16 @@
 # missing on Debian (as root), and builds the tree.
 
 pimap_packages="autoconf automake libtool make gcc libc6-dev pkg-config dovecot-core
-dovecot-dev dovecot-imapd dovecot-lmtpd dovecot-pop3d python3 python3-pytest procps
+dovecot-dev dovecot-imapd dovecot-ldap dovecot-lmtpd dovecot-managesieved
+dovecot-pop3d dovecot-sqlite dovecot-submissiond openssl python3 python3-pytest procps slapd
 tzdata util-linux xz-utils mandoc strace
 fetchmail getmail6 isync offlineimap3"
 
-# Full text search: each Debian has another one
+# Full text search, and Lua for auth: each Debian has others
 suite_packages() {
 	case $(. /etc/os-release && echo "${VERSION_CODENAME:-}") in
-	bookworm) echo dovecot-fts-xapian ;;
-	trixie) echo dovecot-flatcurve ;;
+	bookworm) echo dovecot-fts-xapian dovecot-auth-lua ;;
+	trixie) echo dovecot-flatcurve dovecot-auth-lua ;;
 	esac
 }
 

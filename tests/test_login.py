@@ -32,10 +32,15 @@ def b64(data):
     return base64.b64encode(data).decode()
 
 
+def decoded(challenge):
+    return base64.b64decode(challenge)
+
+
 class Scram:
     """A client of RFC 5802 and 7677"""
 
-    def __init__(self, user, password):
+    def __init__(self, user, password, digest="sha256"):
+        self.digest = digest
         user = user if isinstance(user, bytes) else user.encode("latin1")
         self.password = password.encode()
         self.bare = b"n=%s,r=%s" % (
@@ -49,13 +54,13 @@ class Scram:
         server = base64.b64decode(challenge)
         values = dict(part.split(b"=", 1) for part in server.split(b","))
         assert values[b"r"].startswith(self.bare.split(b",r=")[1])
-        salted = hashlib.pbkdf2_hmac("sha256", self.password, base64.b64decode(
+        salted = hashlib.pbkdf2_hmac(self.digest, self.password, base64.b64decode(
             values[b"s"]), int(values[b"i"]))
-        keyed = lambda key, data: hmac.digest(key, data, "sha256")
+        keyed = lambda key, data: hmac.digest(key, data, self.digest)
         client_key = keyed(salted, b"Client Key")
         message = b"c=biws,r=" + values[b"r"]
         signed = b",".join([self.bare, server, message])
-        signature = keyed(hashlib.sha256(client_key).digest(), signed)
+        signature = keyed(hashlib.new(self.digest, client_key).digest(), signed)
         self.verifier = keyed(keyed(salted, b"Server Key"), signed)
         proof = bytes(a ^ b for a, b in zip(client_key, signature))
         return b64(message + b",p=" + base64.b64encode(proof))
@@ -101,13 +106,11 @@ def running(extra="", users=None, faults=(), **options):
     the password "pass". faults: words of the lines that may be logged."""
     folder = tempfile.mkdtemp(prefix="pimap-test.")
     os.chmod(folder, 0o755)
-    auth = None
     if users is not None:
-        auth = PASSWD_AUTH.format(folder + "/users")
+        options["auth"] = PASSWD_AUTH.format(folder + "/users")
         write_users(folder + "/users", users)
     try:
-        server = Server.temporary("sdbox", auth=auth, extra=MECHANISMS + extra,
-                                  **options)
+        server = Server.temporary("sdbox", extra=MECHANISMS + extra, **options)
         server.users = folder + "/users"
         try:
             yield server
@@ -122,17 +125,20 @@ def running(extra="", users=None, faults=(), **options):
 
 
 def write_users(path, users):
+    """users: name: password, or (password, fields of userdb)"""
     with open(path + ".new", "w") as output:
         for name, password in users.items():
-            output.write("%s:{PLAIN}%s::::::\n" % (name, password))
+            password, fields = (password, "") if isinstance(password, str) else password
+            output.write("%s:{PLAIN}%s::::::%s\n" % (name, password, fields))
     os.rename(path + ".new", path)
 
 
 def attempt(server, user, password="pass", way="LOGIN"):
-    """Returns the client, or None when it was refused."""
+    """Returns the client, or None when it was refused. way: one of WAYS, or a
+    function like those"""
     client = Client(server.port)
     server.clients.append(client)
-    result = WAYS[way](client, user, password)
+    result = WAYS.get(way, way)(client, user, password)
     if result.status == "OK":
         client.login = result
         return client
@@ -148,7 +154,7 @@ def admitted(server, names, way="LOGIN"):
     Dovecot answers all that failed within half a second at once."""
     def tries(name, password):
         with contextlib.closing(Client(server.port)) as client:
-            result = WAYS[way](client, name, password)
+            result = WAYS.get(way, way)(client, name, password)
             assert result.status in ("OK", "NO", "BAD")
             assert result.status == "OK" or (
                 result.untagged == [] and "CAPABILITY" not in result.text)
@@ -159,9 +165,9 @@ def admitted(server, names, way="LOGIN"):
     return [name for name, result in zip(names, results) if result]
 
 
-def mark(server, user, password="pass"):
+def mark(server, user, password="pass", way="LOGIN"):
     """Makes a user known by a folder."""
-    client = attempt(server, user, password)
+    client = attempt(server, user, password, way)
     client.ok('CREATE "is %s"' % user)
     client.logout()
     server.clients.remove(client)
@@ -436,16 +442,20 @@ BAD_SEPARATORS = ['""', '"##"', '"a"', '"@"', '"/"', "#"]
 
 
 def set_separator_23(server, separator):
-    """All three blocks of the drop-in get it."""
+    set_args_23(server, "separator=" + separator)
+
+
+def set_args_23(server, args):
+    """All three blocks of the drop-in get them."""
     with open(server.vars["CONF"]) as conf:
         text = conf.read()
     example = re.search(r"^!include (.*/05-pimap.conf)$", text, re.MULTILINE)
     if example is not None:
         with open(example.group(1)) as blocks:
             text = text.replace(example.group(0), blocks.read())
-    text = re.sub(r"\n  args = separator=.*", "", text)
+    text = re.sub(r"\n  args = (separator|services)=.*", "", text)
     text = text.replace("  driver = pimap\n",
-                        "  driver = pimap\n  args = separator=%s\n" % separator)
+                        "  driver = pimap\n  args = %s\n" % args)
     with open(server.vars["CONF"], "w") as conf:
         conf.write(text)
     server.doveadm("reload")

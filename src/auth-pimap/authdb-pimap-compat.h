@@ -4,9 +4,10 @@
 
 /* What differs between the versions of Dovecot in the auth process.
 
-   authdb_pimap_compat_init(module, separator, refuse_all_r)
+   authdb_pimap_compat_init(module, separator, services, refuse_all_r)
      is called for each passdb and userdb of ours. Sets the separator, which is
-     '\0' before the first call, and refuse_all_r, if the configuration is such
+     '\0' before the first call, the services that take names with a device,
+     which are NULL as long as no block has set them, and refuse_all_r, if the configuration is such
      that device sessions would not get pimap.
    authdb_pimap_compat_allow_char(c)
      allows c in user names, whatever auth_username_chars says.
@@ -40,18 +41,42 @@ authdb_pimap_compat_allow_char_in(const struct auth_settings *set, char c)
 
 #define authdb_pimap_compat_protocol(request) ((request)->fields.service)
 
-#define authdb_pimap_compat_init(module, separator, refuse_all_r) STMT_START { \
-	authdb_pimap_compat_parse_args((module)->args, separator); \
+#define authdb_pimap_compat_init(module, separator, services, refuse_all_r) \
+	STMT_START { \
+	authdb_pimap_compat_parse_args((module)->args, separator, services); \
 	*(refuse_all_r) = NULL; \
 	} STMT_END
 
 static inline void
-authdb_pimap_compat_parse_args(const char *args, char *separator)
+authdb_pimap_compat_parse_services(const char *value,
+				   const char *const **services)
+{
+	const char *const *list = pimap_device_services_parse(default_pool, value);
+
+	if (list == NULL)
+		i_fatal("passdb/userdb pimap: services=%s isn't a list of "
+			"services", value);
+	if (*services != NULL &&
+	    strcmp(t_strarray_join(*services, " "),
+		   t_strarray_join(list, " ")) != 0) {
+		i_fatal("passdb/userdb pimap: All blocks that have services "
+			"need the same (now: %s)", value);
+	}
+	*services = list;
+}
+
+static inline void
+authdb_pimap_compat_parse_args(const char *args, char *separator,
+			       const char *const **services)
 {
 	const char *const *tmp = t_strsplit_spaces(args, " ");
 	char c = *separator != '\0' ? *separator : PIMAP_DEFAULT_SEPARATOR;
 
 	for (; *tmp != NULL; tmp++) {
+		if (str_begins(*tmp, "services=")) {
+			authdb_pimap_compat_parse_services(*tmp + 9, services);
+			continue;
+		}
 		if (!str_begins(*tmp, "separator=") || strlen(*tmp) != 11)
 			i_fatal("passdb/userdb pimap: Invalid argument: %s", *tmp);
 		c = (*tmp)[10];
@@ -83,20 +108,22 @@ static inline void authdb_pimap_compat_allow_char(char c)
 
 #define authdb_pimap_compat_protocol(request) ((request)->fields.protocol)
 
-#define authdb_pimap_compat_init(module, separator, refuse_all_r) STMT_START { \
+#define authdb_pimap_compat_init(module, separator, services, refuse_all_r) \
+	STMT_START { \
 	(void)(module); \
-	authdb_pimap_compat_settings(separator, refuse_all_r); \
+	authdb_pimap_compat_settings(separator, services, refuse_all_r); \
 	} STMT_END
 
 static inline void
-authdb_pimap_compat_settings(char *separator, const char **refuse_all_r)
+authdb_pimap_compat_settings(char *separator, const char *const **services,
+			     const char **refuse_all_r)
 {
 	const char *error;
 	bool loaded;
 
 	if (*separator != '\0')
 		return;
-	if (pimap_settings_get_auth(auth_event, separator, &loaded,
+	if (pimap_settings_get_auth(auth_event, separator, services, &loaded,
 				    &error) < 0)
 		i_fatal("pimap: %s", error);
 	if (!loaded) {

@@ -20,10 +20,16 @@
 extern const char *authdb_pimap_version;
 const char *authdb_pimap_version = DOVECOT_ABI_VERSION;
 
+/* where an event of Dovecot's has a request's passdb_pimap_request */
+#define PASSDB_PIMAP_REQUEST "pimap_request"
+
 /* One for all blocks of the configuration */
 static char authdb_pimap_separator;
+/* Those that take names with a device; NULL: only imap */
+static const char *const *authdb_pimap_services;
 /* NULL, or why no device may log in */
 static const char *authdb_pimap_refuse_all;
+static bool authdb_pimap_told_of_certs = FALSE;
 
 void authdb_pimap_init(void);
 void authdb_pimap_deinit(void);
@@ -41,27 +47,47 @@ passdb_pimap_refuse(struct auth_request *request, const char *reason)
 static bool
 passdb_pimap_is_allowed(struct auth_request *request, const char **reason_r)
 {
-	if (strcmp(authdb_pimap_compat_protocol(request), "imap") != 0) {
-		*reason_r = "device login in a service other than imap";
+	const char *service = authdb_pimap_compat_protocol(request);
+
+	if (authdb_pimap_services == NULL ?
+	    strcmp(service, PIMAP_DEVICE_SERVICE) != 0 :
+	    !str_array_find(authdb_pimap_services, service)) {
+		*reason_r = t_strdup_printf(
+			"device login in a service that pimap_services "
+			"doesn't name: %s", service);
 		return FALSE;
 	}
-	*reason_r = authdb_pimap_refuse_all;
+	*reason_r = strcmp(service, PIMAP_DEVICE_SERVICE) == 0 ?
+		authdb_pimap_refuse_all : NULL;
 	return *reason_r == NULL;
 }
 
 static void
-passdb_pimap_set_device(struct auth_request *request, const char *device,
-			bool any_case)
+passdb_pimap_set_device(struct auth_request *request, const char *user,
+			const char *device, bool any_case)
 {
+	char sep[] = { authdb_pimap_separator, '\0' };
 	/* our fields must not make userdb prefetch believe that the passdb
 	   which verifies the password has returned userdb fields */
 	bool prefetch = request->userdb_prefetch_set;
 
+	/* auth_policy was asked about the name with the device: Dovecot asks
+	   again before the next passdb, as for a plain login of the user. With
+	   another device at each guess nobody would count them otherwise. */
+	request->policy_processed = FALSE;
+	/* the others authenticate the user */
+	if (strcmp(authdb_pimap_compat_protocol(request),
+		   PIMAP_DEVICE_SERVICE) != 0)
+		return;
 	auth_request_set_field(request, "userdb_pimap_device", device, NULL);
 	if (any_case) {
 		auth_request_set_field(request, "userdb_pimap_device_any_case",
 				       "yes", NULL);
 	}
+	/* if a later passdb makes it a proxy's login: the other server is to
+	   know the device, too */
+	auth_request_set_field(request, "destuser",
+			       t_strconcat(user, sep, device, NULL), NULL);
 	/* whatever section overrides mail_plugins: a device session without
 	   pimap would see everything */
 	auth_request_set_field(request, AUTHDB_PIMAP_COMPAT_PLUGINS_FIELD,
@@ -77,11 +103,54 @@ passdb_pimap_map_user(struct auth_request *request, const char *user,
 {
 	const char *old_user = request->fields.user, *mapped = NULL;
 
-	if (auth_request_set_username(request, user, error_r))
+	/* where it is a certificate's, that name stands for what is given */
+	auth_request_set_username_forced(request, user);
+	if (auth_request_set_username(request, request->fields.cert_username ?
+				      "" : user, error_r))
 		mapped = request->fields.user;
 	/* it is only a question: the name changes as a passdb's field */
 	auth_request_set_username_forced(request, old_user);
 	return mapped;
+}
+
+/* auth_ssl_username_from_cert: the user is the one whom the certificate names,
+   whatever name the client gives. The device can be in either name. Of the
+   certificate's only what auth_username_format has left is to be had. */
+static enum passdb_result passdb_pimap_split_cert(struct auth_request *request)
+{
+	const char *user, *device, *login, *given_user, *given_device, *reason;
+	char sep[] = { authdb_pimap_separator, '\0' };
+	int ret, given;
+
+	login = passdb_pimap_map_user(request, t_strconcat("joe@example.com",
+					sep, "p1", NULL), &reason);
+	if (login == NULL || strstr(login, t_strconcat(sep, "p1", NULL)) == NULL) {
+		/* a device's certificate would open a plain session */
+		reason = "no logins by certificates where auth_username_format "
+			"or auth_username_translation hides a name's device";
+		if (!authdb_pimap_told_of_certs)
+			e_error(authdb_event(request), "pimap: %s", reason);
+		authdb_pimap_told_of_certs = TRUE;
+		return passdb_pimap_refuse(request, reason);
+	}
+	ret = pimap_device_split(request->fields.user, authdb_pimap_separator,
+				 &user, &device);
+	given = request->fields.original_username == NULL ? 0 :
+		pimap_device_split(request->fields.original_username,
+				   authdb_pimap_separator,
+				   &given_user, &given_device);
+	if (ret == 0 && given == 0)
+		return PASSDB_RESULT_NEXT;
+	if (ret < 0 || given < 0 || (ret > 0 && given > 0))
+		return passdb_pimap_refuse(request, "invalid device login name");
+	if (!passdb_pimap_is_allowed(request, &reason))
+		return passdb_pimap_refuse(request, reason);
+	if (ret > 0)
+		auth_request_set_field(request, "user", user, NULL);
+	/* the format may have lower-cased it */
+	passdb_pimap_set_device(request, request->fields.user,
+				ret > 0 ? device : given_device, ret > 0);
+	return PASSDB_RESULT_NEXT;
 }
 
 static enum passdb_result passdb_pimap_split(struct auth_request *request)
@@ -112,7 +181,7 @@ static enum passdb_result passdb_pimap_split(struct auth_request *request)
 		return passdb_pimap_refuse(request,
 			"separator appeared in user name");
 	auth_request_set_field(request, "user", user, NULL);
-	passdb_pimap_set_device(request, device, FALSE);
+	passdb_pimap_set_device(request, user, device, FALSE);
 	return PASSDB_RESULT_NEXT;
 }
 
@@ -126,6 +195,8 @@ passdb_pimap_split_master(struct auth_request *request)
 
 	if (strchr(request->fields.user, authdb_pimap_separator) != NULL)
 		return passdb_pimap_refuse(request, "a master user has no device");
+	if (request->passdb->next == NULL)
+		return passdb_pimap_refuse(request, "there are no master users");
 	/* the login name as it was given is not to be had here */
 	if (authdb_pimap_compat_is_translated(request->set,
 					      authdb_pimap_separator))
@@ -140,15 +211,84 @@ passdb_pimap_split_master(struct auth_request *request)
 	if (!passdb_pimap_is_allowed(request, &reason))
 		return passdb_pimap_refuse(request, reason);
 	auth_request_set_field(request, "login_user", user, NULL);
-	passdb_pimap_set_device(request, device, TRUE);
+	passdb_pimap_set_device(request, user, device, TRUE);
 	return PASSDB_RESULT_NEXT;
 }
 
 static enum passdb_result passdb_pimap_lookup(struct auth_request *request)
 {
-	return request->fields.requested_login_user != NULL ?
-		passdb_pimap_split_master(request) :
-		passdb_pimap_split(request);
+	if (request->fields.requested_login_user != NULL)
+		return passdb_pimap_split_master(request);
+	if (request->fields.cert_username)
+		return passdb_pimap_split_cert(request);
+	return passdb_pimap_split(request);
+}
+
+/* FALSE if a passdb after ours has made it the login to another server, under a
+   name without the device: there it would be a plain session. */
+static bool passdb_pimap_keeps_device(struct auth_request *request)
+{
+	struct auth_fields *fields = request->fields.extra_fields;
+	const char *name, *device, *p;
+
+	if (request->fields.userdb_reply == NULL ||
+	    (!auth_fields_exists(fields, "proxy") &&
+	     !auth_fields_exists(fields, "proxy_maybe")))
+		return TRUE;
+	device = auth_fields_find(request->fields.userdb_reply, "pimap_device");
+	if (device == NULL)
+		return TRUE;
+	name = auth_fields_find(fields, "destuser");
+	/* that server may have another separator */
+	for (p = name; p != NULL && *p != '\0'; p++) {
+		if (pimap_device_separator_is_valid(*p) &&
+		    strcasecmp(t_strcut(p + 1, '@'), device) == 0)
+			return TRUE;
+	}
+	e_error(authdb_event(request), "pimap: Device login refused: "
+		"The proxy's destuser %s lacks the device %s",
+		name == NULL ? "" : name, device);
+	return FALSE;
+}
+
+/* What the passdbs' result was for, before ours took its place */
+struct passdb_pimap_request {
+	verify_plain_callback_t *verify_plain;
+	lookup_credentials_callback_t *lookup_credentials;
+};
+
+static struct passdb_pimap_request *
+passdb_pimap_request_get(struct auth_request *request)
+{
+	struct passdb_pimap_request *prequest =
+		event_get_ptr(request->event, PASSDB_PIMAP_REQUEST);
+
+	if (prequest == NULL) {
+		prequest = p_new(request->pool, struct passdb_pimap_request, 1);
+		event_set_ptr(request->event, PASSDB_PIMAP_REQUEST, prequest);
+	}
+	return prequest;
+}
+
+static void
+passdb_pimap_verify_plain_finished(enum passdb_result result,
+				   struct auth_request *request)
+{
+	if (result == PASSDB_RESULT_OK && !passdb_pimap_keeps_device(request))
+		result = PASSDB_RESULT_INTERNAL_FAILURE;
+	passdb_pimap_request_get(request)->verify_plain(result, request);
+}
+
+static void
+passdb_pimap_lookup_credentials_finished(enum passdb_result result,
+					 const unsigned char *credentials,
+					 size_t size,
+					 struct auth_request *request)
+{
+	if (result == PASSDB_RESULT_OK && !passdb_pimap_keeps_device(request))
+		result = PASSDB_RESULT_INTERNAL_FAILURE;
+	passdb_pimap_request_get(request)->
+		lookup_credentials(result, credentials, size, request);
 }
 
 static void
@@ -156,6 +296,12 @@ passdb_pimap_verify_plain(struct auth_request *request,
 			  const char *password ATTR_UNUSED,
 			  verify_plain_callback_t *callback)
 {
+	verify_plain_callback_t **next = &request->private_callback.verify_plain;
+
+	/* a mechanism may begin anew, with its own callback */
+	if (*next != passdb_pimap_verify_plain_finished)
+		passdb_pimap_request_get(request)->verify_plain = *next;
+	*next = passdb_pimap_verify_plain_finished;
 	callback(passdb_pimap_lookup(request), request);
 }
 
@@ -163,6 +309,12 @@ static void
 passdb_pimap_lookup_credentials(struct auth_request *request,
 				lookup_credentials_callback_t *callback)
 {
+	lookup_credentials_callback_t **next =
+		&request->private_callback.lookup_credentials;
+
+	if (*next != passdb_pimap_lookup_credentials_finished)
+		passdb_pimap_request_get(request)->lookup_credentials = *next;
+	*next = passdb_pimap_lookup_credentials_finished;
 	callback(passdb_pimap_lookup(request), NULL, 0, request);
 }
 
@@ -171,6 +323,7 @@ passdb_pimap_lookup_credentials(struct auth_request *request,
 static void passdb_pimap_init(struct passdb_module *module)
 {
 	authdb_pimap_compat_init(module, &authdb_pimap_separator,
+				 &authdb_pimap_services,
 				 &authdb_pimap_refuse_all);
 	authdb_pimap_compat_allow_char(authdb_pimap_separator);
 }
@@ -178,6 +331,7 @@ static void passdb_pimap_init(struct passdb_module *module)
 static void userdb_pimap_init(struct userdb_module *module)
 {
 	authdb_pimap_compat_init(module, &authdb_pimap_separator,
+				 &authdb_pimap_services,
 				 &authdb_pimap_refuse_all);
 }
 

@@ -25,7 +25,8 @@ device_list_run(struct doveadm_mail_cmd_context *ctx, struct mail_user *user)
 		doveadm_print(device->id);
 		doveadm_print(pimap_device_mode_name(device->mode));
 		for (i = 0; i < PIMAP_FILTER_TYPE_COUNT; i++) {
-			ref = pimap_device_get_filter(device, NULL, i);
+			ref = pimap_device_get_filter(device,
+				&pimap_user_get(user)->defaults, NULL, i);
 			doveadm_print(pimap_filter_ref_name(&ref));
 		}
 		doveadm_print_num(array_count(&device->folders));

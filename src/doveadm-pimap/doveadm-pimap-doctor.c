@@ -418,6 +418,14 @@ doctor_check_args(struct doctor *doctor, const struct pimap_conf *db,
 	char c = PIMAP_DEFAULT_SEPARATOR;
 
 	for (; *args != NULL; args++) {
+		if (strncmp(*args, "services=", 9) == 0) {
+			if (pimap_device_services_parse(doctor->pool,
+							*args + 9) == NULL) {
+				doctor_fail(doctor, "%s: %s is no list of "
+					"services", lines, *args);
+			}
+			continue;
+		}
 		if (strncmp(*args, "separator=", 10) != 0) {
 			doctor_fail(doctor, "%s: there is no argument %s. Take "
 				    "it out", lines, *args);

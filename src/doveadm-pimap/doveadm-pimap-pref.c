@@ -29,7 +29,8 @@ pref_print_xfilters(struct mail_user *user, const struct pimap_device *device)
 	const struct pimap_folder *folder;
 	const char *const *names;
 
-	pimap_pref_xfilter_all(device, pref_get_xfilter, NULL);
+	pimap_pref_xfilter_all(device, &pimap_user_get(user)->defaults,
+			       pref_get_xfilter, NULL);
 	names = pimap_folders_get_names(pimap_user_get(user), device);
 	array_foreach(&device->folders, folder) {
 		if (*names != NULL) {
@@ -49,7 +50,8 @@ void doveadm_pimap_print_prefs(struct mail_user *user,
 	for (def = pimap_pref_defs; def->name != NULL; def++) {
 		if (name == NULL || strcasecmp(name, def->name) == 0) {
 			doveadm_print(def->name);
-			doveadm_pimap_print_text(pimap_pref_get(device, def));
+			doveadm_pimap_print_text(pimap_pref_get(device,
+				&pimap_user_get(user)->defaults, def));
 		}
 	}
 	if (name == NULL || pimap_pref_is_xfilter(name))

@@ -60,7 +60,7 @@ xsetpimappref_get_device(struct client_command_context *cmd,
 {
 	struct pimap_device *device =
 		pimap_user_change_get_device(change, puser->device,
-					     PIMAP_DEVICE_MODE_SESSION);
+					     puser->defaults.mode);
 
 	if (device == NULL) {
 		pimap_user_change_rollback(change);
@@ -214,12 +214,12 @@ append_xfilter(const char *vname, const char *type,
 
 /* names are those of the device's folders. */
 static void
-append_xfilters(string_t *dest, const struct pimap_device *device,
-		const char *const *names)
+append_xfilters(string_t *dest, struct pimap_user *puser,
+		const struct pimap_device *device, const char *const *names)
 {
 	const struct pimap_folder *folder;
 
-	pimap_pref_xfilter_all(device, append_xfilter, dest);
+	pimap_pref_xfilter_all(device, &puser->defaults, append_xfilter, dest);
 	if (device == NULL)
 		return;
 	array_foreach(&device->folders, folder) {
@@ -245,7 +245,7 @@ append_pref(string_t *dest, struct pimap_user *puser,
 		if (*folder_names == NULL && device != NULL) {
 			*folder_names = pimap_folders_get_names(puser, device);
 		}
-		append_xfilters(dest, device, *folder_names);
+		append_xfilters(dest, puser, device, *folder_names);
 		return TRUE;
 	}
 	def = pimap_pref_find(name);
@@ -253,7 +253,7 @@ append_pref(string_t *dest, struct pimap_user *puser,
 		return FALSE;
 	append_separator(dest);
 	str_printfa(dest, "%s ", def->name);
-	value = pimap_pref_get(device, def);
+	value = pimap_pref_get(device, &puser->defaults, def);
 	if (value == NULL)
 		str_append(dest, "NIL");
 	else

@@ -168,7 +168,7 @@ xprovision_set_device(struct client_command_context *cmd,
 		return TRUE;
 	}
 	device = pimap_user_change_get_device(&change, id,
-					      PIMAP_DEVICE_MODE_SESSION);
+					      puser->defaults.mode);
 	if (device == NULL) {
 		pimap_user_change_rollback(&change);
 		imap_pimap_cmd_limit(cmd, "Too many devices");

@@ -81,6 +81,10 @@ imap_pimap_cmd_get_user(struct client_command_context *cmd)
 		if (puser == NULL)
 			imap_pimap_cmd_internal_error(cmd, error);
 	}
+	if (puser != NULL && !puser->set->pimap) {
+		client_send_command_error(cmd, "Unknown command.");
+		return NULL;
+	}
 	return puser;
 }
 
@@ -263,8 +267,35 @@ static void imap_pimap_user_created(struct mail_user *user)
 		user->error = p_strdup_printf(user->pool, "pimap: %s", error);
 }
 
+/* The profile, which is with his mail, can be read from here on. Commands can't
+   come in yet. */
+static void imap_pimap_namespaces_created(struct mail_user *user)
+{
+	struct pimap_user *puser = pimap_user_get(user);
+	struct imap_pimap_client *pclient;
+	struct client *client;
+	const char *reason, *error;
+	int ret;
+
+	if (puser == NULL || puser->device == NULL ||
+	    (ret = pimap_user_may_log_in(puser, &reason, &error)) > 0)
+		return;
+	for (client = imap_clients; client != NULL; client = client->next) {
+		if (client->user != user)
+			continue;
+		pclient = IMAP_PIMAP_CONTEXT_REQUIRE(client);
+		pimap_output_refuse(pclient->output, ret == 0 ?
+			"NO [AUTHORIZATIONFAILED] This device may not log in." :
+			"NO [SERVERBUG] The device's settings can't be used, "
+			"the administrator has been told.");
+	}
+	user->error = p_strdup_printf(user->pool,
+		"pimap: Device login refused: %s", ret == 0 ? reason : error);
+}
+
 static const struct pimap_sessions imap_pimap_sessions = {
 	.user_created = imap_pimap_user_created,
+	.namespaces_created = imap_pimap_namespaces_created,
 	.mailbox_allocated = {
 		pimap_scope_mailbox_allocated,
 		pimap_scope_mailbox_allocated_view,

@@ -26,16 +26,16 @@
 static bool
 imap_pimap_is_outdated(struct client *client, enum pimap_device_mode *mode_r)
 {
+	struct pimap_user *puser = pimap_user_get(client->user);
 	const struct pimap_device *device;
 	struct pimap_view_filter filter;
 	const char *error;
 
 	if (pimap_scope_get_view_filter(client->mailbox, &filter, &error) < 0 ||
 	    !pimap_view_is_outdated(client->mailbox, filter.criteria) ||
-	    pimap_user_get_device(pimap_user_get(client->user), &device,
-				  &error) < 0)
+	    pimap_user_get_device(puser, &device, &error) < 0)
 		return FALSE;
-	*mode_r = device == NULL ? PIMAP_DEVICE_MODE_SESSION : device->mode;
+	*mode_r = device == NULL ? puser->defaults.mode : device->mode;
 	return TRUE;
 }
 

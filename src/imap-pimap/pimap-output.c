@@ -70,6 +70,22 @@ struct ostream *pimap_output_create_held(struct ostream *parent)
 	return output;
 }
 
+void pimap_output_refuse(struct ostream *output, const char *text)
+{
+	struct pimap_ostream *pstream =
+		container_of(output->real_stream, struct pimap_ostream, ostream);
+	const char *reply = t_strndup(pstream->held->data, pstream->held->used);
+	const char *tag = t_strcut(reply, ' ');
+
+	/* a session that was there before login has no tag: PREAUTH */
+	buffer_set_used_size(pstream->held, 0);
+	if (*tag != '\0' && strcmp(tag, "*") != 0) {
+		reply = t_strdup_printf("%s %s\r\n", tag, text);
+		buffer_append(pstream->held, reply, strlen(reply));
+	}
+	(void)pimap_output_release(output, "");
+}
+
 bool pimap_output_release(struct ostream *output, const char *text)
 {
 	struct pimap_ostream *pstream =

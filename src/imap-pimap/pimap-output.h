@@ -11,5 +11,7 @@ struct ostream *pimap_output_create_held(struct ostream *parent);
    Returns FALSE, and writes only what was held back, if nothing had been held
    back: there is no login reply to write before. */
 bool pimap_output_release(struct ostream *output, const char *text);
+/* Writes the login reply's tag and text in place of what was held back. */
+void pimap_output_refuse(struct ostream *output, const char *text);
 
 #endif

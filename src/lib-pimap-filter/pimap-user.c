@@ -157,7 +157,8 @@ void pimap_user_get_view_filter(const struct pimap_user *puser,
 
 	i_zero(filter_r);
 	filter_r->generation = puser->profile->views_generation;
-	ref = pimap_device_get_filter(device, guid, PIMAP_FILTER_VIEW);
+	ref = pimap_device_get_filter(device, &puser->defaults, guid,
+				      PIMAP_FILTER_VIEW);
 	switch (ref.kind) {
 	case PIMAP_FILTER_ALL:
 		return;
@@ -249,6 +250,39 @@ static void pimap_user_deinit(struct mail_user *user)
 	puser->module_ctx.super.deinit(user);
 }
 
+/* The settings' values are checked where they are read. */
+static void pimap_user_init_defaults(struct pimap_user *puser)
+{
+	const struct pimap_settings *set = puser->set;
+
+	if (!pimap_filter_ref_parse(set->pimap_default_view,
+			&puser->defaults.filters[PIMAP_FILTER_VIEW]) ||
+	    !pimap_filter_ref_parse(set->pimap_default_notification,
+			&puser->defaults.filters[PIMAP_FILTER_NOTIFY]) ||
+	    !pimap_device_mode_parse(set->pimap_default_mode,
+				     &puser->defaults.mode))
+		i_unreached();
+	puser->defaults.event_filter = set->pimap_default_event;
+}
+
+int pimap_user_may_log_in(struct pimap_user *puser, const char **reason_r,
+			  const char **error_r)
+{
+	const struct pimap_device *device;
+
+	if (!puser->set->pimap) {
+		*reason_r = "pimap is switched off for this user";
+		return 0;
+	}
+	if (strcmp(puser->set->pimap_unknown_devices, "refuse") != 0)
+		return 1;
+	if (pimap_user_get_device(puser, &device, error_r) < 0)
+		return -1;
+	*reason_r = t_strdup_printf("the device %s hasn't been added",
+				    puser->device);
+	return device != NULL ? 1 : 0;
+}
+
 struct pimap_user *
 pimap_user_create(struct mail_user *user, const char **error_r)
 {
@@ -264,6 +298,7 @@ pimap_user_create(struct mail_user *user, const char **error_r)
 	puser = p_new(user->pool, struct pimap_user, 1);
 	puser->user = user;
 	puser->set = set;
+	pimap_user_init_defaults(puser);
 	if (set->pimap_device[0] != '\0')
 		puser->device = set->pimap_device;
 	puser->module_ctx.super = *v;

@@ -18,6 +18,7 @@ struct pimap_user {
 	struct mail_user *user;
 
 	const struct pimap_settings *set;
+	struct pimap_defaults defaults;
 	/* the device that logged in, or NULL: plain session */
 	const char *device;
 	/* The device's session is under way: folders show its views, but for
@@ -42,6 +43,10 @@ struct pimap_user {
    are invalid. */
 struct pimap_user *
 pimap_user_create(struct mail_user *user, const char **error_r);
+/* Whether the session's device may be let in (R-2.1): 1 if so, 0 and reason_r if
+   not, -1 and error_r if that can't be known. */
+int pimap_user_may_log_in(struct pimap_user *puser, const char **reason_r,
+			  const char **error_r);
 /* Returns NULL if there is none: a plain session needs none. */
 struct pimap_user *pimap_user_get(struct mail_user *user);
 

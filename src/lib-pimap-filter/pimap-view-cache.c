@@ -101,14 +101,22 @@ cache_get_epoch(struct pimap_view *view, const struct pimap_view_cache *cache)
 	return TRUE;
 }
 
+static bool cache_exists(struct mailbox *box, struct pimap_view *view)
+{
+	const char *path = cache_get_path(box, view);
+
+	return path != NULL && access(path, F_OK) == 0;
+}
+
 bool pimap_view_cache_load_epoch(struct mailbox *box, struct pimap_view *view)
 {
 	struct pimap_view_cache cache;
 
 	if (view->filtered != NULL)
 		return FALSE;
-	if (view->generation == 0) {
-		/* there never was another filter */
+	if (view->generation == 0 && !cache_exists(box, view)) {
+		/* there never was another filter: with one that was a site's
+		   default there would be a cache */
 		view->epoch_modseq = 0;
 		return TRUE;
 	}

@@ -6,6 +6,8 @@
 
 #define PIMAP_DEVICE_ID_MAX 64
 #define PIMAP_DEFAULT_SEPARATOR '#'
+/* the only one with sessions of devices */
+#define PIMAP_DEVICE_SERVICE "imap"
 
 /* What a separator can't be, besides letters, digits, blanks and what isn't
    ASCII: what names of users and devices have, and what quotes or expands. */
@@ -15,6 +17,25 @@ static inline bool pimap_device_separator_is_valid(unsigned char c)
 {
 	return c > ' ' && c < 0x7f && !i_isalnum(c) &&
 		strchr(PIMAP_SEPARATOR_IMPOSSIBLE, c) == NULL;
+}
+
+/* The names of services in a list with blanks or commas, from the pool; NULL if
+   it names none, or what can't be a service. */
+static inline const char *const *
+pimap_device_services_parse(pool_t pool, const char *list)
+{
+	const char *const *services = (const char *const *)
+		p_strsplit_spaces(pool, list, " ,");
+	const char *p;
+	unsigned int i;
+
+	for (i = 0; services[i] != NULL; i++) {
+		for (p = services[i]; *p != '\0'; p++) {
+			if (!i_isalnum(*p) && *p != '-' && *p != '_')
+				return NULL;
+		}
+	}
+	return i == 0 ? NULL : services;
 }
 
 /* Returns TRUE if id is a device id: 1 to 64 of A-Za-z0-9._-, the first a

@@ -26,7 +26,7 @@ const struct pimap_pref_def pimap_pref_defs[] = {
 	{ .name = "PIMAP_ENCRYPTION", .values = values_encryption,
 	  .default_value = "NONE" },
 	{ .name = "PIMAP_EVENT_FILTER", .values = values_event,
-	  .default_value = "NEW" },
+	  .default_value = "NEW", .site_default = TRUE },
 	{ .name = "PIMAP_OUTBAND_FORMAT", .values = values_format,
 	  .default_value = "EMN" },
 	{ .name = NULL }
@@ -85,7 +85,8 @@ int pimap_pref_set(struct pimap_profile *profile, struct pimap_device *device,
 		}
 		value = def->values[i];
 	}
-	if (strcmp(value, def->default_value == NULL ? "" :
+	if (!def->site_default &&
+	    strcmp(value, def->default_value == NULL ? "" :
 		   def->default_value) == 0)
 		value = NULL;
 	pimap_device_set_pref(profile, device, def->name, value);
@@ -93,11 +94,14 @@ int pimap_pref_set(struct pimap_profile *profile, struct pimap_device *device,
 }
 
 const char *pimap_pref_get(const struct pimap_device *device,
+			   const struct pimap_defaults *defaults,
 			   const struct pimap_pref_def *def)
 {
 	const char *value = pimap_device_get_pref(device, def->name);
 
-	return value != NULL ? value : def->default_value;
+	if (value != NULL)
+		return value;
+	return def->site_default ? defaults->event_filter : def->default_value;
 }
 
 int pimap_pref_xfilter_parse(const char *folder, const char *type,
@@ -167,6 +171,7 @@ void pimap_pref_xfilter_foreach(const struct pimap_filter_ref *filters,
 }
 
 void pimap_pref_xfilter_all(const struct pimap_device *device,
+			    const struct pimap_defaults *defaults,
 			    pimap_pref_xfilter_callback_t *callback,
 			    void *context)
 {
@@ -174,6 +179,6 @@ void pimap_pref_xfilter_all(const struct pimap_device *device,
 	unsigned int i;
 
 	for (i = 0; i < PIMAP_FILTER_TYPE_COUNT; i++)
-		filters[i] = pimap_device_get_filter(device, NULL, i);
+		filters[i] = pimap_device_get_filter(device, defaults, NULL, i);
 	pimap_pref_xfilter_foreach(filters, PIMAP_FOLDER_ALL, callback, context);
 }

@@ -21,6 +21,8 @@ struct pimap_pref_def {
 	const char *const *values;
 	/* NULL = NIL */
 	const char *default_value;
+	/* the site may have another default */
+	bool site_default;
 	/* a client may send it as a list */
 	bool may_be_list;
 };
@@ -43,6 +45,7 @@ int pimap_pref_set(struct pimap_profile *profile, struct pimap_device *device,
 		   const char **error_r);
 /* The value in force, or NULL: NIL. device may be NULL: default. */
 const char *pimap_pref_get(const struct pimap_device *device,
+			   const struct pimap_defaults *defaults,
 			   const struct pimap_pref_def *def);
 
 /* What PIMAP_XFILTER sets */
@@ -79,6 +82,7 @@ void pimap_pref_xfilter_foreach(const struct pimap_filter_ref *filters,
 /* The same for what all folders have that have no filter of their own: those in
    force. device may be NULL: defaults. */
 void pimap_pref_xfilter_all(const struct pimap_device *device,
+			    const struct pimap_defaults *defaults,
 			    pimap_pref_xfilter_callback_t *callback,
 			    void *context);
 

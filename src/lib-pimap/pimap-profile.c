@@ -321,12 +321,9 @@ void pimap_device_set_filter(struct pimap_profile *profile,
 
 struct pimap_filter_ref
 pimap_device_get_filter(const struct pimap_device *device,
+			const struct pimap_defaults *defaults,
 			const guid_128_t guid, enum pimap_filter_type type)
 {
-	static const struct pimap_filter_ref site_defaults[] = {
-		[PIMAP_FILTER_VIEW] = { .kind = PIMAP_FILTER_ALL },
-		[PIMAP_FILTER_NOTIFY] = { .kind = PIMAP_FILTER_NONE },
-	};
 	const struct pimap_folder *folder = NULL;
 
 	if (device != NULL && guid != NULL)
@@ -337,7 +334,7 @@ pimap_device_get_filter(const struct pimap_device *device,
 	if (device != NULL &&
 	    device->filters[type].kind != PIMAP_FILTER_DEFAULT)
 		return device->filters[type];
-	return site_defaults[type];
+	return defaults->filters[type];
 }
 
 bool pimap_device_has_folder_filters(const struct pimap_device *device,

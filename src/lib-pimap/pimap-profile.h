@@ -88,6 +88,14 @@ struct pimap_device {
 };
 ARRAY_DEFINE_TYPE(pimap_device, struct pimap_device *);
 
+/* What the site gives devices that have set nothing */
+struct pimap_defaults {
+	struct pimap_filter_ref filters[PIMAP_FILTER_TYPE_COUNT];
+	const char *event_filter;
+	/* of devices that make themselves */
+	enum pimap_device_mode mode;
+};
+
 struct pimap_profile {
 	pool_t pool;
 	/* Rises with every change of what views show; 0 if there never was one.
@@ -146,9 +154,10 @@ void pimap_device_set_filter(struct pimap_profile *profile,
 			     enum pimap_filter_type type,
 			     const struct pimap_filter_ref *ref);
 /* The filter in force for a folder (guid = NULL: for a folder that has none of
-   its own), never DEFAULT. device may be NULL: the site's defaults (R-1.2). */
+   its own), never DEFAULT. device may be NULL: the defaults. */
 struct pimap_filter_ref
 pimap_device_get_filter(const struct pimap_device *device,
+			const struct pimap_defaults *defaults,
 			const guid_128_t guid, enum pimap_filter_type type);
 /* TRUE if some folder has a filter of its own of that type. */
 bool pimap_device_has_folder_filters(const struct pimap_device *device,

@@ -7,6 +7,12 @@
 #include "test-common.h"
 #include "pimap-profile.h"
 
+static const struct pimap_defaults test_defaults = {
+	.filters = {
+		[PIMAP_FILTER_VIEW] = { .kind = PIMAP_FILTER_ALL },
+		[PIMAP_FILTER_NOTIFY] = { .kind = PIMAP_FILTER_NONE },
+	},
+};
 static const guid_128_t test_guid = { 1, 2, 3 };
 
 static struct pimap_profile *test_profile(void)
@@ -51,7 +57,8 @@ static void test_pimap_profile_round_trip(void)
 	test_assert(device->mode == PIMAP_DEVICE_MODE_VIEW);
 	test_assert_strcmp(pimap_device_get_pref(device, "PIMAP_INBAND_PUSH"),
 			   "ON");
-	ref = pimap_device_get_filter(device, test_guid, PIMAP_FILTER_VIEW);
+	ref = pimap_device_get_filter(device, &test_defaults, test_guid,
+				      PIMAP_FILTER_VIEW);
 	test_assert(ref.kind == PIMAP_FILTER_NAMED);
 	test_assert_strcmp(ref.name, "tab\there");
 	test_assert(pimap_profile_filter_is_used(profile2, "tab\there"));
@@ -85,13 +92,15 @@ static void test_pimap_profile_filters(void)
 	struct pimap_device *device =
 		pimap_profile_add_device(profile, "P1", PIMAP_DEVICE_MODE_VIEW);
 #define VIEW(guid) \
-	pimap_device_get_filter(device, guid, PIMAP_FILTER_VIEW).kind
+	pimap_device_get_filter(device, &test_defaults, guid, \
+				PIMAP_FILTER_VIEW).kind
 #define NOTIFY(guid) \
-	pimap_device_get_filter(device, guid, PIMAP_FILTER_NOTIFY).kind
+	pimap_device_get_filter(device, &test_defaults, guid, \
+				PIMAP_FILTER_NOTIFY).kind
 
 	test_begin("profile: which filter is in force");
 	/* the site's defaults */
-	test_assert(pimap_device_get_filter(NULL, test_guid,
+	test_assert(pimap_device_get_filter(NULL, &test_defaults, test_guid,
 			PIMAP_FILTER_VIEW).kind == PIMAP_FILTER_ALL);
 	test_assert(VIEW(test_guid) == PIMAP_FILTER_ALL);
 	test_assert(NOTIFY(test_guid) == PIMAP_FILTER_NONE);

@@ -12,6 +12,7 @@
 #include "pimap-plugin.h"
 
 #pragma weak client_add_capability
+#pragma weak client_send_command_error
 #pragma weak client_send_tagline
 #pragma weak command_find
 #pragma weak command_register
@@ -29,6 +30,29 @@ static const char *const commands[] = {
 static imap_client_created_func_t *next_hook_client_created;
 static bool commands_registered = FALSE;
 
+/* imap_capability may name them, for before the login. */
+static void pimap_plugin_remove_capabilities(struct client *client)
+{
+	const char *const *word = t_strsplit_spaces(
+		str_c(client->capability_string), " ");
+	string_t *left = t_str_new(256);
+	unsigned int i;
+
+	for (; *word != NULL; word++) {
+		for (i = 0; i < N_ELEMENTS(capabilities); i++) {
+			if (strcasecmp(*word, capabilities[i]) == 0)
+				break;
+		}
+		if (i == N_ELEMENTS(capabilities)) {
+			if (str_len(left) > 0)
+				str_append_c(left, ' ');
+			str_append(left, *word);
+		}
+	}
+	str_truncate(client->capability_string, 0);
+	str_append_str(client->capability_string, left);
+}
+
 /* imap_capability may name them already, for before the login. */
 static void pimap_plugin_client_created(struct client **clientp)
 {
@@ -36,7 +60,10 @@ static void pimap_plugin_client_created(struct client **clientp)
 	const char *const *present;
 	unsigned int i;
 
-	T_BEGIN {
+	if (pimap_plugin_is_off(client->user)) T_BEGIN {
+		pimap_plugin_remove_capabilities(client);
+	} T_END;
+	else T_BEGIN {
 		present = t_strsplit_spaces(str_c(client->capability_string),
 					    " ");
 		for (i = 0; i < N_ELEMENTS(capabilities); i++) {
@@ -53,6 +80,10 @@ static bool pimap_plugin_cmd_load(struct client_command_context *cmd)
 	const struct command *command;
 	const char *error;
 
+	if (pimap_plugin_is_off(cmd->client->user)) {
+		client_send_command_error(cmd, "Unknown command.");
+		return TRUE;
+	}
 	if (pimap_plugin_load_sessions(&error) < 0) {
 		e_error(cmd->client->event, "pimap: %s", error);
 		client_send_tagline(cmd, "NO [SERVERBUG] This command isn't "

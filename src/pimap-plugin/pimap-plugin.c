@@ -9,7 +9,9 @@
 #include "module-dir.h"
 #include "restrict-access.h"
 #include "master-service.h"
+#include "module-context.h"
 #include "mail-user.h"
+#include "mail-namespace.h"
 #include "mail-storage-hooks.h"
 #include "pimap-compat.h"
 #include "pimap-settings.h"
@@ -22,6 +24,11 @@ const char *pimap_plugin_version = DOVECOT_ABI_VERSION;
 
 #define SESSIONS_SERVICE "imap"
 #define SESSIONS_MODULE "imap_pimap"
+
+static MODULE_CONTEXT_DEFINE_INIT(pimap_plugin_user_module,
+				  &mail_user_module_register);
+/* what a user has for whom pimap is off */
+static union mail_user_module_context pimap_plugin_off;
 
 static const struct pimap_sessions *pimap_sessions;
 static struct module *pimap_sessions_modules;
@@ -88,14 +95,36 @@ static void pimap_plugin_user_created(struct mail_user *user)
 {
 	const char *error;
 
-	if (user->error != NULL || !pimap_settings_may_be_device(user))
+	if (user->error != NULL)
 		return;
+	switch (pimap_settings_get_session(user)) {
+	case PIMAP_SESSION_PLAIN:
+		return;
+	case PIMAP_SESSION_PLAIN_OFF:
+		MODULE_CONTEXT_SET_SELF(user, pimap_plugin_user_module,
+					&pimap_plugin_off);
+		return;
+	case PIMAP_SESSION_DEVICE:
+		break;
+	}
 	if (pimap_plugin_load_sessions(&error) == 0)
 		pimap_sessions->user_created(user);
 	else {
 		user->error = p_strdup_printf(user->pool,
 			"pimap: Device login refused: %s", error);
 	}
+}
+
+bool pimap_plugin_is_off(struct mail_user *user)
+{
+	return MODULE_CONTEXT(user, pimap_plugin_user_module) != NULL;
+}
+
+static void
+pimap_plugin_namespaces_created(struct mail_namespace *namespaces)
+{
+	if (pimap_sessions != NULL)
+		pimap_sessions->namespaces_created(namespaces->user);
 }
 
 #define LAYER(n) \
@@ -111,6 +140,7 @@ static const struct mail_storage_hooks
 pimap_plugin_hooks[PIMAP_SESSIONS_LAYERS] = {
 	{
 		.mail_user_created = pimap_plugin_user_created,
+		.mail_namespaces_created = pimap_plugin_namespaces_created,
 		.mailbox_allocated = pimap_plugin_mailbox_allocated_0,
 	},
 	{ .mailbox_allocated = pimap_plugin_mailbox_allocated_1 },

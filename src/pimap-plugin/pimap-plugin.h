@@ -15,6 +15,9 @@ struct module;
 struct pimap_sessions {
 	/* The session of a device begins. It sets user->error if it can't. */
 	void (*user_created)(struct mail_user *user);
+	/* The folders' places are known now. Called for all users, may set
+	   user->error. */
+	void (*namespaces_created)(struct mail_user *user);
 	/* From the outermost to the innermost. Called for all users. */
 	void (*mailbox_allocated[PIMAP_SESSIONS_LAYERS])(struct mailbox *box);
 };
@@ -26,6 +29,9 @@ void pimap_plugin_set_sessions(const struct pimap_sessions *sessions);
 /* Loads it, if that hasn't been done. Returns 0, or -1 and error_r. Blocks on the
    disk. */
 int pimap_plugin_load_sessions(const char **error_r);
+
+/* TRUE if pimap is switched off for the user. */
+bool pimap_plugin_is_off(struct mail_user *user);
 
 /* The imap process's part */
 void pimap_plugin_imap_init(void);

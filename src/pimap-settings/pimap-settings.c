@@ -25,11 +25,18 @@
 	SETTING_DEFINE_STRUCT_##type(#name, name, struct pimap_settings)
 
 static const struct setting_define pimap_setting_defines[] = {
+	DEF(BOOL, pimap),
+	DEF(ENUM, pimap_unknown_devices),
+	DEF(ENUM, pimap_default_view),
+	DEF(ENUM, pimap_default_notification),
+	DEF(ENUM, pimap_default_event),
+	DEF(ENUM, pimap_default_mode),
 	DEF(STR, pimap_device), /* internal: set by passdb pimap */
 	DEF(BOOL, pimap_device_any_case), /* internal: likewise */
 
 #ifdef PIMAP_HAVE_SETTINGS_GET
 	DEF(STR, pimap_separator),
+	DEF(STR, pimap_services),
 #endif
 	DEF(STR, pimap_profile),
 	DEF(UINT, pimap_max_listed_folders),
@@ -45,9 +52,16 @@ static const struct setting_define pimap_setting_defines[] = {
 };
 
 static const struct pimap_settings pimap_default_settings = {
+	.pimap = TRUE,
+	.pimap_unknown_devices = "accept:refuse",
+	.pimap_default_view = "ALL:NONE",
+	.pimap_default_notification = "NONE:ALL",
+	.pimap_default_event = "NEW:ALL:NONE",
+	.pimap_default_mode = "session:view",
 	.pimap_device = "",
 	.pimap_device_any_case = FALSE,
 	.pimap_separator = "#",
+	.pimap_services = PIMAP_DEVICE_SERVICE,
 	.pimap_profile = "",
 	.pimap_max_listed_folders = 500,
 	.pimap_max_devices = 50,
@@ -60,7 +74,7 @@ static const struct pimap_settings pimap_default_settings = {
 };
 
 static bool
-pimap_settings_check(void *_set, pool_t pool ATTR_UNUSED, const char **error_r)
+pimap_settings_check(void *_set, pool_t pool, const char **error_r)
 {
 	const struct pimap_settings *set = _set;
 
@@ -78,6 +92,11 @@ pimap_settings_check(void *_set, pool_t pool ATTR_UNUSED, const char **error_r)
 		*error_r = t_strdup_printf("pimap_separator \"%s\" isn't one "
 			"character that no name has (write # as \"#\")",
 			set->pimap_separator);
+		return FALSE;
+	}
+	if (pimap_device_services_parse(pool, set->pimap_services) == NULL) {
+		*error_r = t_strdup_printf("pimap_services \"%s\" isn't a list "
+			"of services", set->pimap_services);
 		return FALSE;
 	}
 	if (set->pimap_max_filter_nesting == 0) {
@@ -136,6 +155,7 @@ static const struct setting_parser_info pimap_auth_setting_parser_info = {
 };
 
 int pimap_settings_get_auth(struct event *parent, char *separator_r,
+			    const char *const **services_r,
 			    bool *plugin_loaded_r, const char **error_r)
 {
 	const struct pimap_settings *set;
@@ -147,6 +167,8 @@ int pimap_settings_get_auth(struct event *parent, char *separator_r,
 	if (settings_get(event, &pimap_setting_parser_info, 0, &set,
 			 error_r) == 0) {
 		*separator_r = set->pimap_separator[0];
+		*services_r = pimap_device_services_parse(default_pool,
+							  set->pimap_services);
 		settings_free(set);
 		ret = settings_get(event, &pimap_auth_setting_parser_info, 0,
 				   &auth_set, error_r);

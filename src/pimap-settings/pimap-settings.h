@@ -10,12 +10,26 @@ struct mail_user;
 struct pimap_settings {
 	pool_t pool;
 
+	/* FALSE: the user's devices may not log in, and his plain sessions are as
+	   without pimap */
+	bool pimap;
+	/* "accept", or "refuse" devices that haven't been added */
+	const char *pimap_unknown_devices;
+	/* what devices have that have set nothing (R-1.2), and the mode of those
+	   that make themselves (R-2.8) */
+	const char *pimap_default_view;
+	const char *pimap_default_notification;
+	const char *pimap_default_event;
+	const char *pimap_default_mode;
 	/* the device that logged in, set by the passdb; "" = plain session */
 	const char *pimap_device;
 	/* it is a master login, whose names Dovecot has lower-cased */
 	bool pimap_device_any_case;
 	/* one character. Dovecot 2.3: an argument of the passdb instead */
 	const char *pimap_separator;
+	/* Services that take names with a device, separated by blanks: all but
+	   imap authenticate the user (R-2.1). Dovecot 2.3: likewise */
+	const char *pimap_services;
 	/* path of the profile, "" = with the control files of his mail */
 	const char *pimap_profile;
 	/* more folders than these aren't listed by XPROVISION */
@@ -47,13 +61,21 @@ int pimap_settings_get(struct mail_user *user,
 		       const struct pimap_settings **set_r,
 		       const char **error_r);
 
-/* TRUE if the user has logged in as a device, or if that can't be known. */
-bool pimap_settings_may_be_device(struct mail_user *user);
+enum pimap_session {
+	PIMAP_SESSION_PLAIN,
+	/* plain, and pimap is switched off for the user */
+	PIMAP_SESSION_PLAIN_OFF,
+	/* the user has logged in as a device, or that can't be known */
+	PIMAP_SESSION_DEVICE
+};
+enum pimap_session pimap_settings_get_session(struct mail_user *user);
 
 /* The auth process's part (Dovecot 2.4 only; in 2.3 it doesn't see plugin {}).
-   separator_r is the configured one; plugin_loaded_r tells whether pimap is in
-   the mail_plugins of IMAP sessions. Returns 0, or -1 and error_r. */
+   separator_r and services_r are the configured ones; plugin_loaded_r tells
+   whether pimap is in the mail_plugins of IMAP sessions. Returns 0, or -1 and
+   error_r. */
 int pimap_settings_get_auth(struct event *event, char *separator_r,
+			    const char *const **services_r,
 			    bool *plugin_loaded_r, const char **error_r);
 
 #endif

@@ -1,0 +1,242 @@
+# SPDX-License-Identifier: LGPL-2.1-only
+"""Settings that decide who logs in as a device, and as what: pimap,
+pimap_services, pimap_unknown_devices, pimap_default_* (R-1.2, R-2.1, R-2.8)."""
+
+import contextlib
+import subprocess
+
+import pytest
+
+from conftest import DOVECOT_24, Server, settings
+from test_login import (MASTER, WAYS, add_device, admitted, attempt, mark, refuses, running,
+                        set_args_23, whoami)
+from test_settings import prefs
+
+MESSAGE = b"From: a@example.org\r\nSubject: %s\r\n\r\nbody\r\n"
+
+
+def auth_test(server, service, name, password="pass"):
+    """The fields that a login of a service gets, None: it is refused."""
+    args = ("auth", "test", "-x", "service=" + service, name, password)
+    result = subprocess.run([server.vars["DOVEADM"], *args], text=True,
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    if result.returncode != 0:
+        assert "auth failed" in result.stdout + result.stderr
+        return None
+    fields = result.stdout.split("extra fields:")[1].split()
+    return dict(field.partition("=")[::2] for field in fields)
+
+
+@contextlib.contextmanager
+def with_services(services, users=None):
+    with running('pimap_services = "%s"\n' % services if DOVECOT_24 else "",
+                 users) as server:
+        if not DOVECOT_24:
+            set_args_23(server, '"separator=# services=%s"' % services.replace(" ", ","))
+        yield server
+
+
+def test_services():
+    """Those that pimap_services names take a device's name as its user's."""
+    with with_services("imap submission sieve", {"joe": "pass", "joe@foo.com": "foopass"}) as server:
+        mark(server, "joe")
+        add_device(server, "joe", "P650")
+        assert whoami(attempt(server, "joe#P650")) == ("joe", "P650")
+        for service in ("submission", "sieve"):
+            assert auth_test(server, service, "joe#P650")["user"] == "joe"
+            assert auth_test(server, service, "joe#P650@foo.com", "foopass")[
+                "user"] == "joe@foo.com"
+            for name in ("joe#", "joe#..", "#P650", "joe#P1#P2", "nobody#P650"):
+                assert auth_test(server, service, name) is None, (service, name)
+            assert auth_test(server, service, "joe#P650", "foopass") is None
+            assert auth_test(server, service, "joe")["user"] == "joe"
+        for service in ("pop3", "smtp", "lmtp", "subm", "imap2"):
+            assert auth_test(server, service, "joe#P650") is None, service
+            assert auth_test(server, service, "joe")["user"] == "joe"
+
+
+def test_services_without_imap():
+    with with_services("smtp") as server:
+        assert whoami(attempt(server, "joe")) == (None, None)
+        assert auth_test(server, "smtp", "joe#P1")["user"] == "joe"
+        assert admitted(server, [("joe#P1", "pass")]) == []
+
+
+@pytest.mark.parametrize("services", ["", "imap pop3/x", "imap=yes"])
+def test_impossible_services(services, capfd):
+    if DOVECOT_24:
+        with pytest.raises(subprocess.CalledProcessError):
+            Server.temporary("sdbox", extra='pimap_services = "%s"\n' % services)
+        assert "pimap_services" in capfd.readouterr().err
+        return
+    with running(faults=("services", "throttling", "auth")) as server:
+        set_args_23(server, "services=" + services.replace(" ", ","))
+        assert refuses(server, "joe#P1")
+        assert server.logs("isn't a list of services")
+
+
+OFF = "userdb_pimap=no"
+
+
+def test_user_switched_off():
+    """His devices are refused, and the log says why. His plain sessions are as
+    without pimap; other users don't notice."""
+    users = {"joe": ("pass", OFF), "ann": "annpass"}
+    with running(MASTER, users, faults=["switched off"]) as server:
+        for _ in range(2):
+            plain = attempt(server, "joe")
+            assert "XPIMAPPREF" not in str(plain.ok("CAPABILITY").untagged)
+            assert "XFILTER" not in plain.login.text
+            for command in ("XPROVISION P1", "XFILTER GET ALL (DESC)",
+                            "XGETPIMAPPREFS (PIMAP_INBAND_PUSH)", "NOSUCH"):
+                result = plain.command(command)
+                assert result.status == "BAD", command
+            assert "Unknown command" in plain.command("XPROVISION P1").text
+            plain.append("INBOX", [MESSAGE % b"x"])
+            for way in WAYS:
+                client = server_client(server)
+                result = WAYS[way](client, "joe#P1", "pass")
+                assert result.status == "NO" and result.untagged == []
+                assert result.text.startswith("[AUTHORIZATIONFAILED]")
+                with pytest.raises((ConnectionError, TimeoutError)):
+                    client.command("SELECT INBOX")
+            assert attempt(server, "joe#P1*admin") is None
+            ann = attempt(server, "ann#P1", "annpass")
+            assert "XPIMAPPREF" in str(ann.ok("CAPABILITY").untagged)
+            server.close_clients()
+        assert server.logs("pimap: Device login refused: pimap is switched off")
+
+
+def server_client(server):
+    from imap_client import Client
+    server.clients.append(Client(server.port))
+    return server.clients[-1]
+
+
+def test_unknown_devices():
+    """pimap_unknown_devices = refuse: only those that were added before"""
+    with running(MASTER + settings({"pimap_unknown_devices": "refuse"}),
+                 faults=["hasn't been added"]) as server:
+        mark(server, "joe")
+        assert admitted(server, [("joe#P1", "pass"), ("joe#MyPhone", "pass")]) == []
+        assert server.logs("the device P1 hasn't been added")
+        add_device(server, "joe", "MyPhone")
+        for way in WAYS:
+            assert whoami(attempt(server, "joe#MyPhone", "pass", way)) == ("joe", "MyPhone")
+            assert admitted(server, [("joe#myphone", "pass"), ("joe#P1", "pass")], way) == []
+        # a pipelined command of one that is refused isn't executed
+        client = server_client(server)
+        client.sock.sendall(b'a LOGIN "joe#P1" pass\r\nb CREATE Refused\r\n')
+        answer = client.file.readline()
+        assert answer.startswith(b"a NO [AUTHORIZATIONFAILED]"), answer
+        assert not client.file.readline().startswith(b"b ")
+        # the device of a master login is found in any case
+        assert whoami(attempt(server, "joe#MYPHONE*admin")) == ("joe", "MyPhone")
+        assert attempt(server, "joe#P1*admin") is None
+        # one way to add it: XPROVISION in a plain session
+        plain = attempt(server, "joe")
+        assert "Refused" not in str(plain.ok('LIST "" *').untagged)
+        plain.ok("XPROVISION P1")
+        assert whoami(attempt(server, "joe#P1")) == ("joe", "new")
+        # a profile that can't be read is no reason to let everyone in
+        server.close_clients()
+        profile = server.path + "/mail/joe/sdbox/dovecot-pimap-profile"
+        with open(profile, "a") as output:
+            output.write("damage")
+        assert admitted(server, [("joe#P1", "pass"), ("joe#MyPhone", "pass")]) == []
+        assert whoami(attempt(server, "joe")) == ("joe", None)
+        server.close_clients()
+        faults = server.faults()
+        assert any("profile" in line for line in faults)
+        with open(server.vars["LOG"], "w"):
+            pass
+
+
+DEFAULTS = {"pimap_default_view": "NONE", "pimap_default_notification": "ALL",
+            "pimap_default_event": "ALL", "pimap_default_mode": "view"}
+
+
+def test_defaults():
+    """What the site gives devices that have set nothing; what a device sets
+    holds, and DEFAULT goes back."""
+    with running(settings(DEFAULTS)) as server:
+        plain = attempt(server, "joe")
+        plain.append("INBOX", [MESSAGE % b"yes", MESSAGE % b"no"])
+        phone = attempt(server, "joe#P1")
+        everything = "PIMAP_EVENT_FILTER PIMAP_XFILTER"
+        assert prefs(phone, everything) == (
+            "PIMAP_EVENT_FILTER ALL PIMAP_XFILTER (ALL V NONE) PIMAP_XFILTER (ALL N ALL)")
+        phone.ok("SELECT INBOX")
+        assert phone.uids == [] and phone.status("INBOX", "MESSAGES") == {"MESSAGES": 0}
+        phone.ok("XSETPIMAPPREF PIMAP_XFILTER (ALL V ALL)")
+        # mode view: no RESYNC for what the next SELECT shows
+        assert phone.ok("NOOP").lines("* RESYNC") == []
+        phone.ok("SELECT INBOX")
+        assert phone.fetch_all() == [1, 2]
+        # the built-in default is a value like others
+        phone.ok("XSETPIMAPPREF PIMAP_EVENT_FILTER NEW")
+        phone.ok("XSETPIMAPPREF PIMAP_XFILTER (ALL N NONE)")
+        assert prefs(attempt(server, "joe#P1"), everything) == (
+            "PIMAP_EVENT_FILTER NEW PIMAP_XFILTER (ALL V ALL) PIMAP_XFILTER (ALL N NONE)")
+        phone.ok("XSETPIMAPPREF PIMAP_XFILTER (ALL B DEFAULT)")
+        phone.ok("SELECT INBOX")
+        assert phone.uids == []
+        listed = server.doveadm("pimap", "device", "list", "-u", "joe").splitlines()
+        assert listed[1].split() == ["P1", "view", "NONE", "ALL", "0"]
+        assert "NEW" in server.doveadm("pimap", "pref", "get", "-u", "joe", "P1",
+                                       "PIMAP_EVENT_FILTER")
+        plain.ok("XPROVISION P2")
+        listed = server.doveadm("pimap", "device", "list", "-u", "joe").splitlines()
+        assert listed[2].split() == ["P2", "view", "NONE", "ALL", "0"]
+
+
+def test_defaults_of_a_user():
+    """Userdb fields give them to one user."""
+    fields = " ".join("userdb_%s=%s" % item for item in DEFAULTS.items())
+    with running(users={"joe": ("pass", fields), "ann": "pass"}) as server:
+        for user, view in (("joe", "NONE"), ("ann", "ALL")):
+            attempt(server, user).append("INBOX", [MESSAGE % b"yes"])
+            phone = attempt(server, user + "#P1")
+            phone.ok("SELECT INBOX")
+            assert phone.uids == ([] if view == "NONE" else [None])
+            assert "(ALL V %s)" % view in prefs(phone, "PIMAP_XFILTER")
+
+
+def test_another_default_is_told_to_who_comes_back():
+    """A device that knows its folders by a default view of nothing is told all of
+    them when the site's default shows it."""
+    users = lambda view: {"joe": ("pass", "userdb_pimap_default_view=" + view)}
+    with running(users=users("NONE")) as server:
+        attempt(server, "joe").append("INBOX", [MESSAGE % b"yes", MESSAGE % b"no"])
+        select = lambda phone, known="": phone.ok("SELECT INBOX" + known)
+        phone = attempt(server, "joe#P1")
+        phone.ok("ENABLE QRESYNC")
+        lines = select(phone).untagged
+        validity, modseq = (next(line.line.split(word)[1].split("]")[0].strip()
+                                 for line in lines if word in line.line)
+                            for word in ("UIDVALIDITY", "HIGHESTMODSEQ"))
+        phone.logout()
+        server.clients.remove(phone)
+        from test_login import write_users
+        write_users(server.users, users("ALL"))
+        server.doveadm("reload")
+        phone = attempt(server, "joe#P1")
+        phone.ok("ENABLE QRESYNC")
+        result = select(phone, " (QRESYNC (%s %s))" % (validity, modseq))
+        assert sorted(line for line in result.fetched()) == [1, 2]
+
+
+@pytest.mark.parametrize("name,value", [
+    ("pimap_unknown_devices", "some"), ("pimap_default_view", "boss"),
+    ("pimap_default_event", "OLD"), ("pimap_default_mode", "off"), ("pimap", "perhaps")])
+def test_impossible_values(name, value, capfd):
+    if DOVECOT_24:
+        with pytest.raises(subprocess.CalledProcessError):
+            Server.temporary("sdbox", extra=settings({name: value}))
+        assert name in capfd.readouterr().err
+        return
+    with running(settings({name: value}), faults=["Invalid settings"]) as server:
+        attempt(server, "joe").ok("SELECT INBOX")
+        with pytest.raises(ConnectionError):
+            attempt(server, "joe#P1").command("SELECT INBOX")
+        assert server.logs("pimap: Invalid settings")
