@@ -6,8 +6,10 @@ import hashlib
 import hmac
 import os
 import re
+import shutil
 import ssl
 import subprocess
+import tempfile
 
 import pytest
 
@@ -193,6 +195,27 @@ def test_tokens(tmp_path_factory, passed_tokens, way):
         assert peer.requests != []
 
 
+@pytest.mark.parametrize("way", TOKEN_WAYS)
+def test_tokens_where_the_format_hides_the_device(tmp_path_factory, way):
+    """The token is verified for the user that auth_username_format leaves, in 2.4
+    before our passdb is asked: a name that yields no device still fails."""
+    form = "auth_username_format = %s\n" % ("%{user | username}" if DOVECOT_24 else "%n")
+    peer, extra = oauth_server(tmp_path_factory.mktemp("oauth"), form)
+    with peer, running(extra, USERS) as server:
+        mark(server, "joe", "pass", "PLAIN")
+        add_device(server, "joe", "P650")
+        way = TOKEN_WAYS[way]
+        assert whoami(attempt(server, "joe@foo.com", "token-of-joe", way)) == ("joe", None)
+        assert whoami(attempt(server, "joe@foo.com#P650", "token-of-joe", way)) == (
+            "joe", "P650")
+        names = ["joe@foo.com#", "joe@foo.com#..", "joe@foo.com#P1#P2", "joe@foo#bar.com#P1",
+                 "joe#@foo.com", "joe@foo.com#P1@foo.com"]
+        assert admitted(server, [(name, token) for name in names for token in TOKENS],
+                        way) == []
+        assert admitted(server, [("joe@foo.com#P650", "token-of-ann"),
+                                 ("joe@foo.com#P650", "no-token")], way) == []
+
+
 # Certificates
 
 CERTIFICATES = """
@@ -294,7 +317,6 @@ class Authority:
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory):
     # not pytest's own folder: only its owner may enter that
-    import tempfile, shutil
     folder = tempfile.mkdtemp(prefix="pimap-test.")
     yield Authority(folder)
     shutil.rmtree(folder)

@@ -8,8 +8,9 @@ import subprocess
 import pytest
 
 from conftest import DOVECOT_24, Server, settings
+from imap_client import Client
 from test_login import (MASTER, WAYS, add_device, admitted, attempt, mark, refuses, running,
-                        set_args_23, whoami)
+                        set_args_23, whoami, write_users)
 from test_settings import prefs
 
 MESSAGE = b"From: a@example.org\r\nSubject: %s\r\n\r\nbody\r\n"
@@ -108,7 +109,6 @@ def test_user_switched_off():
 
 
 def server_client(server):
-    from imap_client import Client
     server.clients.append(Client(server.port))
     return server.clients[-1]
 
@@ -217,7 +217,6 @@ def test_another_default_is_told_to_who_comes_back():
                             for word in ("UIDVALIDITY", "HIGHESTMODSEQ"))
         phone.logout()
         server.clients.remove(phone)
-        from test_login import write_users
         write_users(server.users, users("ALL"))
         server.doveadm("reload")
         phone = attempt(server, "joe#P1")
