@@ -5,7 +5,8 @@
 
 pimap_packages="autoconf automake libtool make gcc libc6-dev pkg-config dovecot-core
 dovecot-dev dovecot-imapd dovecot-ldap dovecot-lmtpd dovecot-managesieved
-dovecot-pop3d dovecot-sqlite dovecot-submissiond curl openssl python3 python3-pytest procps slapd
+dovecot-pop3d dovecot-sqlite dovecot-submissiond curl libmail-imapclient-perl openssl
+python3 python3-pytest procps slapd
 tzdata util-linux xz-utils mandoc strace
 fetchmail getmail6 isync offlineimap3"
 

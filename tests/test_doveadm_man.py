@@ -69,8 +69,9 @@ def test_settings_are_everywhere():
         example = read("doc/example-config/dovecot-%s/conf.d/05-pimap.conf" % version)
         named = set(re.findall(r"^ *#?(pimap_\w+) = ", example, re.MULTILINE))
         if version == "2.3":
-            assert "separator=" in example
-            named.add("pimap_separator")
+            for name in ("separator", "services"):
+                assert name + "=" in example
+                named.add("pimap_" + name)
         assert named == set(settings), version
     assert set(re.findall(r"^  (pimap_\w+)  ", read("README"), re.MULTILINE)) == set(settings)
 

@@ -98,6 +98,32 @@ def test_session_id_confuses_no_imaplib(site, device, how):
         assert imap.logout()[0] == "BYE"
 
 
+# the library of imapsync
+PERL = """
+use strict;
+use Mail::IMAPClient;
+my ($port, $user, $mechanism, $compress) = @ARGV;
+my $imap = Mail::IMAPClient->new(
+    Server => "127.0.0.1", Port => $port, User => $user, Password => "pass", Timeout => 20,
+    $mechanism eq "LOGIN" ? () : (Authmechanism => $mechanism)) or die $@;
+!$compress or $imap->compress or die $imap->LastError;
+$imap->select("INBOX") or die $imap->LastError;
+print join(",", $imap->search("ALL")), " ", $imap->message_count, " ", $imap->subject(1), "\\n";
+$imap->logout or die $imap->LastError;
+"""
+
+
+@pytest.mark.parametrize("device", ["view", "session"])
+@pytest.mark.parametrize("mechanism", ["LOGIN", "PLAIN"])
+def test_session_id_confuses_no_mail_imapclient(site, device, mechanism):
+    # in 2.3 it is a plugin's
+    for compress in ("", "yes") if DOVECOT_24 else ("",):
+        result = subprocess.run(
+            ["/usr/bin/perl", "-e", PERL, str(site.port), "joe#" + device, mechanism, compress],
+            text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        assert (result.stdout, result.stderr) == ("1 1 view session\n", ""), compress
+
+
 # What settings make of the name. (user, device) of each that logs in; the same
 # user without a device
 

@@ -120,6 +120,26 @@ def test_digest_md5_with_a_realm(site):
     site.close_clients()
 
 
+def test_no_password_in_the_log():
+    """R-14.3, whatever auth logs"""
+    debug = "auth_verbose = yes\n" + (
+        "log_debug = category=auth\n" if DOVECOT_24 else "auth_debug = yes\n")
+    mechanisms = "auth_mechanisms = plain login cram-md5 digest-md5 scram-sha-1 scram-sha-256\n"
+    with running(mechanisms + debug, {"joe": "SeCrEt-1"}) as server:
+        for way in [*WAYS, *PASSWORD_WAYS.values()]:
+            for name, password in (("joe#P1", "SeCrEt-1"), ("joe#P1", "SeCrEt-2"),
+                                   ("joe#", "SeCrEt-3"), ("joe#..", "SeCrEt-1")):
+                attempt(server, name, password, way)
+            server.close_clients()
+        assert "invalid device login name" in server.log()
+        text = server.log().lower()
+        for number in "123":
+            password = "SeCrEt-" + number
+            for form in (password, b64(password), password.encode().hex(),
+                         b64("\0joe#P1\0" + password)):
+                assert form.lower() not in text
+
+
 # Tokens
 
 OAUTH = """
