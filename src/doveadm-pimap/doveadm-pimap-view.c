@@ -162,7 +162,6 @@ static int view_get_shown(struct view_show *show, const char *vname)
 	struct pimap_view_filter filter;
 	struct mail_search_args *args;
 	struct mailbox *box;
-	const char *error;
 	int ret = 0;
 
 	view_user = show->puser;
@@ -171,9 +170,10 @@ static int view_get_shown(struct view_show *show, const char *vname)
 	if (mailbox_open(box) < 0 ||
 	    mailbox_sync(box, MAILBOX_SYNC_FLAG_FULL_READ) < 0)
 		ret = view_box_failed(show->cmd, box);
-	else if (pimap_scope_get_view_filter(box, &filter, &error) < 0)
-		ret = doveadm_pimap_fail(show->cmd, MAIL_ERROR_TEMP, error);
-	else {
+	else if (pimap_scope_get_view_filter(box, &filter) < 0) {
+		doveadm_mail_failed_error(&show->cmd->ctx, MAIL_ERROR_TEMP);
+		ret = -1;
+	} else {
 		show->criteria = t_strdup(filter.criteria);
 		args = mail_search_build_init();
 		mail_search_build_add_all(args);

@@ -112,7 +112,12 @@ imap_pimap_cmd_get_device_user(struct client_command_context *cmd)
 void imap_pimap_cmd_internal_error(struct client_command_context *cmd,
 				   const char *error)
 {
-	e_error(cmd->client->event, "pimap: %s", error);
+	struct pimap_user *puser = pimap_user_get(cmd->client->user);
+
+	if (puser != NULL)
+		pimap_user_log_error(puser, error);
+	else
+		e_error(cmd->client->event, "pimap: %s", error);
 	client_send_tagline(cmd,
 		"NO [SERVERBUG] The device's settings can't be used, "
 		"the administrator has been told.");

@@ -41,7 +41,7 @@ struct pimap_user *imap_pimap_cmd_get_user(struct client_command_context *cmd);
    NULL: with BAD in a plain session (R-3.2). */
 struct pimap_user *
 imap_pimap_cmd_get_device_user(struct client_command_context *cmd);
-/* Answers the command with NO, and logs the error: something is wrong with
+/* Answers the command with NO, and logs the error once: something is wrong with
    the server, not with the command. */
 void imap_pimap_cmd_internal_error(struct client_command_context *cmd,
 				   const char *error);

@@ -31,7 +31,7 @@ imap_pimap_is_outdated(struct client *client, enum pimap_device_mode *mode_r)
 	struct pimap_view_filter filter;
 	const char *error;
 
-	if (pimap_scope_get_view_filter(client->mailbox, &filter, &error) < 0 ||
+	if (pimap_scope_get_view_filter(client->mailbox, &filter) < 0 ||
 	    !pimap_view_is_outdated(client->mailbox, filter.criteria) ||
 	    pimap_user_get_device(puser, &device, &error) < 0)
 		return FALSE;

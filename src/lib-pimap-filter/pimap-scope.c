@@ -186,31 +186,35 @@ void pimap_scope_mailbox_allocated(struct mailbox *box)
 }
 
 int pimap_scope_get_view_filter(struct mailbox *box,
-				struct pimap_view_filter *filter_r,
-				const char **error_r)
+				struct pimap_view_filter *filter_r)
 {
 	struct pimap_scope_box *sbox = PIMAP_SCOPE_CONTEXT_REQUIRE(box);
+	struct pimap_user *puser = sbox->puser;
 	const struct pimap_device *device;
+	const char *error;
 	bool by_guid;
 
-	if (pimap_user_get_device(sbox->puser, &device, error_r) < 0)
+	if (pimap_user_get_device(puser, &device, &error) < 0) {
+		pimap_user_log_error(puser, error);
 		return -1;
-	/* a folder called ALL has no settings of its own */
+	}
 	by_guid = device != NULL &&
 		pimap_device_has_folder_filters(device, PIMAP_FILTER_VIEW) &&
 		strcmp(box->vname, PIMAP_FOLDER_ALL) != 0;
 	if (by_guid && guid_128_is_empty(sbox->guid)) {
 		if (pimap_folder_get_guid(box, sbox->guid) < 0) {
-			*error_r = t_strdup(mailbox_get_last_internal_error(
-				box, NULL));
+			e_error(box->event, "pimap: %s",
+				mailbox_get_last_internal_error(box, NULL));
 			return -1;
 		}
 		/* what that does may have read the profile anew */
-		if (pimap_user_get_device(sbox->puser, &device, error_r) < 0)
+		if (pimap_user_get_device(puser, &device, &error) < 0) {
+			pimap_user_log_error(puser, error);
 			return -1;
+		}
 	}
-	pimap_user_get_view_filter(sbox->puser, device,
-				   by_guid ? sbox->guid : NULL, filter_r);
+	pimap_user_get_view_filter(puser, device, by_guid ? sbox->guid : NULL,
+				   filter_r);
 	return 0;
 }
 

@@ -16,11 +16,10 @@ void pimap_scope_whole_end(struct pimap_user *puser);
 bool pimap_scope_synced_expunges(struct mailbox *box);
 
 /* The view that the mailbox, which is open, would have if it were opened now.
-   Returns 0 and filter_r (pimap-view.h, valid until the next call), or -1 and
-   error_r. For mailboxes of device sessions only. */
+   Returns 0 and filter_r (pimap-view.h, valid until the next call), or -1 if that
+   can't be known, which has been logged. For mailboxes of device sessions only. */
 int pimap_scope_get_view_filter(struct mailbox *box,
-				struct pimap_view_filter *filter_r,
-				const char **error_r);
+				struct pimap_view_filter *filter_r);
 
 /* Removes what views of a device have left beside the folders' indexes. Returns -1
    if the folders can't be listed: some may be left. That does no harm: no view

@@ -121,8 +121,18 @@ int pimap_user_get_profile(struct pimap_user *puser,
 	if (puser->device != NULL && puser->set->pimap_device_any_case &&
 	    pimap_user_match_device(puser, puser->profile, error_r) < 0)
 		return -1;
+	i_free(puser->logged_error);
 	*profile_r = puser->profile;
 	return 0;
+}
+
+void pimap_user_log_error(struct pimap_user *puser, const char *error)
+{
+	if (null_strcmp(puser->logged_error, error) == 0)
+		return;
+	i_free(puser->logged_error);
+	puser->logged_error = i_strdup(error);
+	e_error(puser->user->event, "pimap: %s", error);
 }
 
 int pimap_user_get_device(struct pimap_user *puser,
@@ -245,6 +255,7 @@ static void pimap_user_deinit(struct mail_user *user)
 {
 	struct pimap_user *puser = PIMAP_USER_CONTEXT_REQUIRE(user);
 
+	i_free(puser->logged_error);
 	pimap_profile_free(&puser->profile);
 	pimap_store_free(&puser->store);
 	puser->module_ctx.super.deinit(user);

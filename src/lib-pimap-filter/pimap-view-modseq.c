@@ -32,13 +32,12 @@
 static bool view_has_other_filter(struct mailbox *box, struct pimap_view *view)
 {
 	struct pimap_view_filter filter;
-	const char *error;
 	bool ret;
 
 	if ((box->enabled_features & MAILBOX_FEATURE_CONDSTORE) == 0)
 		return FALSE;
 	pimap_view_enter_real(box, view);
-	ret = view->lookup(box, &filter, &error) < 0 ||
+	ret = view->lookup(box, &filter) < 0 ||
 		null_strcmp(filter.criteria, view->criteria_text) != 0;
 	pimap_view_leave_real(box, view);
 	return ret;

@@ -83,7 +83,6 @@ static void pimap_view_drop_filtered(struct mailbox *box,
 int pimap_view_resolve(struct mailbox *box, struct pimap_view *view)
 {
 	struct pimap_view_filter filter;
-	const char *error;
 	int ret;
 
 	if (view->resolved || view->filtered == NULL || view->real_depth > 0)
@@ -94,10 +93,10 @@ int pimap_view_resolve(struct mailbox *box, struct pimap_view *view)
 	} else {
 		/* it may ask the mailbox for its metadata */
 		pimap_view_enter_real(box, view);
-		ret = view->lookup(box, &filter, &error);
+		ret = view->lookup(box, &filter);
 		pimap_view_leave_real(box, view);
 		if (ret < 0) {
-			mailbox_set_critical(box, "pimap: %s", error);
+			mail_storage_set_internal_error(box->storage);
 			return -1;
 		}
 	}

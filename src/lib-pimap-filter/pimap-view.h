@@ -18,12 +18,11 @@ struct pimap_view_filter {
 	uint32_t generation;
 };
 
-/* Tells what a mailbox, which is open, is to show. Returns 0, or -1 and error_r
-   if that isn't known: then the mailbox shows nothing, and the error is logged
+/* Tells what a mailbox, which is open, is to show. Returns 0, or -1 if that isn't
+   known: then the mailbox shows nothing, and the function has logged why
    (R-14.4). */
 typedef int pimap_view_lookup_t(struct mailbox *box,
-				struct pimap_view_filter *filter_r,
-				const char **error_r);
+				struct pimap_view_filter *filter_r);
 
 struct pimap_view_settings {
 	pimap_view_lookup_t *lookup;
