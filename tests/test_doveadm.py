@@ -209,7 +209,7 @@ def test_device_show_and_remove(server, user):
     # of several each is a word
     (["SUBJECT", "two words", "UNSEEN"], 'SUBJECT "two words" UNSEEN'),
     (["SUBJECT", "not seen"], 'SUBJECT "not seen"'),
-    (["subject", ""], 'subject ""'),
+    (["subject", ""], 'SUBJECT ""'),
     (["SUBJECT", 'a "b" c\\'], 'SUBJECT "a \\"b\\" c\\\\"'),
     (["SUBJECT", "(a)"], 'SUBJECT "(a)"'),
     (["OR", "(", "SEEN", "FROM", "a b", ")", "NOT", "SEEN"], 'OR (SEEN FROM "a b") NOT SEEN'),

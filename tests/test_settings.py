@@ -120,20 +120,34 @@ def test_keys_without_lasting_meaning(server, user, key, around):
     assert phone.command("XFILTER GET F1 (DESC)").text.startswith("[NONEXISTENT]")
 
 
-@pytest.mark.parametrize("criteria", [
-    ("(", "SEEN", ")"), ("NOT ", "SEEN", ""), ("OR ", "SEEN", " SEEN")])
-def test_nesting(server, user, criteria):
+@pytest.mark.parametrize("before, key, after, levels", [
+    ("(", "SEEN", ")", 0), ("NOT ", "SEEN", "", 0), ("OR ", "SEEN", " SEEN", 0),
+    ("OR SEEN ", "SEEN", "", 0), ("OR (NOT SEEN) ", "SEEN", "", 2),
+    ("OR MIMEPART SIZE LARGER 1 ", "SEEN", "", 0), ("FUZZY NOT ", "SEEN", "", 0),
+    ("NOT ", "MIMEPART (TYPE text)", "", 1), ("OR SEEN ", "MIMEPART OR TYPE a TYPE b", "", 1)])
+def test_nesting(server, user, before, key, after, levels):
     """R-6.6: 32 levels, each parenthesis, OR and NOT is one"""
     phone = server.client(user + "#P1")
-    before, key, after = criteria
     for depth, status in ((32, "OK"), (33, "NO"), (500, "NO")):
+        depth -= levels
         result = phone.command("XFILTER SET F1 NIL (%s)" % (
             depth * before + key + depth * after))
         assert result.status == status, depth
         assert status == "OK" or result.text.startswith("[LIMIT]")
     phone.ok("XFILTER GET F1 (CRITERIA)")
-    # a list of alternatives is one
-    phone.ok("XFILTER SET F1 NIL (%sSEEN)" % (100 * "OR FROM a "))
+
+
+@pytest.mark.parametrize("before, after", [
+    ("(", ")"), ("NOT ", ""), ("(NOT ", ")"), ("OR (FROM a) ", ""), ("OR ", " NOT SEEN"),
+    ("MIMEPART (NOT TYPE a) NOT ", ""), ("OR MIMEPART CHILD EXISTS ", ""),
+    ("MIMEPART (OR (FILENAME IS a) SIZE 1) (", ")"), ("MIMEPART NOT DEPTH MAX 1 (", ")")])
+def test_nesting_is_that_of_one_key(server, user, before, after):
+    """R-6.6: what stands side by side isn't nested."""
+    phone = server.client(user + "#P1")
+    deep = " ".join([15 * before + "SEEN" + 15 * after] * 5)
+    phone.ok("XFILTER SET F1 NIL (%s)" % deep)
+    line, = phone.ok("XFILTER GET F1 (CRITERIA)").lines("* XFILTER")
+    assert line == "* XFILTER F1 (CRITERIA (%s))" % deep
 
 
 def test_default_takes_back_what_was_set(server, user):

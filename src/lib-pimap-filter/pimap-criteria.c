@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-only */
 /* Criteria of filters: the search keys that a filter may have, how they are
-   read and how they are written. What a client sends is first written as text,
-   and then that text is parsed: so whatever is accepted can be read again. */
+   read and how they are written. Dovecot's own parser of search keys reads them,
+   through one of ours that writes each word as it is read, and knows how deep it
+   is. So what is written is what was understood, in one way of writing: keys in
+   upper case, strings in UTF-8. */
 
 #include "lib.h"
 #include "array.h"
@@ -15,7 +17,7 @@
 #include "mail-search.h"
 #include "mail-search-build.h"
 #include "mail-search-mime.h"
-#include "mail-search-parser.h"
+#include "mail-search-parser-private.h"
 #include "mail-search-register.h"
 #include "pimap-compat.h"
 #include "pimap-settings.h"
@@ -32,8 +34,6 @@ static const char *const transient_keys[] = {
 	NULL
 };
 
-#define CRITERIA_ERROR_TOO_DEEP "Criteria are nested too deeply"
-
 /* OLDER and YOUNGER count seconds: they are looked at again after this many. */
 #define CRITERIA_INTERVAL_LIVE_SECS 60
 
@@ -42,11 +42,8 @@ static const char *const transient_keys[] = {
 static time_t criteria_expires;
 static bool criteria_grow;
 static const char *criteria_zone;
-/* How many ORs and NOTs may be around a key, and are around this one */
-static unsigned int criteria_max_depth, criteria_depth;
 /* There is an odd number of NOTs around it. */
 static bool criteria_negated;
-static bool criteria_too_deep;
 
 /* grows: what has passed until then lets messages in, not out */
 static void criteria_expire_at(time_t time, bool grows)
@@ -104,45 +101,22 @@ criteria_younger(struct mail_search_build_context *ctx)
 	return criteria_interval(ctx, "YOUNGER", FALSE);
 }
 
-/* Dovecot's parser would go as deep as the text is long. */
-static struct mail_search_arg *
-criteria_nested(struct mail_search_build_context *ctx, const char *key)
-{
-	struct mail_search_arg *sarg = NULL;
-
-	if (++criteria_depth > criteria_max_depth) {
-		criteria_too_deep = TRUE;
-		ctx->_error = CRITERIA_ERROR_TOO_DEEP;
-	} else {
-		sarg = mail_search_register_find(
-			pimap_search_register_get_imap(), key)->build(ctx);
-	}
-	criteria_depth--;
-	return sarg;
-}
-
 static struct mail_search_arg *
 criteria_not(struct mail_search_build_context *ctx)
 {
 	struct mail_search_arg *sarg;
 
 	criteria_negated = !criteria_negated;
-	sarg = criteria_nested(ctx, "NOT");
+	sarg = mail_search_register_find(pimap_search_register_get_imap(),
+					 "NOT")->build(ctx);
 	criteria_negated = !criteria_negated;
 	return sarg;
-}
-
-static struct mail_search_arg *
-criteria_or(struct mail_search_build_context *ctx)
-{
-	return criteria_nested(ctx, "OR");
 }
 
 static const struct mail_search_register_arg criteria_keys[] = {
 	{ "DAYSBEFORETODAY", criteria_daysbeforetoday },
 	{ "NOT", criteria_not },
 	{ "OLDER", criteria_older },
-	{ "OR", criteria_or },
 	{ "YOUNGER", criteria_younger },
 };
 
@@ -170,70 +144,239 @@ criteria_unknown_key(struct mail_search_build_context *ctx, const char *key)
 	return NULL;
 }
 
-static enum pimap_criteria_result
-criteria_print_string(const struct imap_arg *arg, const char *charset,
-		      string_t *text, const char **error_r)
-{
-	const char *str = imap_arg_as_astring(arg);
-	string_t *utf8 = t_str_new(128);
-	enum charset_result result;
+/* Keys that are followed by others, and by how many. Those in MIMEPART have no
+   name with another meaning outside of it. */
+static const struct criteria_operator {
+	const char *key;
+	unsigned int operands;
+	/* it is a level */
+	bool nests;
+} criteria_operators[] = {
+	{ "NOT", 1, TRUE },
+	{ "OR", 2, TRUE },
+	{ "FUZZY", 1, FALSE },
+	{ "MIMEPART", 1, FALSE },
+	{ "PARENT", 1, FALSE },
+	{ "CHILD", 1, FALSE },
+	/* what follows these is read as a key, too */
+	{ "DEPTH", 1, FALSE },
+	{ "DISPOSITION", 1, FALSE },
+	{ "FILENAME", 1, FALSE },
+	{ "SIZE", 1, FALSE },
+};
 
-	if (charset_to_utf8_str(charset == NULL ? "UTF-8" : charset, NULL, str,
-				utf8, &result) < 0) {
-		*error_r = "Unknown charset";
-		return PIMAP_CRITERIA_UNKNOWN_CHARSET;
-	}
-	if (result != CHARSET_RET_OK) {
-		*error_r = "String isn't valid in its charset";
-		return PIMAP_CRITERIA_INVALID;
-	}
-	pimap_imap_append_string(text, str_c(utf8));
-	return PIMAP_CRITERIA_OK;
+/* What is open: a list, or an operator that has not all of its operands yet */
+struct criteria_level {
+	/* 0 = a list */
+	unsigned int operands;
+	bool nests;
+};
+
+/* Stands before Dovecot's parser of IMAP's search keys */
+struct criteria_parser {
+	struct mail_search_parser parser;
+	struct mail_search_parser *imap;
+
+	unsigned int max_nesting, nesting;
+	uoff_t max_size;
+	ARRAY(struct criteria_level) levels;
+
+	const char *charset;
+	/* what has been read */
+	string_t *text;
+	bool too_large;
+};
+
+static int
+criteria_parser_fail(struct criteria_parser *parser, const char *error)
+{
+	parser->parser.error = error;
+	return -1;
 }
 
-static enum pimap_criteria_result
-criteria_print(const struct pimap_settings *set,
-	       const struct imap_arg *args, const char *charset,
-	       unsigned int nesting, unsigned int *deepest,
-	       string_t *text, const char **error_r)
+static int
+criteria_parser_too_large(struct criteria_parser *parser, const char *error)
 {
-	enum pimap_criteria_result ret = PIMAP_CRITERIA_OK;
-	const struct imap_arg *arg;
+	parser->too_large = TRUE;
+	return criteria_parser_fail(parser, error);
+}
 
-	if (nesting > set->pimap_max_filter_nesting) {
-		*error_r = CRITERIA_ERROR_TOO_DEEP;
-		return PIMAP_CRITERIA_TOO_LARGE;
+static void criteria_parser_space(struct criteria_parser *parser)
+{
+	size_t len = str_len(parser->text);
+
+	if (len > 0 && str_c(parser->text)[len-1] != '(')
+		str_append_c(parser->text, ' ');
+}
+
+static int criteria_parser_check_size(struct criteria_parser *parser)
+{
+	if (str_len(parser->text) <= parser->max_size)
+		return 1;
+	return criteria_parser_too_large(parser, "Criteria are too long");
+}
+
+/* Dovecot goes as deep as the text does. */
+static int
+criteria_parser_push(struct criteria_parser *parser, unsigned int operands,
+		     bool nests)
+{
+	struct criteria_level *level = array_append_space(&parser->levels);
+
+	level->operands = operands;
+	level->nests = nests;
+	if (nests && ++parser->nesting > parser->max_nesting) {
+		return criteria_parser_too_large(parser,
+			"Criteria are nested too deeply");
 	}
-	*deepest = I_MAX(*deepest, nesting);
-	for (arg = args; !IMAP_ARG_IS_EOL(arg); arg++) {
-		if (arg != args)
-			str_append_c(text, ' ');
-		switch (arg->type) {
-		case IMAP_ARG_NIL:
-			str_append(text, "NIL");
+	return 1;
+}
+
+static void criteria_parser_pop(struct criteria_parser *parser)
+{
+	const struct criteria_level *level = array_back(&parser->levels);
+
+	if (level->nests)
+		parser->nesting--;
+	array_pop_back(&parser->levels);
+}
+
+/* A key or a list is complete but for its strings, and with it the operators
+   whose last operand it is. */
+static void criteria_parser_complete(struct criteria_parser *parser)
+{
+	struct criteria_level *level;
+
+	while (array_count(&parser->levels) > 0) {
+		level = array_back_modifiable(&parser->levels);
+		if (level->operands == 0 || --level->operands > 0)
 			break;
-		case IMAP_ARG_ATOM:
-			str_append(text, imap_arg_as_astring(arg));
-			break;
-		case IMAP_ARG_LIST:
-			str_append_c(text, '(');
-			ret = criteria_print(set, imap_arg_as_list(arg),
-					     charset, nesting + 1, deepest,
-					     text, error_r);
-			str_append_c(text, ')');
-			break;
-		default:
-			ret = criteria_print_string(arg, charset, text, error_r);
-			break;
-		}
-		if (ret != PIMAP_CRITERIA_OK)
-			return ret;
-		if (str_len(text) > set->pimap_max_filter_size) {
-			*error_r = "Criteria are too long";
-			return PIMAP_CRITERIA_TOO_LARGE;
+		criteria_parser_pop(parser);
+	}
+}
+
+static int
+criteria_parser_key_begins(struct criteria_parser *parser, const char *key)
+{
+	unsigned int i;
+
+	for (i = 0; i < N_ELEMENTS(criteria_operators); i++) {
+		if (strcmp(criteria_operators[i].key, key) == 0) {
+			return criteria_parser_push(parser,
+				criteria_operators[i].operands,
+				criteria_operators[i].nests);
 		}
 	}
-	return ret;
+	criteria_parser_complete(parser);
+	return 1;
+}
+
+static int
+criteria_parse_key(struct mail_search_parser *_parser, const char **key_r)
+{
+	struct criteria_parser *parser =
+		container_of(_parser, struct criteria_parser, parser);
+	const struct criteria_level *level;
+	int ret;
+
+	if (parser->too_large)
+		return -1;
+	ret = parser->imap->v.parse_key(parser->imap, key_r);
+	if (ret < 0) {
+		/* not Dovecot's error, which has the string as it is */
+		return criteria_parser_fail(parser,
+			"There is a string in place of a search key");
+	}
+	if (ret == 0) {
+		/* the end of a list, or of all the criteria, which are none */
+		if (array_count(&parser->levels) == 0)
+			return 0;
+		level = array_back(&parser->levels);
+		if (level->operands > 0)
+			return 0; /* and one of them is missing */
+		str_append_c(parser->text, ')');
+		criteria_parser_pop(parser);
+		criteria_parser_complete(parser);
+		return 0;
+	}
+	criteria_parser_space(parser);
+	if (strcmp(*key_r, MAIL_SEARCH_PARSER_KEY_LIST) == 0) {
+		str_append_c(parser->text, '(');
+		ret = criteria_parser_push(parser, 0, TRUE);
+	} else {
+		*key_r = str_ucase(p_strdup(parser->parser.pool, *key_r));
+		str_append(parser->text, *key_r);
+		ret = criteria_parser_key_begins(parser, *key_r);
+	}
+	return ret < 0 ? -1 : criteria_parser_check_size(parser);
+}
+
+static int
+criteria_parse_string(struct mail_search_parser *_parser, const char **value_r)
+{
+	struct criteria_parser *parser =
+		container_of(_parser, struct criteria_parser, parser);
+	enum charset_result result;
+	const char *value;
+	int ret;
+
+	ret = parser->imap->v.parse_string(parser->imap, &value);
+	if (ret < 0)
+		return criteria_parser_fail(parser, parser->imap->error);
+	T_BEGIN {
+		string_t *utf8 = t_str_new(128);
+
+		if (charset_to_utf8_str(parser->charset, NULL, value, utf8,
+					&result) < 0)
+			result = CHARSET_RET_INVALID_INPUT;
+		*value_r = p_strdup(parser->parser.pool, str_c(utf8));
+	} T_END;
+	if (result != CHARSET_RET_OK) {
+		return criteria_parser_fail(parser,
+			"String isn't valid in its charset");
+	}
+	criteria_parser_space(parser);
+	pimap_imap_append_astring(parser->text, *value_r);
+	return criteria_parser_check_size(parser);
+}
+
+/* OR OR is one OR of more than two for Dovecot, but a level more for us. */
+static bool
+criteria_parse_skip_next(struct mail_search_parser *_parser, const char *str)
+{
+	struct criteria_parser *parser =
+		container_of(_parser, struct criteria_parser, parser);
+
+	if (parser->too_large ||
+	    !parser->imap->v.parse_skip_next(parser->imap, str))
+		return FALSE;
+	criteria_parser_space(parser);
+	str_append(parser->text, str);
+	/* if that is too deep, the key that follows fails */
+	(void)criteria_parser_key_begins(parser, str);
+	return TRUE;
+}
+
+static const struct mail_search_parser_vfuncs criteria_parser_vfuncs = {
+	criteria_parse_key,
+	criteria_parse_string,
+	criteria_parse_skip_next
+};
+
+static void
+criteria_parser_init(struct criteria_parser *parser_r,
+		     const struct imap_arg *args, const char *charset,
+		     string_t *text)
+{
+	i_zero(parser_r);
+	parser_r->imap = mail_search_parser_init_imap(args);
+	parser_r->parser.v = criteria_parser_vfuncs;
+	parser_r->parser.pool = parser_r->imap->pool;
+	parser_r->max_nesting = UINT_MAX;
+	parser_r->max_size = UOFF_T_MAX;
+	parser_r->charset = charset;
+	parser_r->text = text;
+	p_array_init(&parser_r->levels, parser_r->parser.pool, 8);
 }
 
 /* A line of search keys while it is being read */
@@ -358,32 +501,31 @@ criteria_find_unsafe_key(const struct mail_search_arg *arg)
 	return key;
 }
 
+/* Builds what the parser reads, and sees to it that it is safe. */
 static int
-criteria_build(const char *text, const char *zone, unsigned int max_depth,
+criteria_build(struct criteria_parser *parser, const char *zone,
 	       struct pimap_criteria *criteria_r, const char **error_r)
 {
-	struct mail_search_parser *parser;
 	const char *unsafe, *charset = "UTF-8";
-	struct criteria_line line;
-	int ret = -1;
+	int ret;
 
 	i_zero(criteria_r);
 	criteria_expires = 0;
 	criteria_grow = FALSE;
 	criteria_negated = FALSE;
 	criteria_zone = zone;
-	criteria_max_depth = max_depth;
-	criteria_depth = 0;
-	criteria_too_deep = FALSE;
-	if (criteria_line_init(&line, text, error_r) == 0) {
-		parser = mail_search_parser_init_imap(line.args);
-		ret = mail_search_build(criteria_register, parser, &charset,
-					&criteria_r->args, error_r);
-		mail_search_parser_deinit(&parser);
-	}
-	criteria_line_deinit(&line);
-	if (ret < 0)
+	ret = mail_search_build(criteria_register, &parser->parser, &charset,
+				&criteria_r->args, error_r);
+	if (parser->too_large)
+		*error_r = t_strdup(parser->parser.error);
+	mail_search_parser_deinit(&parser->imap);
+	if (ret < 0 || parser->too_large) {
+		if (ret == 0)
+			mail_search_args_unref(&criteria_r->args);
+		if (*error_r == NULL)
+			*error_r = "Invalid search keys";
 		return -1;
+	}
 	unsafe = criteria_find_unsafe_key(criteria_r->args->args);
 	if (unsafe != NULL) {
 		*error_r = t_strdup_printf(
@@ -403,24 +545,28 @@ pimap_criteria_parse(const struct pimap_settings *set,
 		     const struct imap_arg *args, const char *charset,
 		     string_t *text, const char **error_r)
 {
+	struct criteria_parser parser;
 	struct pimap_criteria criteria;
-	enum pimap_criteria_result ret;
-	unsigned int deepest = 0;
+	string_t *empty = t_str_new(8);
+	enum charset_result result;
 
 	if (IMAP_ARG_IS_EOL(args)) {
 		*error_r = "Missing search keys";
 		return PIMAP_CRITERIA_INVALID;
 	}
+	if (charset == NULL)
+		charset = "UTF-8";
+	if (charset_to_utf8_str(charset, NULL, "", empty, &result) < 0) {
+		*error_r = "Unknown charset";
+		return PIMAP_CRITERIA_UNKNOWN_CHARSET;
+	}
 	/* the parentheses around all of the criteria don't count */
-	ret = criteria_print(set, args, charset, 0, &deepest, text, error_r);
-	if (ret != PIMAP_CRITERIA_OK)
-		return ret;
-	/* which parentheses are inside of which ORs and NOTs isn't known: they
-	   share what may be nested */
-	if (criteria_build(str_c(text), set->pimap_timezone,
-			   set->pimap_max_filter_nesting - deepest,
-			   &criteria, error_r) < 0) {
-		return criteria_too_deep ? PIMAP_CRITERIA_TOO_LARGE :
+	criteria_parser_init(&parser, args, charset, text);
+	parser.max_nesting = set->pimap_max_filter_nesting;
+	parser.max_size = set->pimap_max_filter_size;
+	if (criteria_build(&parser, set->pimap_timezone, &criteria,
+			   error_r) < 0) {
+		return parser.too_large ? PIMAP_CRITERIA_TOO_LARGE :
 			PIMAP_CRITERIA_INVALID;
 	}
 	pimap_criteria_free(&criteria);
@@ -446,13 +592,10 @@ static int
 criteria_split_first(const struct imap_arg *args, unsigned int *count_r,
 		     const char **text_r, const char **error_r)
 {
-	static const struct pimap_settings unlimited = {
-		.pimap_max_filter_size = SIZE_MAX,
-		.pimap_max_filter_nesting = UINT_MAX,
-	};
+	struct criteria_parser parser;
 	struct pimap_criteria criteria;
 	string_t *text = t_str_new(128);
-	unsigned int count, deepest = 0, total = 0;
+	unsigned int count, total = 0;
 	struct imap_arg *first;
 
 	while (!IMAP_ARG_IS_EOL(&args[total]))
@@ -463,11 +606,8 @@ criteria_split_first(const struct imap_arg *args, unsigned int *count_r,
 		first[count] = args[count];
 		first[count+1].type = IMAP_ARG_EOL;
 		str_truncate(text, 0);
-		if (criteria_print(&unlimited, first, NULL, 0, &deepest, text,
-				   error_r) != PIMAP_CRITERIA_OK)
-			return -1;
-		if (criteria_build(str_c(text), "", UINT_MAX, &criteria,
-				   error_r) == 0) {
+		criteria_parser_init(&parser, first, "UTF-8", text);
+		if (criteria_build(&parser, "", &criteria, error_r) == 0) {
 			pimap_criteria_free(&criteria);
 			*count_r = count + 1;
 			*text_r = str_c(text);
@@ -516,8 +656,19 @@ int pimap_criteria_build(const char *text, const char *zone,
 			 struct pimap_criteria *criteria_r,
 			 const char **error_r)
 {
-	/* what is stored was checked when it was set */
-	return criteria_build(text, zone, UINT_MAX, criteria_r, error_r);
+	struct criteria_parser parser;
+	struct criteria_line line;
+	int ret = -1;
+
+	i_zero(criteria_r);
+	if (criteria_line_init(&line, text, error_r) == 0) {
+		/* what is stored was checked when it was set */
+		criteria_parser_init(&parser, line.args, "UTF-8",
+				     t_str_new(256));
+		ret = criteria_build(&parser, zone, criteria_r, error_r);
+	}
+	criteria_line_deinit(&line);
+	return ret;
 }
 
 void pimap_criteria_free(struct pimap_criteria *criteria)
