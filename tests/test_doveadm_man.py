@@ -67,7 +67,9 @@ def test_settings_are_everywhere():
             assert shown == default.strip('"').split(":")[0], name
     for version in ("2.3", "2.4"):
         example = read("doc/example-config/dovecot-%s/conf.d/05-pimap.conf" % version)
-        named = set(re.findall(r"^ *#?(pimap\w*) = ", example, re.MULTILINE))
+        # those whose names aren't fixed
+        named = set(re.findall(r"^ *#?(pimap(?!_filter_)\w*) = ", example, re.MULTILINE))
+        assert re.search(r"^ *#pimap_filter[_ ]\w+", example, re.MULTILINE)
         if version == "2.3":
             for name in ("separator", "services"):
                 assert name + "=" in example

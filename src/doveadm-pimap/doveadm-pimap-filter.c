@@ -17,9 +17,15 @@ filter_list_run(struct doveadm_mail_cmd_context *ctx, struct mail_user *user)
 		container_of(ctx, struct doveadm_pimap_cmd, ctx);
 	const struct pimap_profile *profile;
 	const struct pimap_filter *filter;
+	const struct pimap_system_filter *system_filter;
 
 	if (doveadm_pimap_get_profile(cmd, user, &profile) < 0)
 		return -1;
+	array_foreach(&pimap_user_get(user)->system_filters, system_filter) {
+		doveadm_print(system_filter->name);
+		doveadm_print("system");
+		doveadm_print("");
+	}
 	array_foreach(&profile->filters, filter) {
 		doveadm_print(filter->name);
 		doveadm_print(pimap_profile_filter_is_used(profile,
@@ -59,6 +65,17 @@ filter_get_name(struct doveadm_pimap_cmd *cmd, const char **name_r)
 	return 0;
 }
 
+/* Ends the change and returns -1 if the filter is the configuration's. */
+static int
+filter_check_change(struct doveadm_pimap_cmd *cmd,
+		    struct pimap_user_change *change, const char *name)
+{
+	if (pimap_user_find_system_filter(change->puser, name) == NULL)
+		return 0;
+	return doveadm_pimap_change_fail(cmd, change, MAIL_ERROR_NOTPOSSIBLE,
+		"The filter is the system's: it is set in the configuration");
+}
+
 static int
 filter_show_run(struct doveadm_mail_cmd_context *ctx, struct mail_user *user)
 {
@@ -66,11 +83,19 @@ filter_show_run(struct doveadm_mail_cmd_context *ctx, struct mail_user *user)
 		container_of(ctx, struct doveadm_pimap_cmd, ctx);
 	const struct pimap_profile *profile;
 	const struct pimap_filter *filter;
+	const struct pimap_system_filter *system_filter;
 	const char *name;
 
 	if (filter_get_name(cmd, &name) < 0 ||
 	    doveadm_pimap_get_profile(cmd, user, &profile) < 0)
 		return -1;
+	system_filter = pimap_user_find_system_filter(pimap_user_get(user), name);
+	if (system_filter != NULL) {
+		doveadm_print(name);
+		doveadm_print("");
+		doveadm_pimap_print_text(system_filter->criteria);
+		return 0;
+	}
 	filter = pimap_profile_find_filter(profile, name);
 	if (filter == NULL)
 		return doveadm_pimap_fail(cmd, MAIL_ERROR_NOTFOUND,
@@ -145,7 +170,8 @@ filter_set_run(struct doveadm_mail_cmd_context *ctx, struct mail_user *user)
 	if (!pimap_filter_desc_is_valid(cmd->desc))
 		return doveadm_pimap_fail(cmd, MAIL_ERROR_PARAMS,
 			"The description is too long or isn't UTF-8");
-	if (doveadm_pimap_change_begin(cmd, user, &change) < 0)
+	if (doveadm_pimap_change_begin(cmd, user, &change) < 0 ||
+	    filter_check_change(cmd, &change, name) < 0)
 		return -1;
 	if (pimap_criteria_parse_line(change.puser->set, line, criteria,
 				      &error) != PIMAP_CRITERIA_OK)
@@ -172,7 +198,8 @@ filter_delete_run(struct doveadm_mail_cmd_context *ctx, struct mail_user *user)
 	const char *name;
 
 	if (filter_get_name(cmd, &name) < 0 ||
-	    doveadm_pimap_change_begin(cmd, user, &change) < 0)
+	    doveadm_pimap_change_begin(cmd, user, &change) < 0 ||
+	    filter_check_change(cmd, &change, name) < 0)
 		return -1;
 	if (pimap_user_change_filter_is_used(&change, name))
 		return doveadm_pimap_change_fail(cmd, &change,

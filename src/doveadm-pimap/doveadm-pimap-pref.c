@@ -135,6 +135,7 @@ pref_set_xfilter(struct doveadm_pimap_cmd *cmd, struct mail_user *user)
 	if (doveadm_pimap_change_begin(cmd, user, &change) < 0 ||
 	    doveadm_pimap_change_get_device(cmd, &change, &device) < 0)
 		return -1;
+	pimap_user_find_filter(change.puser, &value.ref);
 	if (!pimap_pref_xfilter_set(change.profile, device, &value, guid,
 				    vname))
 		return doveadm_pimap_change_fail(cmd, &change,

@@ -12,12 +12,6 @@
 #include "pimap-user.h"
 #include "imap-pimap-plugin.h"
 
-static const char *system_filter_criteria(enum pimap_filter_kind kind)
-{
-	return kind == PIMAP_FILTER_ALL ?
-		PIMAP_CRITERIA_ALL : PIMAP_CRITERIA_NONE;
-}
-
 /* The charset of a command's strings: an unquoted CHARSET begins one (R-6.1).
    Returns FALSE if it answered the command. */
 static bool
@@ -57,14 +51,52 @@ static const char *xfilter_to_utf8(const char *str, const char *charset)
 }
 
 static bool
-xfilter_get_name(const struct imap_arg *arg, const char *charset,
-		 struct pimap_filter_ref *ref_r)
+xfilter_get_name(struct pimap_user *puser, const struct imap_arg *arg,
+		 const char *charset, struct pimap_filter_ref *ref_r)
 {
 	const char *name;
 
-	return imap_arg_get_astring(arg, &name) &&
-		(name = xfilter_to_utf8(name, charset)) != NULL &&
-		pimap_filter_ref_parse(name, ref_r);
+	if (!imap_arg_get_astring(arg, &name) ||
+	    (name = xfilter_to_utf8(name, charset)) == NULL ||
+	    !pimap_filter_ref_parse(name, ref_r))
+		return FALSE;
+	pimap_user_find_filter(puser, ref_r);
+	return TRUE;
+}
+
+/* Returns NULL, desc_r and criteria_r, or what the command is answered if there
+   is no such filter. */
+static const char *
+xfilter_find(const struct pimap_user *puser,
+	     const struct pimap_profile *profile,
+	     const struct pimap_filter_ref *ref,
+	     const char **desc_r, const char **criteria_r)
+{
+	const struct pimap_filter *filter;
+
+	*desc_r = *criteria_r = NULL;
+	switch (ref->kind) {
+	case PIMAP_FILTER_DEFAULT:
+		return "NO [CANNOT] DEFAULT has no criteria of its own.";
+	case PIMAP_FILTER_ALL:
+		*criteria_r = PIMAP_CRITERIA_ALL;
+		break;
+	case PIMAP_FILTER_NONE:
+		*criteria_r = PIMAP_CRITERIA_NONE;
+		break;
+	case PIMAP_FILTER_SYSTEM:
+		*criteria_r = pimap_user_find_system_filter(puser,
+						ref->name)->criteria;
+		break;
+	case PIMAP_FILTER_NAMED:
+		filter = pimap_profile_find_filter(profile, ref->name);
+		if (filter == NULL)
+			return "NO [NONEXISTENT] There is no such filter.";
+		*desc_r = filter->desc;
+		*criteria_r = filter->criteria;
+		break;
+	}
+	return NULL;
 }
 
 static bool
@@ -72,16 +104,15 @@ xfilter_get(struct client_command_context *cmd, struct pimap_user *puser,
 	    const struct imap_arg *args)
 {
 	const struct pimap_profile *profile;
-	const struct pimap_filter *filter = NULL;
 	const struct imap_arg *attrs;
 	struct pimap_filter_ref ref;
-	const char *charset, *error;
+	const char *charset, *desc, *criteria, *error;
 	bool want_desc = FALSE, want_criteria = FALSE;
 	string_t *str;
 
 	if (!xfilter_get_charset(cmd, &args, &charset))
 		return TRUE;
-	if (!xfilter_get_name(&args[0], charset, &ref) ||
+	if (!xfilter_get_name(puser, &args[0], charset, &ref) ||
 	    !imap_arg_get_list(&args[1], &attrs) || IMAP_ARG_IS_EOL(attrs) ||
 	    !IMAP_ARG_IS_EOL(&args[2])) {
 		client_send_command_error(cmd,
@@ -103,16 +134,9 @@ xfilter_get(struct client_command_context *cmd, struct pimap_user *puser,
 		imap_pimap_cmd_internal_error(cmd, error);
 		return TRUE;
 	}
-	if (ref.kind == PIMAP_FILTER_NAMED)
-		filter = pimap_profile_find_filter(profile, ref.name);
-	if (ref.kind == PIMAP_FILTER_DEFAULT) {
-		client_send_tagline(cmd,
-			"NO [CANNOT] DEFAULT has no criteria of its own.");
-		return TRUE;
-	}
-	if (filter == NULL && ref.kind == PIMAP_FILTER_NAMED) {
-		client_send_tagline(cmd,
-			"NO [NONEXISTENT] There is no such filter.");
+	error = xfilter_find(puser, profile, &ref, &desc, &criteria);
+	if (error != NULL) {
+		client_send_tagline(cmd, error);
 		return TRUE;
 	}
 	str = t_str_new(256);
@@ -121,12 +145,11 @@ xfilter_get(struct client_command_context *cmd, struct pimap_user *puser,
 	str_append(str, " (");
 	if (want_desc) {
 		str_append(str, "DESC ");
-		pimap_imap_append_nstring(str, filter == NULL ? NULL : filter->desc);
+		pimap_imap_append_nstring(str, desc);
 	}
 	if (want_criteria) {
 		str_printfa(str, "%sCRITERIA (%s)", want_desc ? " " : "",
-			    filter == NULL ? system_filter_criteria(ref.kind) :
-			    filter->criteria);
+			    criteria);
 	}
 	str_append_c(str, ')');
 	client_send_line(cmd->client, str_c(str));
@@ -146,7 +169,7 @@ xfilter_set(struct client_command_context *cmd, struct pimap_user *puser,
 
 	if (!xfilter_get_charset(cmd, &args, &charset))
 		return TRUE;
-	if (!xfilter_get_name(&args[0], charset, &ref) ||
+	if (!xfilter_get_name(puser, &args[0], charset, &ref) ||
 	    !imap_arg_get_nstring(&args[1], &desc) ||
 	    !imap_arg_get_list(&args[2], &keys) ||
 	    !IMAP_ARG_IS_EOL(&args[3])) {
@@ -203,7 +226,7 @@ xfilter_delete(struct client_command_context *cmd, struct pimap_user *puser,
 	struct pimap_filter_ref ref;
 	const char *error, *reply = NULL;
 
-	if (!xfilter_get_name(&args[0], "UTF-8", &ref) ||
+	if (!xfilter_get_name(puser, &args[0], "UTF-8", &ref) ||
 	    !IMAP_ARG_IS_EOL(&args[1])) {
 		client_send_command_error(cmd, "XFILTER DELETE needs a name.");
 		return TRUE;

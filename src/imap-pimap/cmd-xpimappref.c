@@ -95,6 +95,7 @@ xsetpimappref_xfilter(struct client_command_context *cmd,
 		client_send_command_error(cmd, error);
 		return TRUE;
 	}
+	pimap_user_find_filter(puser, &value.ref);
 	if (!value.all_folders &&
 	    !xfilter_get_folder(cmd, mailbox, guid, &vname))
 		return TRUE;

@@ -74,15 +74,20 @@ xprovision_append_folders(struct pimap_user *puser, string_t *dest)
 
 /* Everything in R-4.2's order */
 static void
-xprovision_send_all(struct client *client, const struct pimap_profile *profile,
-		    const char *folders)
+xprovision_send_all(struct client *client, const struct pimap_user *puser,
+		    const struct pimap_profile *profile, const char *folders)
 {
+	const struct pimap_system_filter *system_filter;
 	const struct pimap_filter *filter;
 	string_t *names = t_str_new(256);
 
 	str_append(names, "ALL NONE");
-	array_foreach(&profile->filters, filter)
-		append_name(names, filter->name);
+	array_foreach(&puser->system_filters, system_filter)
+		append_name(names, system_filter->name);
+	array_foreach(&profile->filters, filter) {
+		if (pimap_user_find_system_filter(puser, filter->name) == NULL)
+			append_name(names, filter->name);
+	}
 
 	xprovision_send(client, "XFILTER_GET", "DESC CRITERIA");
 	xprovision_send(client, "XFILTER_SET", pimap_criteria_get_keys());
@@ -207,7 +212,7 @@ bool cmd_xprovision(struct client_command_context *cmd)
 		imap_pimap_cmd_internal_error(cmd, error);
 		return TRUE;
 	}
-	xprovision_send_all(cmd->client, profile, str_c(folders));
+	xprovision_send_all(cmd->client, puser, profile, str_c(folders));
 	client_send_tagline(cmd, "OK XPROVISION completed");
 	return TRUE;
 }

@@ -14,6 +14,7 @@
 #include "imap-sync-private.h"
 #include "mail-storage-private.h"
 #include "mail-user.h"
+#include "pimap-compat.h"
 #include "pimap-plugin.h"
 #include "pimap-criteria.h"
 #include "pimap-user.h"
@@ -45,28 +46,41 @@ static const char *const expunge_commands[] = {
 	"EXPUNGE", "UID EXPUNGE", NULL
 };
 
-static bool imap_pimap_args_have_nul(const struct imap_arg *args)
+/* Dovecot's parser takes as many lists in each other as the line is long: who
+   goes into them doesn't go deeper than this. */
+#define IMAP_PIMAP_MAX_LISTS 1000
+
+static const char *
+imap_pimap_args_find_error(const struct imap_arg *args, unsigned int depth)
 {
 	const struct imap_arg *list;
-	const char *str;
+	const char *str, *error;
 
+	if (depth > IMAP_PIMAP_MAX_LISTS)
+		return "NO [LIMIT] Lists are nested too deeply.";
 	for (; !IMAP_ARG_IS_EOL(args); args++) {
 		if (imap_arg_get_list(args, &list)) {
-			if (imap_pimap_args_have_nul(list))
-				return TRUE;
+			error = imap_pimap_args_find_error(list, depth + 1);
+			if (error != NULL)
+				return error;
 		} else if (imap_arg_get_astring(args, &str) &&
 			   strlen(str) != args->str_len)
-			return TRUE;
+			return "NULs not allowed in strings";
 	}
-	return FALSE;
+	return NULL;
 }
 
 bool imap_pimap_cmd_check_args(struct client_command_context *cmd,
 			       const struct imap_arg *args)
 {
-	if (!imap_pimap_args_have_nul(args))
+	const char *error = imap_pimap_args_find_error(args, 0);
+
+	if (error == NULL)
 		return TRUE;
-	client_send_command_error(cmd, "NULs not allowed in strings");
+	if (pimap_str_begins(error, "NO "))
+		client_send_tagline(cmd, error);
+	else
+		client_send_command_error(cmd, error);
 	return FALSE;
 }
 

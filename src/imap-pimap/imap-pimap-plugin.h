@@ -32,7 +32,7 @@ extern MODULE_CONTEXT_DEFINE(imap_pimap_module, &imap_module_register);
 
 /* Returns FALSE and answers the command with BAD if one of its strings has a NUL,
    which IMAP forbids: Dovecot's parser takes it in literals, and what follows it
-   would be lost. */
+   would be lost. With NO, if its lists are so deep that no filter is. */
 bool imap_pimap_cmd_check_args(struct client_command_context *cmd,
 			       const struct imap_arg *args);
 /* Returns the session's user. Otherwise answers the command and returns NULL. */

@@ -165,6 +165,11 @@ static const struct criteria_operator {
 	{ "SIZE", 1, FALSE },
 };
 
+/* Their strings are names, and have no charset. */
+static const char *const name_keys[] = {
+	"KEYWORD", "UNKEYWORD", "X-GUID", "X-MAILBOX", NULL
+};
+
 /* What is open: a list, or an operator that has not all of its operands yet */
 struct criteria_level {
 	/* 0 = a list */
@@ -316,17 +321,19 @@ criteria_parse_string(struct mail_search_parser *_parser, const char **value_r)
 {
 	struct criteria_parser *parser =
 		container_of(_parser, struct criteria_parser, parser);
+	const char *value, *charset = parser->charset;
 	enum charset_result result;
-	const char *value;
 	int ret;
 
+	if (str_array_find(name_keys, parser->parser.cur_key))
+		charset = "UTF-8";
 	ret = parser->imap->v.parse_string(parser->imap, &value);
 	if (ret < 0)
 		return criteria_parser_fail(parser, parser->imap->error);
 	T_BEGIN {
 		string_t *utf8 = t_str_new(128);
 
-		if (charset_to_utf8_str(parser->charset, NULL, value, utf8,
+		if (charset_to_utf8_str(charset, NULL, value, utf8,
 					&result) < 0)
 			result = CHARSET_RET_INVALID_INPUT;
 		*value_r = p_strdup(parser->parser.pool, str_c(utf8));

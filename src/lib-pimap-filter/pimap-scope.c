@@ -213,8 +213,12 @@ int pimap_scope_get_view_filter(struct mailbox *box,
 			return -1;
 		}
 	}
-	pimap_user_get_view_filter(puser, device, by_guid ? sbox->guid : NULL,
-				   filter_r);
+	if (pimap_user_get_view_filter(puser, device,
+				       by_guid ? sbox->guid : NULL, filter_r,
+				       &error) < 0) {
+		pimap_user_log_error(puser, error);
+		return -1;
+	}
 	return 0;
 }
 
@@ -229,8 +233,10 @@ static bool pimap_scope_may_have_view(struct pimap_user *puser)
 	    (device != NULL && pimap_device_has_folder_filters(device,
 						PIMAP_FILTER_VIEW)))
 		return TRUE;
-	pimap_user_get_view_filter(puser, device, NULL, &filter);
-	return filter.criteria != NULL;
+	/* where there is an error, it is the view's to say so */
+	return pimap_user_get_view_filter(puser, device, NULL, &filter,
+					  &error) < 0 ||
+		filter.criteria != NULL;
 }
 
 /* A folder's index, beside which the cache is, may be several users'. */

@@ -3,6 +3,7 @@
 
 #include "lib.h"
 #include "array.h"
+#include "str.h"
 #include "mail-namespace.h"
 #include "mail-storage-private.h"
 #include "mail-user.h"
@@ -158,11 +159,33 @@ const char *const *pimap_user_get_watch_paths(struct pimap_user *puser)
 		pimap_store_get_watch_paths(store);
 }
 
-void pimap_user_get_view_filter(const struct pimap_user *puser,
-				const struct pimap_device *device,
-				const guid_128_t guid,
-				struct pimap_view_filter *filter_r)
+const struct pimap_system_filter *
+pimap_user_find_system_filter(const struct pimap_user *puser, const char *name)
 {
+	const struct pimap_system_filter *filter;
+
+	array_foreach(&puser->system_filters, filter) {
+		if (strcmp(filter->name, name) == 0)
+			return filter;
+	}
+	return NULL;
+}
+
+void pimap_user_find_filter(const struct pimap_user *puser,
+			    struct pimap_filter_ref *ref)
+{
+	if (ref->kind == PIMAP_FILTER_NAMED &&
+	    pimap_user_find_system_filter(puser, ref->name) != NULL)
+		ref->kind = PIMAP_FILTER_SYSTEM;
+}
+
+int pimap_user_get_view_filter(const struct pimap_user *puser,
+			       const struct pimap_device *device,
+			       const guid_128_t guid,
+			       struct pimap_view_filter *filter_r,
+			       const char **error_r)
+{
+	const struct pimap_system_filter *filter;
 	struct pimap_filter_ref ref;
 
 	i_zero(filter_r);
@@ -171,17 +194,29 @@ void pimap_user_get_view_filter(const struct pimap_user *puser,
 				      PIMAP_FILTER_VIEW);
 	switch (ref.kind) {
 	case PIMAP_FILTER_ALL:
-		return;
+		return 0;
 	case PIMAP_FILTER_NAMED:
 		/* a profile in which it is missing isn't read */
 		filter_r->criteria = pimap_profile_find_filter(puser->profile,
 						ref.name)->criteria;
-		return;
+		return 0;
+	case PIMAP_FILTER_SYSTEM:
+		filter = pimap_user_find_system_filter(puser, ref.name);
+		if (filter == NULL) {
+			*error_r = t_strdup_printf("Device %s has the filter "
+				"%s, which isn't in the configuration any more: "
+				"restore it, or give the device another one",
+				device->id, ref.name);
+			return -1;
+		}
+		filter_r->criteria = filter->criteria;
+		return 0;
 	case PIMAP_FILTER_NONE:
 	case PIMAP_FILTER_DEFAULT:
 		break;
 	}
 	filter_r->criteria = PIMAP_CRITERIA_NONE;
+	return 0;
 }
 
 int pimap_user_change_begin(struct pimap_user *puser,
@@ -294,24 +329,65 @@ int pimap_user_may_log_in(struct pimap_user *puser, const char **reason_r,
 	return device != NULL ? 1 : 0;
 }
 
+static int
+pimap_user_check_system_filter(struct pimap_user *puser,
+			       struct pimap_system_filter *filter,
+			       const char **error_r)
+{
+	struct pimap_filter_ref ref;
+	string_t *criteria = t_str_new(256);
+
+	if (!pimap_filter_ref_parse(filter->name, &ref) ||
+	    ref.kind != PIMAP_FILTER_NAMED) {
+		*error_r = t_strdup_printf(
+			"pimap_filter: %s can't be the name of a filter",
+			filter->name);
+		return -1;
+	}
+	if (pimap_criteria_parse_line(puser->set, filter->criteria, criteria,
+				      error_r) != PIMAP_CRITERIA_OK) {
+		*error_r = t_strdup_printf("pimap_filter %s: %s: %s",
+			filter->name, filter->criteria, *error_r);
+		return -1;
+	}
+	filter->criteria = p_strdup(puser->user->pool, str_c(criteria));
+	return 0;
+}
+
+static int pimap_user_get_settings(struct pimap_user *puser,
+				   const char **error_r)
+{
+	struct pimap_system_filter *filter;
+	int ret = 0;
+
+	if (pimap_settings_get(puser->user, &puser->set, error_r) < 0 ||
+	    pimap_settings_get_filters(puser->user, &puser->system_filters,
+				       error_r) < 0)
+		return -1;
+	array_foreach_modifiable(&puser->system_filters, filter) {
+		ret = pimap_user_check_system_filter(puser, filter, error_r);
+		if (ret < 0)
+			break;
+	}
+	return ret;
+}
+
 struct pimap_user *
 pimap_user_create(struct mail_user *user, const char **error_r)
 {
 	struct mail_user_vfuncs *v = user->vlast != NULL ?
 		user->vlast : &user->v;
 	struct pimap_user *puser;
-	const struct pimap_settings *set;
 
-	if (pimap_settings_get(user, &set, error_r) < 0) {
+	puser = p_new(user->pool, struct pimap_user, 1);
+	puser->user = user;
+	if (pimap_user_get_settings(puser, error_r) < 0) {
 		*error_r = t_strconcat("Invalid settings: ", *error_r, NULL);
 		return NULL;
 	}
-	puser = p_new(user->pool, struct pimap_user, 1);
-	puser->user = user;
-	puser->set = set;
 	pimap_user_init_defaults(puser);
-	if (set->pimap_device[0] != '\0')
-		puser->device = set->pimap_device;
+	if (puser->set->pimap_device[0] != '\0')
+		puser->device = puser->set->pimap_device;
 	puser->module_ctx.super = *v;
 	if (user->vlast != NULL)
 		user->vlast = &puser->module_ctx.super;

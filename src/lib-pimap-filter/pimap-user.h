@@ -30,6 +30,9 @@ struct pimap_user {
 	unsigned int whole_depth;
 	/* of the user's name, in names of files; NULL: not yet needed */
 	const char *name_hash;
+	/* the configuration's, their criteria as pimap_criteria_parse() writes
+	   them */
+	ARRAY_TYPE(pimap_system_filter) system_filters;
 	/* what the mailbox that is opened next has shown in another process */
 	const struct pimap_view_state *view_state;
 
@@ -69,12 +72,22 @@ int pimap_user_get_device(struct pimap_user *puser,
 /* The paths of pimap_store_get_watch_paths(), none if the profile has no place. */
 const char *const *pimap_user_get_watch_paths(struct pimap_user *puser);
 /* The view of the device, which pimap_user_get_device() has just given, on a folder
-   (guid = NULL: one that has no filter of its own). Sets filter_r (pimap-view.h,
-   valid until the next call of that). */
-void pimap_user_get_view_filter(const struct pimap_user *puser,
-				const struct pimap_device *device,
-				const guid_128_t guid,
-				struct pimap_view_filter *filter_r);
+   (guid = NULL: one that has no filter of its own). Returns 0 and filter_r
+   (pimap-view.h, valid until the next call of that), or -1 and error_r if the
+   configuration doesn't have the filter any more. */
+int pimap_user_get_view_filter(const struct pimap_user *puser,
+			       const struct pimap_device *device,
+			       const guid_128_t guid,
+			       struct pimap_view_filter *filter_r,
+			       const char **error_r);
+
+/* Returns NULL if the configuration has no filter of that name. */
+const struct pimap_system_filter *
+pimap_user_find_system_filter(const struct pimap_user *puser, const char *name);
+/* Which filter a name means that pimap_filter_ref_parse() has read: the
+   configuration's comes before one of the user's. */
+void pimap_user_find_filter(const struct pimap_user *puser,
+			    struct pimap_filter_ref *ref);
 
 /* A change of the profile, locked against others until it ends. */
 struct pimap_user_change {

@@ -12,9 +12,9 @@
      pref    name  value                  of the device above
      end     crc32                        of all the lines before it
 
-   view and notify are D (default), A (all), N (none) or U and the name of a
-   filter of the user's, which stands above. Text that isn't whole is never
-   used. */
+   view and notify are D (default), A (all), N (none), U and the name of a
+   filter of the user's, which stands above, or S and the name of one of the
+   configuration's. Text that isn't whole is never used. */
 
 #include "lib.h"
 #include "array.h"
@@ -29,7 +29,7 @@
 #define PIMAP_PROFILE_HEADER "pimap-profile\t1\n"
 
 /* by enum pimap_filter_kind */
-static const char kind_chars[] = "DANU";
+static const char kind_chars[] = "DANUS";
 
 static const char *const mode_names[PIMAP_DEVICE_MODE_COUNT] = {
 	"session", "view"
@@ -92,6 +92,7 @@ const char *pimap_filter_ref_name(const struct pimap_filter_ref *ref)
 	case PIMAP_FILTER_NONE:
 		return "NONE";
 	case PIMAP_FILTER_NAMED:
+	case PIMAP_FILTER_SYSTEM:
 		return ref->name;
 	case PIMAP_FILTER_DEFAULT:
 		return "DEFAULT";
@@ -460,6 +461,7 @@ static int
 parse_refs(const struct pimap_profile *profile, const char *const *args,
 	   struct pimap_filter_ref refs_r[PIMAP_FILTER_TYPE_COUNT])
 {
+	struct pimap_filter_ref ref;
 	unsigned int i;
 	const char *p;
 
@@ -469,14 +471,23 @@ parse_refs(const struct pimap_profile *profile, const char *const *args,
 		    (p = strchr(kind_chars, args[i][0])) == NULL)
 			return -1;
 		refs_r[i].kind = p - kind_chars;
-		if (refs_r[i].kind != PIMAP_FILTER_NAMED) {
+		switch (refs_r[i].kind) {
+		case PIMAP_FILTER_NAMED:
+			if (pimap_profile_find_filter(profile,
+						      args[i] + 1) == NULL)
+				return -1;
+			refs_r[i].name = args[i] + 1;
+			break;
+		case PIMAP_FILTER_SYSTEM:
+			if (!pimap_filter_ref_parse(args[i] + 1, &ref) ||
+			    ref.kind != PIMAP_FILTER_NAMED)
+				return -1;
+			refs_r[i].name = args[i] + 1;
+			break;
+		default:
 			if (args[i][1] != '\0')
 				return -1;
-			continue;
 		}
-		if (pimap_profile_find_filter(profile, args[i] + 1) == NULL)
-			return -1;
-		refs_r[i].name = args[i] + 1;
 	}
 	return 0;
 }

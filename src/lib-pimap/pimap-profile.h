@@ -24,20 +24,23 @@ enum pimap_filter_kind {
 	PIMAP_FILTER_ALL,
 	PIMAP_FILTER_NONE,
 	/* one of the user's */
-	PIMAP_FILTER_NAMED
+	PIMAP_FILTER_NAMED,
+	/* one of the configuration's */
+	PIMAP_FILTER_SYSTEM
 };
 
 #define PIMAP_FILTER_NAME_MAX 64
 #define PIMAP_FILTER_DESC_MAX 1024
 
-/* Which filter: name is set only for PIMAP_FILTER_NAMED. */
+/* Which filter: name is set only for PIMAP_FILTER_NAMED and _SYSTEM. */
 struct pimap_filter_ref {
 	enum pimap_filter_kind kind;
 	const char *name;
 };
 
 /* Reads the name of a filter: ALL, NONE and DEFAULT are the system's, in any
-   case (R-6.1). Returns FALSE if it can't be a name. ref_r->name is name. */
+   case (R-6.1). Returns FALSE if it can't be a name. ref_r->name is name. Whether
+   it is the configuration's isn't known here: never PIMAP_FILTER_SYSTEM. */
 bool pimap_filter_ref_parse(const char *name, struct pimap_filter_ref *ref_r);
 const char *pimap_filter_ref_name(const struct pimap_filter_ref *ref);
 bool pimap_filter_ref_equals(const struct pimap_filter_ref *r1,

@@ -49,10 +49,20 @@ struct pimap_settings {
 	const char *pimap_timezone;
 };
 
+/* A filter that every user has */
+struct pimap_system_filter {
+	const char *name;
+	const char *criteria;
+};
+ARRAY_DEFINE_TYPE(pimap_system_filter, struct pimap_system_filter);
+
 extern const struct setting_parser_info pimap_setting_parser_info;
 #ifdef PIMAP_HAVE_SETTINGS_GET
 /* pimap-settings-device.c */
 extern const struct setting_parser_info pimap_device_setting_parser_info;
+/* pimap-settings-filter.c */
+extern const struct setting_parser_info pimap_filters_setting_parser_info;
+extern const struct setting_parser_info pimap_filter_setting_parser_info;
 #endif
 
 /* Returns 0 and the user's settings, which live as long as he does, or -1 and
@@ -60,6 +70,12 @@ extern const struct setting_parser_info pimap_device_setting_parser_info;
 int pimap_settings_get(struct mail_user *user,
 		       const struct pimap_settings **set_r,
 		       const char **error_r);
+
+/* The filters of the configuration, sorted by name, as they are written there.
+   They live as long as the user. Returns 0, or -1 and error_r. */
+int pimap_settings_get_filters(struct mail_user *user,
+			       ARRAY_TYPE(pimap_system_filter) *filters_r,
+			       const char **error_r);
 
 enum pimap_session {
 	PIMAP_SESSION_PLAIN,
