@@ -18,9 +18,6 @@ static bool
 xfilter_get_charset(struct client_command_context *cmd,
 		    const struct imap_arg **args, const char **charset_r)
 {
-	string_t *empty = t_str_new(8);
-	enum charset_result result;
-
 	*charset_r = "UTF-8";
 	if ((*args)[0].type != IMAP_ARG_ATOM ||
 	    !imap_arg_atom_equals(&(*args)[0], "CHARSET"))
@@ -29,7 +26,7 @@ xfilter_get_charset(struct client_command_context *cmd,
 		client_send_command_error(cmd, "CHARSET needs a charset.");
 		return FALSE;
 	}
-	if (charset_to_utf8_str(*charset_r, NULL, "", empty, &result) < 0) {
+	if (!pimap_criteria_charset_is_known(*charset_r)) {
 		client_send_tagline(cmd,
 			"NO [BADCHARSET (UTF-8 US-ASCII)] Unknown charset.");
 		return FALSE;

@@ -547,6 +547,15 @@ criteria_build(struct criteria_parser *parser, const char *zone,
 	return 0;
 }
 
+bool pimap_criteria_charset_is_known(const char *charset)
+{
+	string_t *empty = t_str_new(8);
+	enum charset_result result;
+
+	return *charset != '\0' && strchr(charset, '/') == NULL &&
+		charset_to_utf8_str(charset, NULL, "", empty, &result) == 0;
+}
+
 enum pimap_criteria_result
 pimap_criteria_parse(const struct pimap_settings *set,
 		     const struct imap_arg *args, const char *charset,
@@ -554,8 +563,6 @@ pimap_criteria_parse(const struct pimap_settings *set,
 {
 	struct criteria_parser parser;
 	struct pimap_criteria criteria;
-	string_t *empty = t_str_new(8);
-	enum charset_result result;
 
 	if (IMAP_ARG_IS_EOL(args)) {
 		*error_r = "Missing search keys";
@@ -563,7 +570,7 @@ pimap_criteria_parse(const struct pimap_settings *set,
 	}
 	if (charset == NULL)
 		charset = "UTF-8";
-	if (charset_to_utf8_str(charset, NULL, "", empty, &result) < 0) {
+	if (!pimap_criteria_charset_is_known(charset)) {
 		*error_r = "Unknown charset";
 		return PIMAP_CRITERIA_UNKNOWN_CHARSET;
 	}

@@ -18,6 +18,9 @@ enum pimap_criteria_result {
 	PIMAP_CRITERIA_TOO_LARGE
 };
 
+/* Returns TRUE if there is such a charset, by a name without what iconv() takes
+   besides. */
+bool pimap_criteria_charset_is_known(const char *charset);
 /* Checks the search keys that a client has sent and writes them in UTF-8:
    that text is what is stored, what XFILTER GET answers and what
    pimap_criteria_build() reads. charset may be NULL. set has the limits. */
