@@ -32,7 +32,7 @@ int pimap_device_split(const char *login, char separator,
 		domain = sep + strlen(sep);
 	*device_r = t_strdup_until(sep + 1, domain);
 	*user_r = t_strconcat(t_strdup_until(login, sep), domain, NULL);
-	if (sep == login || strchr(*user_r, separator) != NULL ||
+	if (sep == login || **user_r == '@' || strchr(*user_r, separator) != NULL ||
 	    (*domain != '\0' && memchr(login, '@', sep - login) != NULL) ||
 	    !pimap_device_id_is_valid(*device_r))
 		return -1;

@@ -545,13 +545,17 @@ parse_record(struct pimap_profile *profile, struct pimap_device **device,
 	     uint32_t *generation, const char *const *args)
 {
 	unsigned int count = str_array_length(args);
+	struct pimap_filter_ref ref;
 
 	if (count == 2 && strcmp(args[0], "generation") == 0)
 		return str_to_uint32(args[1], generation);
 	if (count < 3)
 		return -1;
 	if (strcmp(args[0], "filter") == 0) {
-		if (count > 4)
+		if (count > 4 || !pimap_filter_ref_parse(args[1], &ref) ||
+		    ref.kind != PIMAP_FILTER_NAMED ||
+		    pimap_profile_find_filter(profile, args[1]) != NULL ||
+		    !pimap_filter_desc_is_valid(args[3]))
 			return -1;
 		pimap_profile_set_filter(profile, args[1], args[3], args[2]);
 		return 0;

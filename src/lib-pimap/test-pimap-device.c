@@ -23,6 +23,7 @@ static void test_pimap_device_split(void)
 		{ "joe#P1/..", -1, NULL, NULL },
 		{ "joe#P1#P2", -1, NULL, NULL },
 		{ "joe#@foo.com", -1, NULL, NULL },
+		{ "@foo.com#P1", -1, NULL, NULL },
 		{ "joe@a#P1@b", -1, NULL, NULL },
 		{ "joe#0123456789012345678901234567890123456789012345678901234567890123",
 		  1, "joe", "0123456789012345678901234567890123456789012345678901234567890123" },

@@ -18,10 +18,10 @@ static const guid_128_t test_guid = { 1, 2, 3 };
 static struct pimap_profile *test_profile(void)
 {
 	struct pimap_profile *profile = pimap_profile_alloc();
-	struct pimap_filter_ref ref = { PIMAP_FILTER_NAMED, "tab\there" };
+	struct pimap_filter_ref ref = { PIMAP_FILTER_NAMED, "two \\words" };
 	struct pimap_device *device;
 
-	pimap_profile_set_filter(profile, "tab\there", "a\r\nb",
+	pimap_profile_set_filter(profile, "two \\words", "a\r\nb",
 				 "SUBJECT {3}\r\nabc");
 	pimap_profile_set_filter(profile, "x", NULL, "UNSEEN");
 	device = pimap_profile_add_device(profile, "P1",
@@ -34,6 +34,10 @@ static struct pimap_profile *test_profile(void)
 	ref.name = "x";
 	pimap_device_set_filter(profile, device, NULL, NULL,
 				PIMAP_FILTER_NOTIFY, &ref);
+	ref.kind = PIMAP_FILTER_SYSTEM;
+	ref.name = "nobody has it";
+	pimap_device_set_filter(profile, device, NULL, NULL,
+				PIMAP_FILTER_VIEW, &ref);
 	return profile;
 }
 
@@ -60,10 +64,16 @@ static void test_pimap_profile_round_trip(void)
 	ref = pimap_device_get_filter(device, &test_defaults, test_guid,
 				      PIMAP_FILTER_VIEW);
 	test_assert(ref.kind == PIMAP_FILTER_NAMED);
-	test_assert_strcmp(ref.name, "tab\there");
-	test_assert(pimap_profile_filter_is_used(profile2, "tab\there"));
+	test_assert_strcmp(ref.name, "two \\words");
+	test_assert(pimap_profile_filter_is_used(profile2, "two \\words"));
 	test_assert(pimap_profile_filter_is_used(profile2, "x"));
 	test_assert(!pimap_profile_filter_is_used(profile2, "y"));
+	test_assert(!pimap_profile_filter_is_used(profile2, "nobody has it"));
+	ref = pimap_device_get_filter(pimap_profile_find_device(profile2, "P2"),
+				      test_guid, PIMAP_FILTER_VIEW);
+	test_assert(ref.kind == PIMAP_FILTER_SYSTEM);
+	test_assert_strcmp(ref.name, "nobody has it");
+	ref = pimap_device_get_filter(device, test_guid, PIMAP_FILTER_VIEW);
 	/* reading is no change of what views show, other settings aren't either */
 	generation = profile->views_generation;
 	test_assert(generation > 0);
@@ -142,6 +152,9 @@ static void test_pimap_profile_invalid(void)
 {
 	static const char *const records[] = {
 		"", "filter\tf", "filter\tf\tALL\td\tx", "device\tP1",
+		"filter\t\tALL", "filter\tnone\tALL", "filter\ta\001tb\tALL",
+		"filter\ta\tALL\nfilter\ta\tALL", "filter\ta\tALL\t\xff",
+		"device\tP1\tview\tS\tD", "device\tP1\tview\tSall\tD",
 		"device\t../x\tview\tD\tD", "device\tP1\tview\tD",
 		"device\tP1\tX\tD\tD", "device\tP1\tview\tD\tD\tD",
 		"device\tP1\tview\tX\tD", "device\tP1\tview\tAx\tD",
