@@ -3,7 +3,9 @@
 a plain session of the same user finds is what a device is to see. Each test
 names its report."""
 
+import glob
 import re
+import zlib
 
 import pytest
 
@@ -431,3 +433,34 @@ def test_delivery_evaluates_nothing(server, user):
                     if found else ():
                 assert message[items.replace(".PEEK", "")] == \
                     theirs[found[number - 1]][items.replace(".PEEK", "")]
+
+
+@ANY_FORMAT
+@pytest.mark.expects_faults
+def test_a_stored_filter_that_crashes_locks_nobody_out(server, user):
+    """dovecot NEWS 2.4.2, 5b0b45ba0b: a filter that was stored before it was known
+    to crash. It isn't evaluated, the folder is refused, and the device can mend
+    it."""
+    phone = viewer(server, user)
+    plain = server.client(user)
+    lmtp(server, user, HEAD + b"Subject: x\r\n\r\nx\r\n")
+    path, = glob.glob("%s/mail/%s/*/dovecot-pimap-profile" % (server.path, user))
+    with open(path, "rb") as file:
+        good = file.read()
+    for criteria in (b"MIMEPART (FILENAME ENDS x)", b"MIMEPART (PARENT (TYPE text))", b"NOT MIMEPART (SENTON 1-Jan-2020)",
+                     b"UID 1", b"(" * 3000 + b"MIMEPART BODY x" + b")" * 3000, b"FOO", b"(SEEN", b""):
+        text, count = re.subn(rb"^filter\tF1\tALL\t", b"filter\tF1\t" + criteria + b"\t",
+                              good[:good.rindex(b"end\t")], flags=re.MULTILINE)
+        assert count == 1
+        with open(path, "wb") as file:
+            file.write(text + b"end\t%08x\n" % zlib.crc32(text))
+        for client in (phone, server.client(user + "#P1")):
+            for command in ("SELECT INBOX", "STATUS INBOX (MESSAGES)"):
+                result = client.command(command)
+                assert result.status == "NO" and not result.lines("* STATUS"), (criteria, result)
+        lmtp(server, user, HEAD + b"Subject: x\r\n\r\nx\r\n")
+        plain.ok("SELECT INBOX")
+        set_filter(phone, "SUBJECT x")
+        assert shown(phone) == plain.search("ALL")
+        phone.ok("UNSELECT")
+    assert not re.search("Panic|signal 11", server.log())
