@@ -9,6 +9,7 @@ import subprocess
 import pytest
 
 from conftest import DOVECOT_24, Server, settings
+from test_plugins import VIRTUAL
 from test_settings import ALL_PREFS, prefs, xfilters
 
 MESSAGE = b"From: a@example.org\r\nSubject: %s\r\n\r\nbody\r\n"
@@ -533,3 +534,64 @@ def test_saved_and_fuzzy_keys(server, user):
         assert phone.fetch_all() == found, criteria
         counts.add(len(found))
     assert {0, 1, 2, 3} <= counts
+
+
+def test_folders_with_a_filter_of_their_own():
+    """R-14.1: pimap_device_max_folders"""
+    server = Server.temporary("sdbox", extra=settings({"pimap_device_max_folders": 3}))
+    try:
+        phone, other = server.client("joe#P1"), server.client("joe#P2")
+        for name in "abcde":
+            phone.ok("CREATE " + name)
+        for client in (phone, other):
+            for name in "abc":
+                client.ok("XSETPIMAPPREF PIMAP_XFILTER (%s V NONE)" % name)
+        before = profile(server, "joe")
+        result = phone.command("XSETPIMAPPREF PIMAP_XFILTER (d V NONE)")
+        assert result.status == "NO" and result.text.startswith("[LIMIT] Too many folders")
+        assert "Too many folders" in server.doveadm(
+            "pimap", "pref", "set", "-u", "joe", "P1", "PIMAP_XFILTER", "d", "N", "ALL", fails=True)
+        assert profile(server, "joe") == before
+        # what is there may change, ALL is none of them, and what has gone doesn't count
+        phone.ok("XSETPIMAPPREF PIMAP_XFILTER (a N ALL)")
+        phone.ok("XSETPIMAPPREF PIMAP_XFILTER (ALL N NONE)")
+        phone.ok("DELETE b")
+        phone.ok("XSETPIMAPPREF PIMAP_XFILTER (d B NONE)")
+        assert xfilters(phone) == ["a V NONE", "c V NONE", "d B NONE"]
+        assert phone.command("XSETPIMAPPREF PIMAP_XFILTER (e V NONE)").status == "NO"
+        phone.ok("XSETPIMAPPREF PIMAP_XFILTER (a V DEFAULT)")
+        phone.ok("XSETPIMAPPREF PIMAP_XFILTER (e V NONE)")
+        server.close_clients()
+        assert server.faults() == []
+    finally:
+        server.stop()
+
+
+def test_full_text_search():
+    """R-6.2: fuzzy and full-text keys find what a plain session finds with FTS."""
+    server = Server.temporary("mdbox", extra=VIRTUAL)
+    try:
+        plain = server.client("joe")
+        plain.append("INBOX", [b"Subject: %s\r\n\r\nsome %s body\r\n" % (word, word)
+                               for word in (b"needle", b"hay", b"needlework", b"stack")])
+        plain.ok("SELECT INBOX")
+        phone = server.client("joe#P1")
+        phone.ok("XFILTER SET F1 NIL (ALL)")
+        phone.ok("XSETPIMAPPREF PIMAP_XFILTER (INBOX V F1)")
+        for criteria in ("BODY needle", "FUZZY BODY needle", "TEXT hay", "SUBJECT stack",
+                         "FUZZY (SUBJECT stack BODY some)", "OR FUZZY BODY hay BODY stack"):
+            found = plain.search(criteria)
+            assert 0 < len(found) < 4, criteria
+            phone.ok("XFILTER SET F1 NIL (%s)" % criteria)
+            phone.ok("SELECT INBOX")
+            assert phone.fetch_all() == found, criteria
+        plain.append("INBOX", [b"Subject: stack\r\n\r\nlate\r\n"])
+        phone.ok("NOOP")
+        plain.ok("NOOP")
+        assert phone.fetch_all() == plain.search(criteria)
+        server.close_clients()
+        assert server.faults() == []
+        assert glob.glob(server.path + "/mail/joe/**/*xapian*", recursive=True) or \
+            glob.glob(server.path + "/mail/joe/**/*flatcurve*", recursive=True)
+    finally:
+        server.stop()

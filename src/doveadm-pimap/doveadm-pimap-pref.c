@@ -116,6 +116,7 @@ pref_set_xfilter(struct doveadm_pimap_cmd *cmd, struct mail_user *user)
 	struct pimap_user_change change;
 	struct pimap_device *device;
 	struct pimap_pref_xfilter value;
+	enum mail_error mail_error;
 	guid_128_t guid;
 	const char *error, *vname = NULL;
 
@@ -135,11 +136,12 @@ pref_set_xfilter(struct doveadm_pimap_cmd *cmd, struct mail_user *user)
 	if (doveadm_pimap_change_begin(cmd, user, &change) < 0 ||
 	    doveadm_pimap_change_get_device(cmd, &change, &device) < 0)
 		return -1;
-	pimap_user_find_filter(change.puser, &value.ref);
-	if (!pimap_pref_xfilter_set(change.profile, device, &value, guid,
-				    vname))
-		return doveadm_pimap_change_fail(cmd, &change,
-			MAIL_ERROR_NOTFOUND, "There is no such filter");
+	mail_error = pimap_user_change_set_xfilter(&change, device, &value,
+						   guid, vname, &error);
+	if (mail_error != MAIL_ERROR_NONE) {
+		return doveadm_pimap_change_fail(cmd, &change, mail_error,
+						 error);
+	}
 	return doveadm_pimap_change_commit(cmd, &change);
 }
 

@@ -78,6 +78,7 @@ xsetpimappref_xfilter(struct client_command_context *cmd,
 	const struct imap_arg *list;
 	struct pimap_pref_xfilter value;
 	const char *mailbox, *type, *filter, *error, *vname = NULL;
+	enum mail_error mail_error;
 	unsigned int count;
 	guid_128_t guid;
 
@@ -95,7 +96,6 @@ xsetpimappref_xfilter(struct client_command_context *cmd,
 		client_send_command_error(cmd, error);
 		return TRUE;
 	}
-	pimap_user_find_filter(puser, &value.ref);
 	if (!value.all_folders &&
 	    !xfilter_get_folder(cmd, mailbox, guid, &vname))
 		return TRUE;
@@ -107,11 +107,13 @@ xsetpimappref_xfilter(struct client_command_context *cmd,
 	device = xsetpimappref_get_device(cmd, puser, &change);
 	if (device == NULL)
 		return TRUE;
-	if (!pimap_pref_xfilter_set(change.profile, device, &value, guid,
-				    vname)) {
+	mail_error = pimap_user_change_set_xfilter(&change, device, &value,
+						   guid, vname, &error);
+	if (mail_error != MAIL_ERROR_NONE) {
 		pimap_user_change_rollback(&change);
-		client_send_tagline(cmd,
-			"NO [NONEXISTENT] There is no such filter.");
+		client_send_tagline(cmd, t_strdup_printf("NO [%s] %s.",
+			mail_error == MAIL_ERROR_LIMIT ? "LIMIT" : "NONEXISTENT",
+			error));
 		return TRUE;
 	}
 	if (imap_pimap_cmd_commit(cmd, &change))

@@ -9,6 +9,7 @@
 #include "mail-user.h"
 #include "pimap-criteria.h"
 #include "pimap-folder.h"
+#include "pimap-pref.h"
 #include "pimap-user.h"
 #include "pimap-view.h"
 
@@ -257,6 +258,34 @@ bool pimap_user_change_set_filter(struct pimap_user_change *change,
 		return FALSE;
 	pimap_profile_set_filter(change->profile, name, desc, criteria);
 	return TRUE;
+}
+
+enum mail_error
+pimap_user_change_set_xfilter(struct pimap_user_change *change,
+			      struct pimap_device *device,
+			      const struct pimap_pref_xfilter *value,
+			      const guid_128_t guid, const char *vname,
+			      const char **error_r)
+{
+	const unsigned int old_count = array_count(&device->folders);
+	const unsigned int max_count =
+		change->puser->set->pimap_device_max_folders;
+	struct pimap_pref_xfilter present = *value;
+
+	pimap_user_find_filter(change->puser, &present.ref);
+	if (!pimap_pref_xfilter_set(change->profile, device, &present, guid,
+				    vname)) {
+		*error_r = "There is no such filter";
+		return MAIL_ERROR_NOTFOUND;
+	}
+	if (array_count(&device->folders) <= I_MAX(max_count, old_count))
+		return MAIL_ERROR_NONE;
+	/* those that are gone don't count */
+	pimap_folders_drop_gone(change->puser, change->profile);
+	if (array_count(&device->folders) <= max_count)
+		return MAIL_ERROR_NONE;
+	*error_r = "Too many folders have a filter of their own";
+	return MAIL_ERROR_LIMIT;
 }
 
 bool pimap_user_change_filter_is_used(struct pimap_user_change *change,

@@ -3,12 +3,14 @@
 #define PIMAP_USER_H
 
 #include "module-context.h"
+#include "mail-error.h"
 
 #include "pimap-profile.h"
 #include "pimap-settings.h"
 #include "pimap-store.h"
 
 struct mail_user;
+struct pimap_pref_xfilter;
 struct pimap_view_filter;
 struct pimap_view_state;
 
@@ -109,6 +111,14 @@ pimap_user_change_get_device(struct pimap_user_change *change, const char *id,
 bool pimap_user_change_set_filter(struct pimap_user_change *change,
 				  const char *name, const char *desc,
 				  const char *criteria);
+/* Sets a PIMAP_XFILTER of the device (pimap-pref.h): guid and vname are those of
+   its folder. Returns MAIL_ERROR_NONE, or what is wrong and error_r. */
+enum mail_error
+pimap_user_change_set_xfilter(struct pimap_user_change *change,
+			      struct pimap_device *device,
+			      const struct pimap_pref_xfilter *value,
+			      const guid_128_t guid, const char *vname,
+			      const char **error_r);
 /* Returns TRUE if a device uses the filter, be it for all folders or for one
    that exists. What devices have set for folders that are gone is dropped. */
 bool pimap_user_change_filter_is_used(struct pimap_user_change *change,

@@ -37,6 +37,8 @@ struct pimap_settings {
 	/* per user */
 	unsigned int pimap_max_devices;
 	unsigned int pimap_max_filters;
+	/* with a filter of their own, per device */
+	unsigned int pimap_device_max_folders;
 	/* of one filter's criteria: bytes, and levels of parentheses */
 	uoff_t pimap_max_filter_size;
 	unsigned int pimap_max_filter_nesting;
