@@ -215,6 +215,13 @@ def test_separator_in_quotes(doctor):
 
 
 def test_settings(doctor):
+    for criteria in ("FROM boss UNSEEN", "FROM", "UID 1:*"):
+        conf = doctor.good + ("pimap_filter x {\n  criteria = %s\n}\n" if DOVECOT_24 else
+                              "plugin {\n  pimap_filter_x = %s\n}\n") % criteria
+        if "UNSEEN" in criteria:
+            assert doctor.run(conf, code=0) == {name: ["ok"] for name in SITE}
+        else:
+            doctor.finds(conf, settings="= " + criteria)
     if DOVECOT_24:
         for line, text in (("pimap_max_filter_nesting = 0", "must not be 0"),
                            ("pimap_device = P1", "pimap_device is set by passdb")):

@@ -16,6 +16,7 @@
 #include "settings-parser.h"
 #include "mail-storage-settings.h"
 #include "mail-user.h"
+#include "pimap-criteria.h"
 #include "pimap-device.h"
 #include "pimap-zone.h"
 #include "doveadm-print.h"
@@ -32,6 +33,8 @@
 #define DOCTOR_MIN_CONNECTIONS 3
 /* No module is so large. */
 #define DOCTOR_MAX_MODULE_SIZE (64*1024*1024)
+#define DOCTOR_MAX_FILTER_SIZE (1024*1024)
+#define DOCTOR_MAX_FILTER_NESTING 1000
 
 struct doctor {
 	pool_t pool;
@@ -280,6 +283,26 @@ static void doctor_check_modules(struct doctor *doctor)
 
 /* settings: Dovecot 2.3 takes everything in plugin {}. */
 
+static void
+doctor_check_filter(struct doctor *doctor, const char *setting,
+		    const char *criteria)
+{
+	const struct pimap_settings *defaults =
+		pimap_setting_parser_info.defaults;
+	struct pimap_settings set = *defaults;
+	string_t *text = t_str_new(256);
+	const char *error;
+
+	/* sessions look whether it keeps the limits */
+	set.pimap_max_filter_size = DOCTOR_MAX_FILTER_SIZE;
+	set.pimap_max_filter_nesting = DOCTOR_MAX_FILTER_NESTING;
+	if (pimap_criteria_parse_line(&set, criteria, text, &error) !=
+	    PIMAP_CRITERIA_OK) {
+		doctor_fail(doctor, "%s = %s: %s. Until then no device can log "
+			    "in", setting, criteria, error);
+	}
+}
+
 static void doctor_check_settings(struct doctor *doctor)
 {
 #ifndef PIMAP_HAVE_SETTINGS_GET
@@ -310,6 +333,8 @@ static void doctor_check_settings(struct doctor *doctor)
 			doctor_fail(doctor, "plugin { %s }: that is set by "
 				"passdb pimap, and would make a device of every "
 				"session. Take it out", set->key);
+		} else if (strncmp(set->key, "pimap_filter_", 13) == 0) {
+			doctor_check_filter(doctor, set->key, set->value);
 		} else if (def->key == NULL) {
 			doctor_fail(doctor, "plugin { %s }: there is no such "
 				"setting (see dovecot-pimap(7))", set->key);
@@ -326,7 +351,16 @@ static void doctor_check_settings(struct doctor *doctor)
 		doctor_fail(doctor, "plugin {}: %s", error);
 	settings_parser_deinit(&parser);
 #else
-	/* doveconf has refused all that is wrong */
+	struct pimap_conf *filter;
+
+	/* doveconf has refused all else that is wrong */
+	array_foreach_elem(&doctor->conf->blocks, filter) {
+		if (strcmp(filter->key, "pimap_filter") == 0) {
+			doctor_check_filter(doctor,
+				t_strconcat("pimap_filter ", filter->name, NULL),
+				pimap_conf_get(filter, "criteria"));
+		}
+	}
 	if (doctor_get(doctor, "pimap_device")[0] != '\0')
 		doctor_fail(doctor, "pimap_device is set by passdb pimap. "
 			    "Take it out");
