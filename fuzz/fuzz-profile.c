@@ -10,6 +10,13 @@
 #include "pimap-profile.h"
 #include "fuzz.h"
 
+static const struct pimap_defaults defaults = {
+	.filters = {
+		[PIMAP_FILTER_VIEW] = { .kind = PIMAP_FILTER_ALL },
+		[PIMAP_FILTER_NOTIFY] = { .kind = PIMAP_FILTER_NONE },
+	},
+};
+
 #define HEADER "pimap-profile\t1\n"
 
 static void ignore_xfilter(const char *vname ATTR_UNUSED,
@@ -30,9 +37,9 @@ static void use_profile(struct pimap_profile *profile)
 	array_foreach(&profile->filters, filter)
 		(void)pimap_profile_filter_is_used(profile, filter->name);
 	array_foreach_elem(&profile->devices, device) {
-		pimap_pref_xfilter_all(device, ignore_xfilter, NULL);
+		pimap_pref_xfilter_all(device, &defaults, ignore_xfilter, NULL);
 		for (i = 0; i < PIMAP_FILTER_TYPE_COUNT; i++) {
-			ref = pimap_device_get_filter(device, NULL, i);
+			ref = pimap_device_get_filter(device, &defaults, NULL, i);
 			i_assert(ref.kind != PIMAP_FILTER_DEFAULT);
 			i_assert(ref.kind != PIMAP_FILTER_NAMED ||
 				 pimap_profile_find_filter(profile, ref.name) != NULL);

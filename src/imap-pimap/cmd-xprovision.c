@@ -196,6 +196,7 @@ bool cmd_xprovision(struct client_command_context *cmd)
 
 	if (!client_read_args(cmd, 0, 0, &args))
 		return FALSE;
+	imap_pimap_cmd_hide_args(cmd);
 	if (!imap_pimap_cmd_check_args(cmd, args))
 		return TRUE;
 	if ((puser = imap_pimap_cmd_get_user(cmd)) == NULL ||

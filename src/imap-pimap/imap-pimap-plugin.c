@@ -84,6 +84,13 @@ bool imap_pimap_cmd_check_args(struct client_command_context *cmd,
 	return FALSE;
 }
 
+void imap_pimap_cmd_hide_args(struct client_command_context *cmd)
+{
+	cmd->args = cmd->human_args = "(hidden)";
+	event_add_str(cmd->event, "cmd_args", cmd->args);
+	event_add_str(cmd->event, "cmd_human_args", cmd->human_args);
+}
+
 struct pimap_user *
 imap_pimap_cmd_get_user(struct client_command_context *cmd)
 {

@@ -35,6 +35,9 @@ extern MODULE_CONTEXT_DEFINE(imap_pimap_module, &imap_module_register);
    would be lost. With NO, if its lists are so deep that no filter is. */
 bool imap_pimap_cmd_check_args(struct client_command_context *cmd,
 			       const struct imap_arg *args);
+/* Keeps what was just read from the log and from events: Dovecot tells commands'
+   arguments where it is asked to debug (R-14.3). */
+void imap_pimap_cmd_hide_args(struct client_command_context *cmd);
 /* Returns the session's user. Otherwise answers the command and returns NULL. */
 struct pimap_user *imap_pimap_cmd_get_user(struct client_command_context *cmd);
 /* Returns the user of a device session. Otherwise answers the command and returns

@@ -70,10 +70,11 @@ static void test_pimap_profile_round_trip(void)
 	test_assert(!pimap_profile_filter_is_used(profile2, "y"));
 	test_assert(!pimap_profile_filter_is_used(profile2, "nobody has it"));
 	ref = pimap_device_get_filter(pimap_profile_find_device(profile2, "P2"),
-				      test_guid, PIMAP_FILTER_VIEW);
+				      &test_defaults, test_guid, PIMAP_FILTER_VIEW);
 	test_assert(ref.kind == PIMAP_FILTER_SYSTEM);
 	test_assert_strcmp(ref.name, "nobody has it");
-	ref = pimap_device_get_filter(device, test_guid, PIMAP_FILTER_VIEW);
+	ref = pimap_device_get_filter(device, &test_defaults, test_guid,
+				      PIMAP_FILTER_VIEW);
 	/* reading is no change of what views show, other settings aren't either */
 	generation = profile->views_generation;
 	test_assert(generation > 0);
