@@ -460,6 +460,10 @@ def test_thread_with_a_hidden_parent(server, user):
     data = phone.ok("UID THREAD ORDEREDSUBJECT UTF-8 ALL").data("THREAD")
     assert sorted(data) == [[1], [3], [5], [6]]
     phone.ok("UID THREAD REFERENCES UTF-8 SUBJECT f")
+    # what is hidden makes no thread match
+    for client, found in ((plain, [4, 5, 6]), (phone, [])):
+        assert client.search('INTHREAD REFS SUBJECT "no d"') == found
+    assert phone.search("INTHREAD REFS SUBJECT f") == [5, 6]
     # one more hidden parent comes, and its child
     plain.append("INBOX", [
         threaded(9, [1, 2, 3], b"no i"), threaded(10, [1, 2, 3, 9], b"yes j")])

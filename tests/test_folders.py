@@ -510,3 +510,30 @@ def test_rename_of_inbox(server, user):
         assert other.status(folder, "MESSAGES") == {"MESSAGES": count}
         other.ok("SELECT " + folder)
         assert len(other.fetch_all()) == count
+
+
+# LIST and RENAME
+
+
+def test_folders_are_all_there_and_renamed_whole(server, user):
+    """R-1.8, R-1.3: whatever the view hides in them"""
+    plain = server.client(user)
+    for name in ("Work", "Empty"):
+        plain.ok("CREATE " + name)
+        plain.ok("SUBSCRIBE " + name)
+    for name in ("INBOX", "Work"):
+        plain.append(name, messages("yes", "no", "no"))
+    phone = device(server, user, "SUBJECT yes", "ALL")
+    for command in ('LIST "" "*"', 'LSUB "" "*"', 'LIST (SUBSCRIBED) "" "*" RETURN (CHILDREN)'):
+        assert sorted(phone.ok(command).lines("* L")) == sorted(plain.ok(command).lines("* L"))
+    assert len(phone.ok('LIST "" "*"').lines("* LIST")) == 3
+    phone.ok("RENAME Work Play")
+    whole = {"Play": (1, 3)}
+    if "maildir" in user:
+        assert plain.command("RENAME INBOX Old").text.startswith("[CANNOT]")
+    else:
+        phone.ok("RENAME INBOX Old")
+        whole.update(Old=(1, 3), INBOX=(0, 0))
+    for name, counts in whole.items():
+        for client, count in zip((phone, plain), counts):
+            assert client.status(name, "MESSAGES") == {"MESSAGES": count}
