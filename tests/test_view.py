@@ -237,23 +237,30 @@ def test_search_in_what_was_just_changed(server, user):
     assert plain.fetch_all() == [1, 2, 3, 4, 6]
 
 
-@pytest.mark.parametrize("server", ["maildir"], indirect=True)
+# mdbox has one file for all of them
+@pytest.mark.parametrize("server", ["maildir", "sdbox"], indirect=True)
 @pytest.mark.expects_faults
 def test_unreadable_message_is_hidden_alone(server, user):
     """R-1.10"""
-    folder = "%s/mail/%s/maildir" % (server.path, user.lower())
+    home = "%s/mail/%s" % (server.path, user.lower())
     plain = server.client(user)
     plain.append("INBOX", [MESSAGE % s for s in (b"yes", b"yes", b"no", b"yes")])
     plain.ok("SELECT INBOX")
     phone = device(server, user, "BODY body SUBJECT yes")
-    paths = sorted(glob.glob(folder + "/cur/*"), key=lambda path: os.stat(path).st_mtime_ns)
+    paths = sorted(glob.glob(home + "/maildir/cur/*") + glob.glob(home + "/sdbox/**/u.*",
+                                                                  recursive=True),
+                   key=lambda path: os.stat(path).st_mtime_ns)
     assert len(paths) == 4
     os.chmod(paths[1], 0)
     assert os.getuid() == 0 or not os.access(paths[1], os.R_OK)
+    before = len(server.faults())
     for _ in range(2):
         phone.ok("SELECT INBOX")
         shown = phone.fetch_all()
         assert len(shown) == 2 and 3 not in shown
+    server.wait_for_log()
+    faults = server.faults()[before:]
+    assert faults and all(paths[1] in line for line in faults), faults
     os.chmod(paths[1], 0o600)
     phone.ok("SELECT INBOX")
     assert phone.fetch_all() == [1, 2, 4]
