@@ -167,7 +167,7 @@ def test_plugins(doctor):
         more = "protocol %s {\n  mail_plugins {\n    quota = yes\n  }\n}\n"
         bare = re.sub(r"^protocol \w+ \{\n  mail_plugins \{\n.*\n  \}\n\}\n", "", doctor.good,
                       flags=re.MULTILINE)
-        assert bare.count("pimap = yes") == 1
+        assert len(re.findall("^ +pimap = yes$", bare, re.MULTILINE)) == 1
         for protocol in ("imap", "lmtp"):
             conf = bare + more % protocol
             assert doctor.run(conf, code=0)
