@@ -140,7 +140,8 @@ def test_system_filter_is_taken_out_or_changed():
         for command in ("SELECT INBOX", "EXAMINE INBOX", "STATUS INBOX (MESSAGES)"):
             result = phone.command(command)
             assert result.status == "NO" and not result.lines("* STATUS"), command
-        assert server.logs("has the filter one, which isn't in the configuration any more")
+        why = "has the filter one, which isn't in the configuration any more"
+        assert server.logs(why)
         phone.ok("SELECT Work")
         # it can still be read, and mended
         assert xfilters(phone) == ["INBOX V one"]
@@ -149,6 +150,8 @@ def test_system_filter_is_taken_out_or_changed():
         phone.ok("SELECT INBOX")
         assert phone.fetch_all() == [1, 2]
         server.close_clients()
+        server.wait_for_log()
+        assert server.log().count(why) == 1
     finally:
         server.stop()
 

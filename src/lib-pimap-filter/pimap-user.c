@@ -119,11 +119,11 @@ int pimap_user_get_profile(struct pimap_user *puser,
 	if (ret > 0) {
 		pimap_profile_free(&puser->profile);
 		puser->profile = profile;
+		i_free(puser->logged_error);
 	}
 	if (puser->device != NULL && puser->set->pimap_device_any_case &&
 	    pimap_user_match_device(puser, puser->profile, error_r) < 0)
 		return -1;
-	i_free(puser->logged_error);
 	*profile_r = puser->profile;
 	return 0;
 }

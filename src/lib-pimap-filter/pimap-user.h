@@ -38,7 +38,7 @@ struct pimap_user {
 	/* what the mailbox that is opened next has shown in another process */
 	const struct pimap_view_state *view_state;
 
-	/* since the profile could be used the last time */
+	/* since the profile was read the last time */
 	char *logged_error;
 
 	/* use pimap_user_get_profile() */
@@ -64,7 +64,7 @@ int pimap_user_get_profile(struct pimap_user *puser,
 			   const struct pimap_profile **profile_r,
 			   const char **error_r);
 /* Logs what keeps the profile from being used or changed, but not the same again
-   before it could be used in between: clients go on asking (R-14.4). */
+   as long as the profile is the same: clients go on asking (R-14.4). */
 void pimap_user_log_error(struct pimap_user *puser, const char *error);
 /* As pimap_user_get_profile(), and the session's device in it, or NULL if it isn't in the profile
    yet. */
