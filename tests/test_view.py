@@ -117,6 +117,7 @@ def with_uids(cache, uids):
     return data + b"end\t%08x\n" % zlib.crc32(data)
 
 
+@pytest.mark.parametrize("server", ["sdbox"], indirect=True)
 def test_view_cache_in_memory_is_the_file(server, user):
     """What a session has read is used only as long as that file is there. Each time
     it says something else, which is wrong and seen."""
