@@ -9,8 +9,8 @@ import pytest
 
 from conftest import DOVECOT_24, Server, settings
 from imap_client import Client
-from test_login import (MASTER, WAYS, add_device, admitted, attempt, mark, refuses, running,
-                        set_args_23, whoami, write_users)
+from test_login import (MASTER, WAYS, add_device, admitted, attempt, lmtp_reply, mark, refuses,
+                        running, set_args_23, whoami, write_users)
 from test_settings import prefs
 
 MESSAGE = b"From: a@example.org\r\nSubject: %s\r\n\r\nbody\r\n"
@@ -200,6 +200,29 @@ def test_defaults_of_a_user():
             phone.ok("SELECT INBOX")
             assert phone.uids == ([] if view == "NONE" else [None])
             assert "(ALL V %s)" % view in prefs(phone, "PIMAP_XFILTER")
+
+
+NO_PLUGINS = "" if DOVECOT_24 else "protocol imap {\n  mail_plugins =\n}\n"
+
+
+@pytest.mark.parametrize("fields", [
+    "pimap_device=P9", "pimap_device=",
+    "mail_plugins/pimap=no" if DOVECOT_24 else "mail_plugins+=,quota", "mail_plugins=quota"])
+def test_fields_of_the_site_that_are_ours(fields):
+    """Which device it is, or none, and that its session has pimap, no later passdb
+    or userdb changes."""
+    with running(NO_PLUGINS, users={"joe": ("pass", "userdb_" + fields)}) as server:
+        mark(server, "joe")
+        for device in ("P1", "P2"):
+            attempt(server, "joe").append("INBOX", [MESSAGE % device.encode()])
+            add_device(server, "joe", device)
+        for device in ("P1", "P2"):
+            phone = attempt(server, "joe#" + device)
+            assert whoami(phone) == ("joe", device)
+            phone.ok("SELECT INBOX")
+            assert phone.uids == [None]
+        assert whoami(attempt(server, "joe")) == ("joe", None)
+        assert "250" in lmtp_reply(server, "joe")
 
 
 def test_another_default_is_told_to_who_comes_back():

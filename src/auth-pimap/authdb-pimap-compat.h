@@ -14,7 +14,9 @@
    authdb_pimap_compat_protocol(request)
      what the client speaks: "imap", "lmtp", ...
    AUTHDB_PIMAP_COMPAT_PLUGINS_FIELD, AUTHDB_PIMAP_COMPAT_PLUGINS_VALUE
-     the field that adds pimap to its user's mail_plugins. */
+     the field that adds pimap to its user's mail_plugins.
+   AUTHDB_PIMAP_COMPAT_PLUGINS_IS_LIST
+     whether its value is a list that a site may have put others in. */
 
 /* TRUE if auth_username_translation makes something else of the separator */
 static inline bool
@@ -38,6 +40,7 @@ authdb_pimap_compat_allow_char_in(const struct auth_settings *set, char c)
 
 #define AUTHDB_PIMAP_COMPAT_PLUGINS_FIELD "userdb_mail_plugins+"
 #define AUTHDB_PIMAP_COMPAT_PLUGINS_VALUE " pimap"
+#define AUTHDB_PIMAP_COMPAT_PLUGINS_IS_LIST TRUE
 
 #define authdb_pimap_compat_protocol(request) ((request)->fields.service)
 
@@ -105,6 +108,7 @@ static inline void authdb_pimap_compat_allow_char(char c)
 
 #define AUTHDB_PIMAP_COMPAT_PLUGINS_FIELD "userdb_mail_plugins/pimap"
 #define AUTHDB_PIMAP_COMPAT_PLUGINS_VALUE "yes"
+#define AUTHDB_PIMAP_COMPAT_PLUGINS_IS_LIST FALSE
 
 #define authdb_pimap_compat_protocol(request) ((request)->fields.protocol)
 

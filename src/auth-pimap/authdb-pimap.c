@@ -34,6 +34,29 @@ static bool authdb_pimap_told_of_certs = FALSE;
 void authdb_pimap_init(void);
 void authdb_pimap_deinit(void);
 
+struct passdb_pimap_request {
+	/* What the results of passdbs and userdbs were for, before ours took
+	   their place */
+	verify_plain_callback_t *verify_plain;
+	lookup_credentials_callback_t *lookup_credentials;
+	userdb_callback_t *userdb;
+	/* NULL where the name has none */
+	const char *device;
+};
+
+static struct passdb_pimap_request *
+passdb_pimap_request_get(struct auth_request *request)
+{
+	struct passdb_pimap_request *prequest =
+		event_get_ptr(request->event, PASSDB_PIMAP_REQUEST);
+
+	if (prequest == NULL) {
+		prequest = p_new(request->pool, struct passdb_pimap_request, 1);
+		event_set_ptr(request->event, PASSDB_PIMAP_REQUEST, prequest);
+	}
+	return prequest;
+}
+
 /* The name is that of an unknown user, and no further passdb is asked: a
    permissive one would accept the unsplit name. */
 static enum passdb_result
@@ -79,6 +102,8 @@ passdb_pimap_set_device(struct auth_request *request, const char *user,
 	if (strcmp(authdb_pimap_compat_protocol(request),
 		   PIMAP_DEVICE_SERVICE) != 0)
 		return;
+	passdb_pimap_request_get(request)->device =
+		p_strdup(request->pool, device);
 	auth_request_set_field(request, "userdb_pimap_device", device, NULL);
 	if (any_case) {
 		auth_request_set_field(request, "userdb_pimap_device_any_case",
@@ -231,12 +256,10 @@ static bool passdb_pimap_keeps_device(struct auth_request *request)
 	struct auth_fields *fields = request->fields.extra_fields;
 	const char *name, *device, *p;
 
-	if (request->fields.userdb_reply == NULL ||
+	device = passdb_pimap_request_get(request)->device;
+	if (device == NULL ||
 	    (!auth_fields_exists(fields, "proxy") &&
 	     !auth_fields_exists(fields, "proxy_maybe")))
-		return TRUE;
-	device = auth_fields_find(request->fields.userdb_reply, "pimap_device");
-	if (device == NULL)
 		return TRUE;
 	name = auth_fields_find(fields, "destuser");
 	/* that server may have another separator */
@@ -249,25 +272,6 @@ static bool passdb_pimap_keeps_device(struct auth_request *request)
 		"The proxy's destuser %s lacks the device %s",
 		name == NULL ? "" : name, device);
 	return FALSE;
-}
-
-/* What the passdbs' result was for, before ours took its place */
-struct passdb_pimap_request {
-	verify_plain_callback_t *verify_plain;
-	lookup_credentials_callback_t *lookup_credentials;
-};
-
-static struct passdb_pimap_request *
-passdb_pimap_request_get(struct auth_request *request)
-{
-	struct passdb_pimap_request *prequest =
-		event_get_ptr(request->event, PASSDB_PIMAP_REQUEST);
-
-	if (prequest == NULL) {
-		prequest = p_new(request->pool, struct passdb_pimap_request, 1);
-		event_set_ptr(request->event, PASSDB_PIMAP_REQUEST, prequest);
-	}
-	return prequest;
 }
 
 static void
@@ -336,8 +340,58 @@ static void userdb_pimap_init(struct userdb_module *module)
 }
 
 static void
+userdb_pimap_add_plugin(struct auth_fields *fields, const char *key,
+			const char *list)
+{
+	if (!str_array_find(t_strsplit_spaces(list, ", "), "pimap")) {
+		auth_fields_add(fields, key,
+				t_strconcat(list, " pimap", NULL), 0);
+	}
+}
+
+/* What the passdbs and userdbs after ours say is the site's, but for which
+   device it is, and that its session has pimap. */
+static void userdb_pimap_set_device(struct auth_request *request)
+{
+	const char *device = passdb_pimap_request_get(request)->device;
+	struct auth_fields *fields = request->fields.userdb_reply;
+	const char *key = AUTHDB_PIMAP_COMPAT_PLUGINS_FIELD + strlen("userdb_");
+	const char *list;
+
+	if (device == NULL) {
+		auth_fields_remove(fields, "pimap_device");
+		return;
+	}
+	auth_fields_add(fields, "pimap_device", device, 0);
+	list = auth_fields_find(fields, key);
+	if (AUTHDB_PIMAP_COMPAT_PLUGINS_IS_LIST && list != NULL)
+		userdb_pimap_add_plugin(fields, key, list);
+	else {
+		auth_fields_add(fields, key, AUTHDB_PIMAP_COMPAT_PLUGINS_VALUE,
+				0);
+	}
+	/* it would replace the whole list of the configuration */
+	list = auth_fields_find(fields, "mail_plugins");
+	if (list != NULL)
+		userdb_pimap_add_plugin(fields, "mail_plugins", list);
+}
+
+static void
+userdb_pimap_finished(enum userdb_result result, struct auth_request *request)
+{
+	if (result == USERDB_RESULT_OK)
+		userdb_pimap_set_device(request);
+	passdb_pimap_request_get(request)->userdb(result, request);
+}
+
+static void
 userdb_pimap_lookup(struct auth_request *request, userdb_callback_t *callback)
 {
+	userdb_callback_t **next = &request->private_callback.userdb;
+
+	if (*next != userdb_pimap_finished)
+		passdb_pimap_request_get(request)->userdb = *next;
+	*next = userdb_pimap_finished;
 	if (strchr(request->fields.user, authdb_pimap_separator) != NULL)
 		request->userdb->result_failure = AUTH_DB_RULE_RETURN_FAIL;
 	else
