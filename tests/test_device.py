@@ -400,7 +400,7 @@ NO_PLUGINS = "protocol imap {\n  mail_plugins =\n}\n"
 
 
 def test_device_login_where_mail_plugins_lacks_pimap():
-    """No device login ever shows everything, whatever is misconfigured."""
+    """No device login shows everything where imap's mail_plugins are another list."""
     server = Server.temporary("mdbox", extra=NO_PLUGINS)
     try:
         if DOVECOT_24:
