@@ -156,6 +156,28 @@ def test_system_filter_is_taken_out_or_changed():
         server.stop()
 
 
+def test_system_filter_as_the_default():
+    """R-1.2: what devices have that have set nothing"""
+    server = Server.temporary("sdbox", extra=system_filters({"one": "SUBJECT yes"}) + settings(
+        {"pimap_default_view": "one", "pimap_default_notification": "one"}))
+    try:
+        server.client("joe").append("INBOX", [MESSAGE % b"yes", MESSAGE % b"no"])
+        phone = server.client("joe#P1")
+        assert prefs(phone, "PIMAP_XFILTER") == "PIMAP_XFILTER (ALL B one)"
+        phone.ok("SELECT INBOX")
+        assert phone.fetch_all() == [1]
+        phone.ok("XSETPIMAPPREF PIMAP_XFILTER (ALL V ALL)")
+        phone.ok("SELECT INBOX")
+        assert phone.fetch_all() == [1, 2]
+        phone.ok("XSETPIMAPPREF PIMAP_XFILTER (ALL V DEFAULT)")
+        phone.ok("SELECT INBOX")
+        assert phone.fetch_all() == [1]
+        server.close_clients()
+        assert server.faults() == []
+    finally:
+        server.stop()
+
+
 def test_system_filter_of_a_users_name():
     """It hides the user's filter of that name, which stays where it is used."""
     server = Server.temporary("sdbox")

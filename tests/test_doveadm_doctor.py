@@ -219,7 +219,9 @@ def test_settings(doctor):
         conf = doctor.good + ("pimap_filter x {\n  criteria = %s\n}\n" if DOVECOT_24 else
                               "plugin {\n  pimap_filter_x = %s\n}\n") % criteria
         if "UNSEEN" in criteria:
+            conf += settings({"pimap_default_view": "x"})
             assert doctor.run(conf, code=0) == {name: ["ok"] for name in SITE}
+            doctor.finds(conf.replace("view = x", "view = y"), settings="there is no such filter")
         else:
             doctor.finds(conf, settings="= " + criteria)
     if DOVECOT_24:

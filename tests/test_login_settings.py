@@ -252,7 +252,8 @@ def test_another_default_is_told_to_who_comes_back():
     ("pimap_unknown_devices", "some"), ("pimap_default_view", "boss"),
     ("pimap_default_event", "OLD"), ("pimap_default_mode", "off"), ("pimap", "perhaps")])
 def test_impossible_values(name, value, capfd):
-    if DOVECOT_24:
+    # which filters there are isn't known to Dovecot
+    if DOVECOT_24 and value != "boss":
         with pytest.raises(subprocess.CalledProcessError):
             Server.temporary("sdbox", extra=settings({name: value}))
         assert name in capfd.readouterr().err

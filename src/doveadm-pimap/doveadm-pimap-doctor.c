@@ -303,8 +303,33 @@ doctor_check_filter(struct doctor *doctor, const char *setting,
 	}
 }
 
+/* A filter that devices have which have set none */
+static void doctor_check_default(struct doctor *doctor, const char *key)
+{
+	const char *name = doctor_get(doctor, key);
+	const struct pimap_conf *plugin =
+		pimap_conf_find(doctor->conf, "plugin");
+	struct pimap_conf *filter;
+
+	if (*name == '\0' || strcasecmp(name, "ALL") == 0 ||
+	    strcasecmp(name, "NONE") == 0 ||
+	    (plugin != NULL && pimap_conf_find(plugin,
+			t_strconcat("pimap_filter_", name, NULL)) != NULL))
+		return;
+	array_foreach_elem(&doctor->conf->blocks, filter) {
+		if (strcmp(filter->key, "pimap_filter") == 0 &&
+		    strcmp(filter->name, name) == 0)
+			return;
+	}
+	doctor_fail(doctor, "%s = %s: there is no such filter. Until then no "
+		"device can log in. Take ALL, NONE or a filter of the "
+		"configuration", key, name);
+}
+
 static void doctor_check_settings(struct doctor *doctor)
 {
+	doctor_check_default(doctor, "pimap_default_view");
+	doctor_check_default(doctor, "pimap_default_notification");
 #ifndef PIMAP_HAVE_SETTINGS_GET
 	const struct pimap_conf *plugin =
 		pimap_conf_find(doctor->conf, "plugin");

@@ -207,7 +207,7 @@ int pimap_user_get_view_filter(const struct pimap_user *puser,
 			*error_r = t_strdup_printf("Device %s has the filter "
 				"%s, which isn't in the configuration any more: "
 				"restore it, or give the device another one",
-				device->id, ref.name);
+				puser->device, ref.name);
 			return -1;
 		}
 		filter_r->criteria = filter->criteria;
@@ -325,19 +325,43 @@ static void pimap_user_deinit(struct mail_user *user)
 	puser->module_ctx.super.deinit(user);
 }
 
-/* The settings' values are checked where they are read. */
-static void pimap_user_init_defaults(struct pimap_user *puser)
+/* A filter of the configuration, or ALL or NONE */
+static int
+pimap_user_init_default_filter(struct pimap_user *puser, const char *setting,
+			       const char *name, enum pimap_filter_type type,
+			       const char **error_r)
+{
+	struct pimap_filter_ref *ref = &puser->defaults.filters[type];
+
+	if (pimap_filter_ref_parse(name, ref)) {
+		pimap_user_find_filter(puser, ref);
+		if (ref->kind == PIMAP_FILTER_ALL ||
+		    ref->kind == PIMAP_FILTER_NONE ||
+		    ref->kind == PIMAP_FILTER_SYSTEM)
+			return 0;
+	}
+	*error_r = t_strdup_printf("%s: %s is neither ALL nor NONE nor a filter "
+				   "of the configuration", setting, name);
+	return -1;
+}
+
+static int
+pimap_user_init_defaults(struct pimap_user *puser, const char **error_r)
 {
 	const struct pimap_settings *set = puser->set;
 
-	if (!pimap_filter_ref_parse(set->pimap_default_view,
-			&puser->defaults.filters[PIMAP_FILTER_VIEW]) ||
-	    !pimap_filter_ref_parse(set->pimap_default_notification,
-			&puser->defaults.filters[PIMAP_FILTER_NOTIFY]) ||
-	    !pimap_device_mode_parse(set->pimap_default_mode,
+	/* what it may be is checked where it is read */
+	if (!pimap_device_mode_parse(set->pimap_default_mode,
 				     &puser->defaults.mode))
 		i_unreached();
 	puser->defaults.event_filter = set->pimap_default_event;
+	return pimap_user_init_default_filter(puser, "pimap_default_view",
+			set->pimap_default_view, PIMAP_FILTER_VIEW,
+			error_r) < 0 ||
+		pimap_user_init_default_filter(puser,
+			"pimap_default_notification",
+			set->pimap_default_notification, PIMAP_FILTER_NOTIFY,
+			error_r) < 0 ? -1 : 0;
 }
 
 int pimap_user_may_log_in(struct pimap_user *puser, const char **reason_r,
@@ -410,11 +434,11 @@ pimap_user_create(struct mail_user *user, const char **error_r)
 
 	puser = p_new(user->pool, struct pimap_user, 1);
 	puser->user = user;
-	if (pimap_user_get_settings(puser, error_r) < 0) {
+	if (pimap_user_get_settings(puser, error_r) < 0 ||
+	    pimap_user_init_defaults(puser, error_r) < 0) {
 		*error_r = t_strconcat("Invalid settings: ", *error_r, NULL);
 		return NULL;
 	}
-	pimap_user_init_defaults(puser);
 	if (puser->set->pimap_device[0] != '\0')
 		puser->device = puser->set->pimap_device;
 	puser->module_ctx.super = *v;

@@ -27,8 +27,8 @@
 static const struct setting_define pimap_setting_defines[] = {
 	DEF(BOOL, pimap),
 	DEF(ENUM, pimap_unknown_devices),
-	DEF(ENUM, pimap_default_view),
-	DEF(ENUM, pimap_default_notification),
+	DEF(STR, pimap_default_view),
+	DEF(STR, pimap_default_notification),
 	DEF(ENUM, pimap_default_event),
 	DEF(ENUM, pimap_default_mode),
 	DEF(STR, pimap_device), /* internal: set by passdb pimap */
@@ -55,8 +55,8 @@ static const struct setting_define pimap_setting_defines[] = {
 static const struct pimap_settings pimap_default_settings = {
 	.pimap = TRUE,
 	.pimap_unknown_devices = "accept:refuse",
-	.pimap_default_view = "ALL:NONE",
-	.pimap_default_notification = "NONE:ALL",
+	.pimap_default_view = "ALL",
+	.pimap_default_notification = "NONE",
 	.pimap_default_event = "NEW:ALL:NONE",
 	.pimap_default_mode = "session:view",
 	.pimap_device = "",
