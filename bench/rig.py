@@ -12,7 +12,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 RIG = os.path.join(os.path.dirname(HERE), "tests", "private-dovecot")
 DEVICE = "#phone"
 VISIBLE = 100
-CRITERIA = "UNSEEN FROM joe"
+CRITERIA = "UNSEEN FROM joe@example"
 
 
 class Session:
@@ -117,7 +117,7 @@ def fill(port, user, count):
 
 def set_filter(device, number):
     """One that does the same work for each number, but is another filter: the case
-    of its letters is."""
-    letters = [letter.lower() if number >> at & 1 else letter
-               for at, letter in enumerate(CRITERIA)]
-    device.ok("XFILTER SET F1 NIL (%s)" % "".join(letters))
+    of the letters that it looks for is (that of search keys isn't kept)."""
+    keys, _, word = CRITERIA.rpartition(" ")
+    letters = [letter.upper() if number >> at & 1 else letter for at, letter in enumerate(word)]
+    device.ok("XFILTER SET F1 NIL (%s %s)" % (keys, "".join(letters)))
