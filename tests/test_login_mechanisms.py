@@ -17,7 +17,7 @@ from conftest import DOVECOT_24
 from http_peer import JsonServer
 from imap_client import Client
 from test_login import (NAMES, USERS, WAYS, WRONG_PASSWORDS, Scram, add_device, admitted,
-                        attempt, b64, decoded, devices, mark, running, whoami)
+                        attempt, b64, check_names, decoded, mark, running, whoami)
 
 
 def by_cram_md5(client, user, password):
@@ -76,18 +76,6 @@ def prepare(server, users=USERS, way="LOGIN"):
         add_device(server, user, device)
 
 
-def check(server, names, wrong_passwords, way):
-    wrong = []
-    before = devices(server, "joe")
-    for name, password, expected in names:
-        client = attempt(server, name, password, way)
-        if whoami(client) != expected:
-            wrong.append((name, password, whoami(client), expected))
-        server.close_clients()
-    assert admitted(server, wrong_passwords, way) == wrong == []
-    assert devices(server, "joe") == before
-
-
 BAD_NAMES = ["joe#", "#P1", "joe##P1", "joe#P1#P2", "joe#.P1", "joe#P1/x", "joe# P1",
              "joe#P1+tag", "joe#@foo.com", "joe@foo.com#", "joe@foo.com#P1@foo.com",
              "nobody#P1", "ann#P1@foo.com"]
@@ -103,7 +91,7 @@ def site():
 
 @pytest.mark.parametrize("way", PASSWORD_WAYS)
 def test_names(site, way):
-    check(site, NAMES, WRONG_PASSWORDS + [(name, "pass") for name in BAD_NAMES] + [
+    check_names(site, NAMES, WRONG_PASSWORDS + [(name, "pass") for name in BAD_NAMES] + [
         (name, "foopass") for name in BAD_NAMES], PASSWORD_WAYS[way])
 
 
@@ -211,7 +199,7 @@ def test_tokens(tmp_path_factory, passed_tokens, way):
     peer, extra = oauth_server(folder)
     with peer, running(extra, USERS) as server:
         prepare(server, way="PLAIN")
-        check(server, names, wrong, TOKEN_WAYS[way])
+        check_names(server, names, wrong, TOKEN_WAYS[way])
         assert peer.requests != []
 
 

@@ -7,8 +7,8 @@
    authdb_pimap_compat_init(module, separator, services, refuse_all_r)
      is called for each passdb and userdb of ours. Sets the separator, which is
      '\0' before the first call, the services that take names with a device,
-     which are NULL as long as no block has set them, and refuse_all_r, if the configuration is such
-     that device sessions would not get pimap.
+     which are NULL as long as no block has set them, and refuse_all_r, if the
+     configuration is such that device sessions would not get pimap.
    authdb_pimap_compat_allow_char(c)
      allows c in user names, whatever auth_username_chars says.
    authdb_pimap_compat_protocol(request)

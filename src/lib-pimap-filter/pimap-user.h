@@ -66,8 +66,8 @@ int pimap_user_get_profile(struct pimap_user *puser,
 /* Logs what keeps the profile from being used or changed, but not the same again
    as long as the profile is the same: clients go on asking (R-14.4). */
 void pimap_user_log_error(struct pimap_user *puser, const char *error);
-/* As pimap_user_get_profile(), and the session's device in it, or NULL if it isn't in the profile
-   yet. */
+/* As pimap_user_get_profile(), and the session's device in it, or NULL if it isn't
+   in the profile yet. */
 int pimap_user_get_device(struct pimap_user *puser,
 			  const struct pimap_device **device_r,
 			  const char **error_r);

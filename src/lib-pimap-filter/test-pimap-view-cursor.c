@@ -45,21 +45,30 @@ static void test_pimap_view_cursor_seek(void)
 	struct mail_index_record_map records;
 	struct mail_index_map map;
 	unsigned int i, round;
-	uint32_t uid;
+	uint32_t uid, seq;
+	bool exists;
 
 	test_begin("view cursor: seek");
 	for (i = 0; i < N_ELEMENTS(percents); i++) {
 		for (round = 0; round < 200; round++) T_BEGIN {
 			make_map(&map, &records, percents[i]);
 			struct pimap_view_cursor cursor = { .map = &map };
+			struct pimap_view_cursor uid_cursor = cursor;
 
 			for (uid = 1 + i_rand_limit(5); uid < MAX_UID + 5;
 			     uid += i_rand_limit(8)) {
+				seq = seek_simply(&map, uid);
+				exists = seq <= map.hdr.messages_count &&
+					MAIL_INDEX_REC_AT_SEQ(&map, seq)->uid == uid;
 				test_assert_idx(pimap_view_seek(&cursor, uid) ==
-						seek_simply(&map, uid), uid);
+						seq, uid);
+				test_assert_idx(pimap_view_seek_uid(&uid_cursor,
+						uid) == (exists ? seq : 0), uid);
 			}
 			test_assert(pimap_view_seek(&cursor, (uint32_t)-1) ==
 				    map.hdr.messages_count + 1);
+			test_assert(pimap_view_seek_uid(&uid_cursor,
+							(uint32_t)-1) == 0);
 		} T_END;
 	}
 	test_end();
@@ -101,42 +110,11 @@ static void test_pimap_view_cursor_range(void)
 	test_end();
 }
 
-static void test_pimap_view_cursor_uid(void)
-{
-	static const unsigned int percents[] = { 0, 3, 50, 95, 100 };
-	struct mail_index_record_map records;
-	struct mail_index_map map;
-	unsigned int i, round;
-	uint32_t uid, seq;
-
-	test_begin("view cursor: uid");
-	for (i = 0; i < N_ELEMENTS(percents); i++) {
-		for (round = 0; round < 200; round++) T_BEGIN {
-			make_map(&map, &records, percents[i]);
-			struct pimap_view_cursor cursor = { .map = &map };
-
-			for (uid = 1 + i_rand_limit(5); uid < MAX_UID + 5;
-			     uid += i_rand_limit(8)) {
-				seq = seek_simply(&map, uid);
-				if (seq > map.hdr.messages_count ||
-				    MAIL_INDEX_REC_AT_SEQ(&map, seq)->uid != uid)
-					seq = 0;
-				test_assert_idx(pimap_view_seek_uid(&cursor,
-							uid) == seq, uid);
-			}
-			test_assert(pimap_view_seek_uid(&cursor,
-							(uint32_t)-1) == 0);
-		} T_END;
-	}
-	test_end();
-}
-
 int main(void)
 {
 	static void (*const test_functions[])(void) = {
 		test_pimap_view_cursor_seek,
 		test_pimap_view_cursor_range,
-		test_pimap_view_cursor_uid,
 		NULL
 	};
 	return test_run(test_functions);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-only */
-/* The device, and whether the user has pimap at all: all that plain sessions ask for, and what can be got where
-   other settings are invalid. */
+/* The device, and whether the user has pimap at all: all that plain sessions ask
+   for, and what can be got where other settings are invalid. */
 
 #include "lib.h"
 #include "settings-parser.h"
