@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-only
 """Device logins, filters, and what a device sees of a real mailbox."""
 
+import glob
 import os
 import re
 import socket
@@ -648,3 +649,16 @@ def test_quota_is_the_users(user):
         assert server.faults() == []
     finally:
         server.stop()
+
+
+def files_of(server, user):
+    path = "%s/mail/%s" % (server.path, user.lower())
+    return sorted(os.path.relpath(name, path) for name in
+                  glob.glob(path + "/**", recursive=True, include_hidden=True))
+
+
+def test_a_login_keeps_nothing(server, user):
+    """R-2.1; as little as one without a device"""
+    server.client(user + "a").logout()
+    server.client(user + "b#P1").logout()
+    assert files_of(server, user + "b") == files_of(server, user + "a")

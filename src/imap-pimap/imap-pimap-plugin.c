@@ -212,10 +212,15 @@ static void imap_pimap_client_init(struct client *client)
 {
 	struct imap_pimap_client *pclient = IMAP_PIMAP_CONTEXT_REQUIRE(client);
 	struct pimap_user *puser = pimap_user_get(client->user);
+	const struct pimap_device *device;
+	const char *error;
 
 	pclient->module_ctx.super.init(client);
 	puser->views_enabled = TRUE;
 	T_BEGIN {
+		/* What the first folder will need is read before the login's
+		   reply. What can't be read is for commands to tell of. */
+		(void)pimap_user_get_device(puser, &device, &error);
 		pimap_output_release(pclient->output, t_strdup_printf(
 			"* SESSIONID %s\r\n", imap_pimap_session_id()));
 	} T_END;

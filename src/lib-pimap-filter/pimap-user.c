@@ -28,10 +28,18 @@ struct pimap_user *pimap_user_get(struct mail_user *user)
 	return PIMAP_USER_CONTEXT(user);
 }
 
+/* Where his mail is, if the profile is there. */
+static struct mail_namespace *
+pimap_user_get_profile_ns(struct pimap_user *puser)
+{
+	return puser->set->pimap_profile[0] != '\0' ? NULL :
+		mail_namespace_find_inbox(puser->user->namespaces);
+}
+
 static int pimap_user_get_path(struct pimap_user *puser, const char **path_r,
 			       const char **error_r)
 {
-	struct mail_namespace *ns;
+	struct mail_namespace *ns = pimap_user_get_profile_ns(puser);
 	const char *dir;
 
 	if (puser->set->pimap_profile[0] != '\0') {
@@ -43,18 +51,11 @@ static int pimap_user_get_path(struct pimap_user *puser, const char **path_r,
 			"path (or the user has no home)", *path_r);
 		return -1;
 	}
-	ns = mail_namespace_find_inbox(puser->user->namespaces);
 	if (ns == NULL ||
 	    !mailbox_list_get_root_path(ns->list,
 			MAILBOX_LIST_PATH_TYPE_CONTROL, &dir)) {
 		*error_r = "No place for the profile: "
 			"set pimap_profile, his mail has no directory";
-		return -1;
-	}
-	if (mailbox_list_mkdir_root(ns->list, dir,
-				    MAILBOX_LIST_PATH_TYPE_CONTROL) < 0) {
-		*error_r = t_strdup(mailbox_list_get_last_internal_error(
-			ns->list, NULL));
 		return -1;
 	}
 	*path_r = t_strconcat(dir, "/"PIMAP_PROFILE_FNAME, NULL);
@@ -220,6 +221,23 @@ int pimap_user_get_view_filter(const struct pimap_user *puser,
 	return 0;
 }
 
+/* Makes the directory as Dovecot would, which is before mail is in it. */
+static int pimap_user_mkdir(struct pimap_user *puser, const char **error_r)
+{
+	struct mail_namespace *ns = pimap_user_get_profile_ns(puser);
+	const char *dir;
+
+	if (ns == NULL ||
+	    !mailbox_list_get_root_path(ns->list,
+			MAILBOX_LIST_PATH_TYPE_CONTROL, &dir) ||
+	    mailbox_list_mkdir_root(ns->list, dir,
+				    MAILBOX_LIST_PATH_TYPE_CONTROL) == 0)
+		return 0;
+	*error_r = t_strdup(mailbox_list_get_last_internal_error(ns->list,
+								 NULL));
+	return -1;
+}
+
 int pimap_user_change_begin(struct pimap_user *puser,
 			    struct pimap_user_change *change_r,
 			    const char **error_r)
@@ -228,7 +246,8 @@ int pimap_user_change_begin(struct pimap_user *puser,
 
 	i_zero(change_r);
 	change_r->puser = puser;
-	if (pimap_user_get_store(puser, &store, error_r) < 0)
+	if (pimap_user_get_store(puser, &store, error_r) < 0 ||
+	    pimap_user_mkdir(puser, error_r) < 0)
 		return -1;
 	return pimap_store_begin(store, &change_r->profile, error_r);
 }

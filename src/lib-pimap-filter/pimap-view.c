@@ -4,8 +4,9 @@
 
 #include "lib.h"
 #include "array.h"
-#include "hostpid.h"
+#include "hex-binary.h"
 #include "ioloop.h"
+#include "randgen.h"
 #include "seq-range-array.h"
 #include "mail-index-transaction-private.h"
 #include "index-storage.h"
@@ -32,6 +33,7 @@ pimap_view_search_begins_t *pimap_view_search_begins = NULL;
 static void
 pimap_view_open_thread(struct mailbox *box, struct pimap_view *view)
 {
+	unsigned char unique[8];
 	struct mail_index *index;
 	char *filepath;
 
@@ -41,12 +43,13 @@ pimap_view_open_thread(struct mailbox *box, struct pimap_view *view)
 		return;
 	index = box->index;
 	filepath = index->filepath;
+	/* no name that a killed process has left a file of, so that there is
+	   nothing to remove first */
+	random_fill(unique, sizeof(unique));
 	index->filepath = i_strconcat(index->dir, "/", index->prefix, ".pimap.",
-		my_pid, ".", dec2str(box->generation_sequence), NULL);
+		binary_to_hex(unique, sizeof(unique)), NULL);
 	view->thread_path = p_strconcat(view->pool, index->filepath, ".thread",
 					NULL);
-	/* a process of the same pid may have left one */
-	i_unlink_if_exists(view->thread_path);
 	index->open_count++;
 	index_thread_mailbox_opened(box);
 	index->open_count--;
