@@ -8,7 +8,8 @@ dovecot-dev dovecot-imapd dovecot-ldap dovecot-lmtpd dovecot-managesieved
 dovecot-pop3d dovecot-sqlite dovecot-submissiond curl libmail-imapclient-perl openssl
 python3 python3-pytest procps slapd
 tzdata util-linux xz-utils mandoc strace
-fetchmail getmail6 isync offlineimap3"
+fetchmail getmail6 isync offlineimap3
+libmail-imaptalk-perl libnet-imap-simple-perl mutt ncurses-base ruby"
 
 # Full text search, and Lua for auth: each Debian has others
 suite_packages() {

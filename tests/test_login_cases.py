@@ -5,6 +5,7 @@ of them, and what settings do to them."""
 import imaplib
 import os
 import re
+import shlex
 import subprocess
 
 import pytest
@@ -128,6 +129,125 @@ def test_session_id_confuses_no_mail_imapclient(site, device, mechanism):
         assert phone.stdout == "1 1 view session\n", compress
         # it doesn't like how a compressed session ends, anybody's
         assert phone.stderr == plain.stderr, compress
+
+
+MUTTRC = """
+set imap_pass = pass ssl_starttls = no ssl_force_tls = no mbox_type = mbox
+set confirmappend = no confirmcreate = no move = no delete = no quit = yes beep = no
+set header_cache = "" message_cachedir = "" net_inc = 0
+"""
+# the first and the last message into a file. What is asked for first, it forgets.
+MUTT_KEYS = "<search>x<enter>" + "".join(
+    "<%s-entry><copy-message><kill-line>mbox<enter>" % which
+    for which in ("first", "last")) + "<exit>"
+
+
+def mutt(server, path, rc, *args):
+    """Subjects of the first and last message that mutt shows, None: it wasn't let
+    in. "HOST" stands for the server."""
+    host = "127.0.0.1:%d" % server.port
+    (path / "rc").write_text(MUTTRC + rc.replace("HOST", host) + "\n")
+    # it wants a terminal, of some size
+    command = shlex.join(["timeout", "--foreground", "30", "mutt", "-n", "-F", "rc", "-e",
+                          "push '%s'" % MUTT_KEYS, *[arg.replace("HOST", host) for arg in args]])
+    result = subprocess.run(
+        ["script", "-qec", "stty rows 24 cols 80; " + command, "/dev/null"],
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=path,
+        env=dict(os.environ, TERM="dumb", HOME=str(path), LC_ALL="C.UTF-8"))
+    assert result.returncode == 0, result.stdout
+    if not (path / "mbox").exists():
+        assert b"authentication failed" in result.stdout
+        return None
+    return re.findall("^Subject: (.*)$", (path / "mbox").read_text(), re.MULTILINE)
+
+
+DEVICE, ALL = ["view session"] * 2, ["view session", "no"]
+
+
+@pytest.mark.parametrize("rc, args, shown", [
+    ('set spoolfile = "imap://joe%23view@HOST/INBOX"', (), DEVICE),
+    ('set spoolfile = "imap://joe%23session@HOST/INBOX"', (), DEVICE),
+    ('set spoolfile = "imap://joe@HOST/INBOX"', (), ALL),
+    ('set imap_user = "joe#view"', ("-f", "imap://HOST/INBOX"), DEVICE),
+    ('set imap_user = "joe#session"', ("-f", "imap://HOST/INBOX"), DEVICE),
+    # not decoded, neither by mutt nor by the server
+    ('set imap_user = "joe%23view"', ("-f", "imap://HOST/INBOX"), None),
+    ("", ("-f", "imap://joe%2523view@HOST/INBOX"), None),
+    # a comment: the manual tells that quotes are needed
+    ("set imap_user = joe#view", ("-f", "imap://HOST/INBOX"), ALL)])
+def test_mutt(site, tmp_path, rc, args, shown):
+    """home-manager#9080 of aerc: what a device is called where. It takes SESSIONID in
+    an AUTHENTICATE by SCRAM."""
+    logins = site.log().count("method=SCRAM-SHA-256")
+    assert mutt(site, tmp_path, rc, *args) == shown
+    site.wait_for_log()
+    assert site.log().count("method=SCRAM-SHA-256") == logins + 1
+
+
+RUBY = """
+require "net/imap"
+port, user, mechanism = ARGV
+imap = Net::IMAP.new("127.0.0.1", port: port.to_i, ssl: false)
+mechanism == "LOGIN" ? imap.login(user, "pass") : imap.authenticate(mechanism, user, "pass")
+imap.examine("INBOX")
+uids = imap.fetch(1..-1, "UID").map { |message| message.attr["UID"] }
+subject = imap.fetch(1, "ENVELOPE")[0].attr["ENVELOPE"].subject
+puts [imap.search(["ALL"]), uids, imap.responses["EXISTS"]].map { |l| l.join(",") }.join(" ") +
+     " " + subject
+imap.logout
+imap.disconnect
+"""
+
+IMAPTALK = """
+use strict;
+use Mail::IMAPTalk;
+my ($port, $user) = @ARGV;
+my $imap = Mail::IMAPTalk->new(Server => "127.0.0.1", Port => $port, UseSSL => 0, Uid => 0,
+                               Username => $user, Password => "pass") or die $@;
+$imap->select("INBOX") or die $imap->get_last_error;
+my $got = $imap->fetch("1:*", "(uid envelope)");
+my @ids = sort keys %$got;
+print join(" ", join(",", @{$imap->search("all")}), join(",", map { $got->{$_}{uid} } @ids),
+           $imap->get_response_code("exists"), $got->{1}{envelope}{Subject}), "\\n";
+$imap->logout or die $imap->get_last_error;
+"""
+
+# it splits lines at blanks, whatever they are
+SIMPLE = """
+use strict;
+use Net::IMAP::Simple;
+my ($port, $user) = @ARGV;
+my $imap = Net::IMAP::Simple->new("127.0.0.1:$port") or die "no connection";
+$imap->login($user, "pass") or die $imap->errstr;
+my $count = $imap->select("INBOX");
+my ($subject) = map { /^Subject: (.*?)\\r?\\n/ ? $1 : () } @{$imap->top(1)};
+print join(" ", join(",", $imap->search("ALL")), join(",", $imap->uid("1:$count")),
+           $count, $subject), "\\n";
+$imap->quit or die $imap->errstr;
+"""
+
+
+@pytest.mark.parametrize("command", [
+    ("ruby", "-e", RUBY, "LOGIN"), ("ruby", "-e", RUBY, "PLAIN"),
+    ("/usr/bin/perl", "-e", IMAPTALK), ("/usr/bin/perl", "-e", SIMPLE)],
+    ids=["net-imap", "net-imap-authenticate", "mail-imaptalk", "net-imap-simple"])
+def test_session_id_confuses_no_library(site, command):
+    """emailjs-imap-client#117, Webklex/php-imap#331 and others. What it counts, and
+    what it takes for an answer, is its own folder's."""
+    program, flag, script, *rest = command
+
+    def run(user):
+        return subprocess.run(
+            ["timeout", "30", program, flag, script, str(site.port), user, *rest],
+            text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+    for device in ("view", "session"):
+        result = run("joe#" + device)
+        assert (result.stdout, result.stderr) == ("1 1 1 view session\n", ""), device
+    assert run("joe").stdout == "1,2 1,2 2 view session\n"
+    for name in ("joe%23view", "joe#"):
+        result = run(name)
+        assert result.returncode != 0 and result.stdout == "", name
 
 
 # What settings make of the name. (user, device) of each that logs in; the same
