@@ -30,6 +30,7 @@ static const char *const *authdb_pimap_services;
 /* NULL, or why no device may log in */
 static const char *authdb_pimap_refuse_all;
 static bool authdb_pimap_told_of_certs = FALSE;
+static bool authdb_pimap_told_of_gssapi = FALSE;
 
 void authdb_pimap_init(void);
 void authdb_pimap_deinit(void);
@@ -138,26 +139,38 @@ passdb_pimap_map_user(struct auth_request *request, const char *user,
 	return mapped;
 }
 
-/* auth_ssl_username_from_cert: the user is the one whom the certificate names,
-   whatever name the client gives. The device can be in either name. Of the
-   certificate's only what auth_username_format has left is to be had. */
-static enum passdb_result passdb_pimap_split_cert(struct auth_request *request)
+/* For names of which only what auth_username_format has left is to be had:
+   FALSE if that can lack the device. It would be a plain session's name then. */
+static bool
+passdb_pimap_format_keeps_device(struct auth_request *request, const char *what,
+				 bool *told, const char **reason_r)
 {
-	const char *user, *device, *login, *given_user, *given_device, *reason;
 	char sep[] = { authdb_pimap_separator, '\0' };
-	int ret, given;
+	const char *login, *error;
 
 	login = passdb_pimap_map_user(request, t_strconcat("joe@example.com",
-					sep, "p1", NULL), &reason);
-	if (login == NULL || strstr(login, t_strconcat(sep, "p1", NULL)) == NULL) {
-		/* a device's certificate would open a plain session */
-		reason = "no logins by certificates where auth_username_format "
-			"or auth_username_translation hides a name's device";
-		if (!authdb_pimap_told_of_certs)
-			e_error(authdb_event(request), "pimap: %s", reason);
-		authdb_pimap_told_of_certs = TRUE;
+					sep, "p1", NULL), &error);
+	if (login != NULL && strstr(login, t_strconcat(sep, "p1", NULL)) != NULL)
+		return TRUE;
+	*reason_r = t_strdup_printf("no logins by %s where auth_username_format "
+		"or auth_username_translation hides a name's device", what);
+	if (!*told)
+		e_error(authdb_event(request), "pimap: %s", *reason_r);
+	*told = TRUE;
+	return FALSE;
+}
+
+/* auth_ssl_username_from_cert: the user is the one whom the certificate names,
+   whatever name the client gives. The device can be in either name. */
+static enum passdb_result passdb_pimap_split_cert(struct auth_request *request)
+{
+	const char *user, *device, *given_user, *given_device, *reason;
+	int ret, given;
+
+	if (!passdb_pimap_format_keeps_device(request, "certificates",
+					      &authdb_pimap_told_of_certs,
+					      &reason))
 		return passdb_pimap_refuse(request, reason);
-	}
 	ret = pimap_device_split(request->fields.user, authdb_pimap_separator,
 				 &user, &device);
 	given = request->fields.original_username == NULL ? 0 :
@@ -240,12 +253,54 @@ passdb_pimap_split_master(struct auth_request *request)
 	return PASSDB_RESULT_NEXT;
 }
 
+static bool passdb_pimap_is_gssapi(struct auth_request *request)
+{
+	const char *name = request->mech == NULL ? "" : request->mech->mech_name;
+
+	return strcmp(name, "GSSAPI") == 0 || strcmp(name, "GSS-SPNEGO") == 0;
+}
+
+/* The device is that of the authorisation name. The name as it was given is the
+   principal's, though. Whether this may act for the user that remains, Dovecot
+   asks when all passdbs have answered. */
+static enum passdb_result passdb_pimap_split_gssapi(struct auth_request *request)
+{
+	const char *user, *device, *reason;
+	int ret;
+
+	if (request->fields.original_username != NULL &&
+	    strchr(request->fields.original_username,
+		   authdb_pimap_separator) != NULL)
+		return passdb_pimap_refuse(request, "a principal has no device");
+	if (!passdb_pimap_format_keeps_device(request, "GSSAPI",
+					      &authdb_pimap_told_of_gssapi,
+					      &reason))
+		return passdb_pimap_refuse(request, reason);
+	ret = pimap_device_split(request->fields.user, authdb_pimap_separator,
+				 &user, &device);
+	if (ret == 0)
+		return PASSDB_RESULT_NEXT;
+	if (ret < 0)
+		return passdb_pimap_refuse(request, "invalid device login name");
+	if (!passdb_pimap_is_allowed(request, &reason))
+		return passdb_pimap_refuse(request, reason);
+	user = passdb_pimap_map_user(request, user, &reason);
+	if (user == NULL)
+		return passdb_pimap_refuse(request, reason);
+	auth_request_set_field(request, "user", user, NULL);
+	/* the format may have lower-cased it */
+	passdb_pimap_set_device(request, user, device, TRUE);
+	return PASSDB_RESULT_NEXT;
+}
+
 static enum passdb_result passdb_pimap_lookup(struct auth_request *request)
 {
 	if (request->fields.requested_login_user != NULL)
 		return passdb_pimap_split_master(request);
 	if (request->fields.cert_username)
 		return passdb_pimap_split_cert(request);
+	if (passdb_pimap_is_gssapi(request))
+		return passdb_pimap_split_gssapi(request);
 	return passdb_pimap_split(request);
 }
 
