@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-only
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -72,6 +73,7 @@ class Server:
         self.vars = dict(line.split("=", 1) for line in output.splitlines())
         self.port = int(self.vars["IMAP_PORT"])
         self.clients = []
+        self.known_panic = None
 
     @classmethod
     def temporary(cls, fmt, **options):
@@ -130,6 +132,8 @@ class Server:
     def stop(self):
         """Stops it, and removes its folder unless a fault is in its log."""
         faults = [line for line in self.faults() if "panic" in line.lower()]
+        if self.known_panic is not None:
+            faults = [line for line in faults if not re.search(self.known_panic, line)]
         subprocess.run([HERE + "/private-dovecot", "stop", self.path],
                        check=True)
         assert faults == [], self.path

@@ -2,14 +2,17 @@
 """R-2.1: every SASL mechanism takes a device's name as it takes a user's, or
 refuses it. By what databases passwords are verified: test_login_databases.py."""
 
+import contextlib
 import hashlib
 import hmac
 import os
 import re
 import shutil
+import sqlite3
 import ssl
 import subprocess
 import tempfile
+import time
 
 import pytest
 
@@ -380,3 +383,100 @@ def test_certificates_whose_device_could_be_hidden(authority, setting):
             assert authority.who(server, name) is None, name
         assert server.logs("no logins by certificates")
         assert os.listdir(server.path + "/mail") == []
+
+
+# One-time passwords
+
+def otp(password, seed, count):
+    """RFC 2289 with MD5"""
+    value = (seed + password).encode()
+    for _ in range(count + 1):
+        digest = hashlib.md5(value).digest()
+        value = bytes(a ^ b for a, b in zip(digest[:8], digest[8:]))
+    return value.hex()
+
+
+def by_otp(client, user, password):
+    def response(challenge):
+        count, seed = re.fullmatch(r"otp-md5 (\d+) (\S+) ext", decoded(challenge).decode()).groups()
+        return b64("hex:" + otp(password, seed, int(count)))
+
+    return client.command("AUTHENTICATE OTP", b64("\0" + user), response)
+
+
+def otp_database(folder):
+    """auth, with a database that has each user's next password"""
+    path = folder + "/users.db"
+    with contextlib.closing(sqlite3.connect(path)) as db, db:
+        db.execute("CREATE TABLE users (name TEXT, password TEXT)")
+        db.executemany("INSERT INTO users VALUES (?, ?)", [
+            (name, "{OTP}md5 200 seed1 " + otp(password, "seed1", 200))
+            for name, password in dict(USERS, **{"joe#P650": "odd", "joe#": "odd"}).items()])
+    for name in (folder, path):
+        os.chmod(name, 0o777)
+    query = "SELECT name AS user, password FROM users WHERE name = '%s'"
+    update = "UPDATE users SET password = '%s' WHERE name = '%s'"
+    if DOVECOT_24:
+        return path, """
+sql_driver = sqlite
+sqlite_path = %s
+passdb sql {
+  query = %s
+  update_query = %s
+}
+userdb static {
+  userdb_static_allow_all_users = yes
+}
+""" % (path, query % "%{user}", update % ("%{password}", "%{user}"))
+    with open(folder + "/sql.conf", "w") as conf:
+        conf.write("driver = sqlite\nconnect = %s\npassword_query = %s\nupdate_query = %s\n" % (
+            path, query % "%u", update % ("%w", "%u")))
+    os.chmod(folder + "/sql.conf", 0o644)
+    return path, """
+passdb {
+  driver = sql
+  args = %s/sql.conf
+}
+userdb {
+  driver = static
+  args = allow_all_users=yes
+}
+""" % folder
+
+
+def test_one_time_passwords():
+    """What is left of them is kept for the user, whose devices share them."""
+    folder = tempfile.mkdtemp(prefix="pimap-test.")
+    try:
+        path, auth = otp_database(folder)
+        with running("auth_mechanisms = plain otp\n", auth=auth,
+                     faults=["auth-worker"]) as server:
+            # Dovecot's own, without pimap too: at its end, when it has stored the next one
+            server.known_panic = r"auth-worker\(.*(auth_request_unref|Raw backtrace)"
+            ends = lambda: server.log().count("service(auth-worker): child ")
+
+            def way(client, user, password):
+                before = ends()
+                result = by_otp(client, user, password)
+                # what comes before it has ended fails
+                for _ in range(200 if result.status == "OK" else 0):
+                    if ends() > before:
+                        break
+                    time.sleep(0.05)
+                return result
+
+            for user, password in USERS.items():
+                mark(server, user, password, way)
+            for user, device in (("joe", "P650"), ("joe", "MyPhone"), ("joe", "myphone"),
+                                 ("joe@foo.com", "P650")):
+                add_device(server, user, device)
+            check_names(server, NAMES, [entry for entry in WRONG_PASSWORDS if entry[1]] + [
+                (name, password) for name in BAD_NAMES for password in ("pass", "odd")], way)
+            with contextlib.closing(sqlite3.connect(path)) as db:
+                left = {name: int(password.split()[1])
+                        for name, password in db.execute("SELECT * FROM users")}
+            count = lambda user: sum(entry[2][0] == user for entry in NAMES) + 1
+            assert left == {"joe": 200 - count("joe"), "ann": 199, "joe#P650": 200, "joe#": 200,
+                            "joe@foo.com": 200 - count("joe@foo.com")}
+    finally:
+        shutil.rmtree(folder)
