@@ -9,6 +9,7 @@
 
 #include "lib.h"
 #include "array.h"
+#include "ioloop.h"
 #include "mail-namespace.h"
 #include "mail-storage-private.h"
 #include "mail-user.h"
@@ -17,11 +18,22 @@
 #include "pimap-user.h"
 #include "pimap-folder.h"
 
+/* So long isn't looked again for a folder that wasn't among all of the user's: to
+   open each takes its time, and one that is gone doesn't come back. */
+#define PIMAP_FOLDERS_GONE_SECS 60
+
+struct pimap_folders_gone {
+	time_t looked;
+	ARRAY(guid_128_t) guids;
+};
+
 struct folder_names {
 	struct mail_user *user;
 	const struct pimap_device *device;
 	/* one for each of device->folders */
 	const char **names;
+	/* NULL, or what needn't be looked for */
+	const struct pimap_folders_gone *gone;
 	unsigned int missing;
 	/* something can't be looked up now: what is missing may be there */
 	bool uncertain;
@@ -61,6 +73,20 @@ folder_lookup(struct mail_namespace *ns, const char *vname, guid_128_t guid_r)
 	return ret;
 }
 
+static bool
+folders_gone_have(const struct pimap_folders_gone *gone, const guid_128_t guid)
+{
+	const guid_128_t *have;
+
+	if (gone == NULL)
+		return FALSE;
+	array_foreach(&gone->guids, have) {
+		if (guid_128_equals(*have, guid))
+			return TRUE;
+	}
+	return FALSE;
+}
+
 /* Most folders still have the name under which they were set. */
 static void folder_names_try_known(struct folder_names *names)
 {
@@ -77,7 +103,7 @@ static void folder_names_try_known(struct folder_names *names)
 		ret = folder_lookup(ns, folder[i].vname, guid);
 		if (ret > 0 && guid_128_equals(guid, folder[i].guid))
 			names->names[i] = t_strdup(folder[i].vname);
-		else
+		else if (!folders_gone_have(names->gone, folder[i].guid))
 			names->missing++;
 		if (ret < 0)
 			names->uncertain = TRUE;
@@ -96,7 +122,8 @@ folder_names_found(struct folder_names *names, const guid_128_t guid,
 		if (names->names[i] == NULL &&
 		    guid_128_equals(guid, folder[i].guid)) {
 			names->names[i] = t_strdup(vname);
-			names->missing--;
+			if (!folders_gone_have(names->gone, guid))
+				names->missing--;
 		}
 	}
 }
@@ -127,13 +154,36 @@ static void folder_names_try_all(struct folder_names *names)
 		names->uncertain = TRUE;
 }
 
-const char *const *
-pimap_folders_get_names(struct pimap_user *puser,
-			const struct pimap_device *device)
+/* What all folders have been looked through for, in vain */
+static void
+folders_gone_note(struct pimap_user *puser, const struct folder_names *names)
+{
+	const struct pimap_folder *folder;
+	unsigned int i, count;
+
+	folder = array_get(&names->device->folders, &count);
+	if (puser->folders_gone == NULL) {
+		puser->folders_gone = p_new(puser->user->pool,
+					    struct pimap_folders_gone, 1);
+		p_array_init(&puser->folders_gone->guids, puser->user->pool, 8);
+	}
+	array_clear(&puser->folders_gone->guids);
+	for (i = 0; i < count; i++) {
+		if (names->names[i] == NULL)
+			array_push_back(&puser->folders_gone->guids,
+					&folder[i].guid);
+	}
+	puser->folders_gone->looked = ioloop_time;
+}
+
+static const char *const *
+folders_get_names(struct pimap_user *puser, const struct pimap_device *device,
+		  const struct pimap_folders_gone *gone)
 {
 	struct folder_names names = {
 		.user = puser->user,
 		.device = device,
+		.gone = gone,
 	};
 	const struct pimap_folder *folder;
 	unsigned int i, count;
@@ -142,14 +192,30 @@ pimap_folders_get_names(struct pimap_user *puser,
 	names.names = t_new(const char *, count + 1);
 	pimap_scope_whole_begin(puser);
 	folder_names_try_known(&names);
-	if (names.missing > 0)
+	if (names.missing > 0) {
 		folder_names_try_all(&names);
+		if (!names.uncertain && names.missing > 0)
+			folders_gone_note(puser, &names);
+	}
 	pimap_scope_whole_end(puser);
 	for (i = 0; i < count && names.uncertain; i++) {
 		if (names.names[i] == NULL)
 			names.names[i] = t_strdup(folder[i].vname);
 	}
 	return names.names;
+}
+
+const char *const *
+pimap_folders_get_names(struct pimap_user *puser,
+			const struct pimap_device *device)
+{
+	const struct pimap_folders_gone *gone = puser->folders_gone;
+
+	if (gone != NULL &&
+	    (ioloop_time - gone->looked >= PIMAP_FOLDERS_GONE_SECS ||
+	     ioloop_time < gone->looked))
+		gone = NULL;
+	return folders_get_names(puser, device, gone);
 }
 
 void pimap_folders_drop_gone(struct pimap_user *puser,
@@ -160,7 +226,8 @@ void pimap_folders_drop_gone(struct pimap_user *puser,
 	unsigned int i;
 
 	array_foreach_elem(&profile->devices, device) T_BEGIN {
-		names = pimap_folders_get_names(puser, device);
+		/* what is dropped must be gone now */
+		names = folders_get_names(puser, device, NULL);
 		for (i = array_count(&device->folders); i > 0; i--) {
 			if (names[i-1] == NULL)
 				array_delete(&device->folders, i-1, 1);

@@ -10,6 +10,7 @@
 #include "pimap-store.h"
 
 struct mail_user;
+struct pimap_folders_gone;
 struct pimap_pref_xfilter;
 struct pimap_view_filter;
 struct pimap_view_state;
@@ -37,6 +38,9 @@ struct pimap_user {
 	ARRAY_TYPE(pimap_system_filter) system_filters;
 	/* what the mailbox that is opened next has shown in another process */
 	const struct pimap_view_state *view_state;
+
+	/* of pimap-folder.c; NULL: it hasn't missed any yet */
+	struct pimap_folders_gone *folders_gone;
 
 	/* since the profile was read the last time */
 	char *logged_error;
