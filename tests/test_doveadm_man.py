@@ -82,6 +82,8 @@ def test_commands_are_in_the_manual():
     names = []
     for path in glob.glob(TOP + "/src/doveadm-pimap/*.c"):
         names += re.findall(r'\.name = "(pimap [a-z ]+)"', read(path))
+        names += ["pimap " + name for name in re.findall(
+            r'^DOVEADM_PIMAP_CMD\(\w+, "([a-z ]+)"', read(path), re.MULTILINE)]
     assert len(names) >= 13
     text = plain("doveadm-pimap.1")
     assert [name for name in names if "doveadm [options] %s" % name not in text] == []
@@ -91,7 +93,8 @@ def test_commands_are_in_the_manual():
 
 
 def test_checks_are_in_the_manual():
-    source = read("src/doveadm-pimap/doveadm-pimap-doctor.c")
+    source = "".join(read("src/doveadm-pimap/doveadm-pimap-doctor%s.c" % part)
+                     for part in ("", "-user"))
     names = re.findall(r'^\t\{ "([a-z-]+)", "', source, re.MULTILINE) + \
         re.findall(r'->check = "([a-z-]+)"', source)
     assert len(names) == 16

@@ -177,53 +177,18 @@ static struct doveadm_mail_cmd_context *device_show_alloc(void)
 				       DOVEADM_PRINT_TYPE_TABLE);
 }
 
-struct doveadm_cmd_ver2 doveadm_pimap_cmd_device_remove = {
-	.name = "pimap device remove",
-	.usage = DOVEADM_CMD_MAIL_USAGE_PREFIX "<device>",
-	.mail_cmd = device_remove_alloc,
-DOVEADM_CMD_PARAMS_START
-DOVEADM_CMD_MAIL_COMMON
-DOVEADM_CMD_PARAM('\0', "device", CMD_PARAM_STR, CMD_PARAM_FLAG_POSITIONAL)
-DOVEADM_CMD_PARAMS_END
-};
+DOVEADM_PIMAP_CMD(device_remove, "device remove", "<device>",
+	DOVEADM_PIMAP_ARG("device", CMD_PARAM_STR));
 
-struct doveadm_cmd_ver2 doveadm_pimap_cmd_device_show = {
-	.name = "pimap device show",
-	.usage = DOVEADM_CMD_MAIL_USAGE_PREFIX "<device>",
-	.mail_cmd = device_show_alloc,
-DOVEADM_CMD_PARAMS_START
-DOVEADM_CMD_MAIL_COMMON
-DOVEADM_CMD_PARAM('\0', "device", CMD_PARAM_STR, CMD_PARAM_FLAG_POSITIONAL)
-DOVEADM_CMD_PARAMS_END
-};
+DOVEADM_PIMAP_CMD(device_show, "device show", "<device>",
+	DOVEADM_PIMAP_ARG("device", CMD_PARAM_STR));
 
-struct doveadm_cmd_ver2 doveadm_pimap_cmd_device_add = {
-	.name = "pimap device add",
-	.usage = DOVEADM_CMD_MAIL_USAGE_PREFIX "[-m session|view] <device>",
-	.mail_cmd = device_add_alloc,
-DOVEADM_CMD_PARAMS_START
-DOVEADM_CMD_MAIL_COMMON
-DOVEADM_CMD_PARAM('m', "mode", CMD_PARAM_STR, 0)
-DOVEADM_CMD_PARAM('\0', "device", CMD_PARAM_STR, CMD_PARAM_FLAG_POSITIONAL)
-DOVEADM_CMD_PARAMS_END
-};
+DOVEADM_PIMAP_CMD(device_add, "device add", "[-m session|view] <device>",
+	DOVEADM_CMD_PARAM('m', "mode", CMD_PARAM_STR, 0)
+	DOVEADM_PIMAP_ARG("device", CMD_PARAM_STR));
 
-struct doveadm_cmd_ver2 doveadm_pimap_cmd_device_list = {
-	.name = "pimap device list",
-	.usage = DOVEADM_CMD_MAIL_USAGE_PREFIX,
-	.mail_cmd = device_list_alloc,
-DOVEADM_CMD_PARAMS_START
-DOVEADM_CMD_MAIL_COMMON
-DOVEADM_CMD_PARAMS_END
-};
+DOVEADM_PIMAP_CMD(device_list, "device list", "");
 
-struct doveadm_cmd_ver2 doveadm_pimap_cmd_device_mode = {
-	.name = "pimap device mode",
-	.usage = DOVEADM_CMD_MAIL_USAGE_PREFIX "<device> session|view",
-	.mail_cmd = device_mode_alloc,
-DOVEADM_CMD_PARAMS_START
-DOVEADM_CMD_MAIL_COMMON
-DOVEADM_CMD_PARAM('\0', "device", CMD_PARAM_STR, CMD_PARAM_FLAG_POSITIONAL)
-DOVEADM_CMD_PARAM('\0', "mode", CMD_PARAM_STR, CMD_PARAM_FLAG_POSITIONAL)
-DOVEADM_CMD_PARAMS_END
-};
+DOVEADM_PIMAP_CMD(device_mode, "device mode", "<device> session|view",
+	DOVEADM_PIMAP_ARG("device", CMD_PARAM_STR)
+	DOVEADM_PIMAP_ARG("mode", CMD_PARAM_STR));

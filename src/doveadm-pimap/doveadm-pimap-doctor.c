@@ -11,21 +11,17 @@
 #include "array.h"
 #include "str.h"
 #include "istream.h"
-#include "hostpid.h"
 #include "master-service.h"
 #include "settings-parser.h"
-#include "mail-storage-settings.h"
-#include "mail-user.h"
 #include "pimap-criteria.h"
-#include "pimap-device.h"
 #include "pimap-zone.h"
 #include "doveadm-print.h"
 #include "doveadm-pimap.h"
 #include "doveadm-pimap-conf.h"
+#include "doveadm-pimap-doctor.h"
 
+#include <ctype.h>
 #include <dlfcn.h>
-#include <fcntl.h>
-#include <unistd.h>
 #include <sys/stat.h>
 
 /* A device's new connection comes before its old one has gone, beside a plain
@@ -35,23 +31,6 @@
 #define DOCTOR_MAX_MODULE_SIZE (64*1024*1024)
 #define DOCTOR_MAX_FILTER_SIZE (1024*1024)
 #define DOCTOR_MAX_FILTER_NESTING 1000
-
-struct doctor {
-	pool_t pool;
-	const char *conf_path;
-	/* where Dovecot was compiled to look for modules */
-	const char *module_dir;
-	/* as IMAP sessions have it; NULL: Dovecot doesn't take it */
-	struct pimap_conf *conf;
-	/* outside of all protocols */
-	struct pimap_conf *global;
-	const char *conf_errors;
-
-	/* the one that is under way */
-	const char *check;
-	unsigned int failures;
-	bool check_failed;
-};
 
 struct doctor_check {
 	const char *name;
@@ -71,8 +50,12 @@ doctor_print(const char *result, const char *check, const char *text)
 	doveadm_pimap_print_text(text);
 }
 
-static void ATTR_FORMAT(2, 3)
-doctor_fail(struct doctor *doctor, const char *format, ...)
+void doctor_ok(struct doctor *doctor, const char *text)
+{
+	doctor_print("ok", doctor->check, text);
+}
+
+void doctor_fail(struct doctor *doctor, const char *format, ...)
 {
 	va_list args;
 
@@ -108,34 +91,9 @@ doctor_list_has(struct doctor *doctor, const struct pimap_conf *conf,
 	return pimap_conf_list_has(conf, key, word);
 }
 
-static bool doctor_has_plugin(struct doctor *doctor, const char *name)
+bool doctor_has_plugin(struct doctor *doctor, const char *name)
 {
 	return doctor_list_has(doctor, doctor->conf, "mail_plugins", name);
-}
-
-static bool db_is_pimap(const struct pimap_conf *db)
-{
-	const struct pimap_conf *driver = pimap_conf_find(db, "driver");
-
-	/* in 2.4 it may be the name alone */
-	return strcmp(driver == NULL ? db->name : driver->value, "pimap") == 0;
-}
-
-static bool db_is_master(const struct pimap_conf *db)
-{
-	return strcmp(pimap_conf_get(db, "master"), "yes") == 0;
-}
-
-/* To be found in the configuration */
-static const char *db_get_lines(const struct pimap_conf *db)
-{
-	const char *name = *db->name == '\0' ? "" :
-		t_strconcat(db->name, " ", NULL);
-	const char *driver = pimap_conf_find(db, "driver") == NULL ? "" :
-		" driver = pimap";
-
-	return t_strdup_printf("%s %s{%s%s }", db->key, name, driver,
-			       db_is_master(db) ? " master = yes" : "");
 }
 
 /* configuration */
@@ -228,20 +186,6 @@ doctor_check_module(struct doctor *doctor, const char *dir, const char *name)
 		return FALSE;
 	}
 	return TRUE;
-}
-
-static void doctor_list_dbs(struct doctor *doctor)
-{
-	struct pimap_conf *db;
-
-	array_foreach_elem(&doctor->conf->blocks, db) {
-		if ((strcmp(db->key, "passdb") == 0 ||
-		     strcmp(db->key, "userdb") == 0) && db_is_pimap(db)) {
-			doctor_fail(doctor, "Until then nobody can log in. To "
-				"go on without pimap take out: %s",
-				db_get_lines(db));
-		}
-	}
 }
 
 static void doctor_list_plugin(struct doctor *doctor)
@@ -400,182 +344,6 @@ static void doctor_check_timezone(struct doctor *doctor)
 		doctor_fail(doctor, "pimap_timezone = %s: this system has no such "
 			"time zone. Take a name below /usr/share/zoneinfo, as in "
 			"Europe/Berlin, or install tzdata", zone);
-	}
-}
-
-/* separator */
-
-/* Is the line of a file one of ours? */
-static bool doctor_line_is_ours(const char *path, unsigned int linenum)
-{
-	struct istream *input = i_stream_create_file(path, SIZE_MAX);
-	const char *line;
-	bool ret = FALSE;
-
-	while ((line = i_stream_read_next_line(input)) != NULL) {
-		if (--linenum == 0) {
-			ret = strstr(line, "pimap") != NULL ||
-				strstr(line, "separator") != NULL ||
-				strstr(line, "username") != NULL;
-			break;
-		}
-	}
-	i_stream_destroy(&input);
-	return ret;
-}
-
-/* doveconf: "... file PATH line N: Ambiguous '#' character in line, ..." */
-static void doctor_check_comments(struct doctor *doctor)
-{
-	const char *const *lines = t_strsplit(doctor->conf_errors, "\n");
-	const char *p, *file, *path;
-	unsigned int linenum;
-
-	for (; *lines != NULL; lines++) {
-		p = strstr(*lines, ": Ambiguous '#'");
-		file = strstr(*lines, " file ");
-		if (p == NULL || file == NULL || file > p)
-			continue;
-		file = t_strdup_until(file + 6, p);
-		p = strstr(file, " line ");
-		if (p == NULL || str_to_uint(p + 6, &linenum) < 0 || linenum == 0)
-			continue;
-		path = t_strdup_until(file, p);
-		if (doctor_line_is_ours(path, linenum)) {
-			doctor_fail(doctor, "%s line %u: # begins a comment "
-				"there. Put the whole value in quotes",
-				path, linenum);
-		}
-	}
-}
-
-/* Returns '\0' if that is no separator. */
-static char
-doctor_parse_separator(struct doctor *doctor, const char *what,
-		       const char *value)
-{
-	if (*value == '\0') {
-		doctor_fail(doctor, "%s: it is empty. An unquoted # begins a "
-			    "comment: put the whole value in quotes", what);
-	} else if (value[1] != '\0' ||
-		   !pimap_device_separator_is_valid(value[0])) {
-		doctor_fail(doctor, "%s: \"%s\" can't be the separator, which is "
-			"one character that no name has", what, value);
-	} else {
-		return *value;
-	}
-	return '\0';
-}
-
-static void
-doctor_check_args(struct doctor *doctor, const struct pimap_conf *db,
-		  char *separator)
-{
-	const char *const *args =
-		t_strsplit_spaces(pimap_conf_get(db, "args"), " ");
-	const char *lines = db_get_lines(db);
-	char c = PIMAP_DEFAULT_SEPARATOR;
-
-	for (; *args != NULL; args++) {
-		if (strncmp(*args, "services=", 9) == 0) {
-			if (pimap_device_services_parse(doctor->pool,
-							*args + 9) == NULL) {
-				doctor_fail(doctor, "%s: %s is no list of "
-					"services", lines, *args);
-			}
-			continue;
-		}
-		if (strncmp(*args, "separator=", 10) != 0) {
-			doctor_fail(doctor, "%s: there is no argument %s. Take "
-				    "it out", lines, *args);
-			continue;
-		}
-		c = doctor_parse_separator(doctor, t_strconcat(lines,
-				": args = separator=", NULL), *args + 10);
-	}
-	if (c == '\0')
-		return;
-	if (*separator != '\0' && *separator != c) {
-		doctor_fail(doctor, "%s: the separator is %c, but %c in the "
-			"blocks before. All of them need the same", lines, c,
-			*separator);
-	}
-	*separator = c;
-}
-
-static void doctor_check_separator(struct doctor *doctor)
-{
-	const struct pimap_conf *set =
-		pimap_conf_find(doctor->conf, "pimap_separator");
-	struct pimap_conf *db;
-	char separator = '\0';
-
-	doctor_check_comments(doctor);
-	if (set != NULL && set->value != NULL)
-		(void)doctor_parse_separator(doctor, set->key, set->value);
-	array_foreach_elem(&doctor->conf->blocks, db) {
-		if ((strcmp(db->key, "passdb") == 0 ||
-		     strcmp(db->key, "userdb") == 0) && db_is_pimap(db))
-			doctor_check_args(doctor, db, &separator);
-	}
-}
-
-/* passdbs, userdbs */
-
-/* Looks whether the first of the passdbs or userdbs is ours. Returns the number of
-   all of them. */
-static unsigned int
-doctor_check_dbs(struct doctor *doctor, const char *key, bool master)
-{
-	const char *what = t_strconcat(master ? "master " : "", key, NULL);
-	struct pimap_conf *db, *first = NULL;
-	unsigned int ours = 0, others = 0;
-
-	array_foreach_elem(&doctor->conf->blocks, db) {
-		if (strcmp(db->key, key) != 0 || db_is_master(db) != master)
-			continue;
-		if (!db_is_pimap(db)) {
-			if (others++ == 0)
-				first = db;
-			continue;
-		}
-		if (ours++ > 0) {
-			doctor_fail(doctor, "%s pimap is there twice. Take out "
-				    "the second one", what);
-		} else if (others > 0) {
-			doctor_fail(doctor, "%s pimap comes after %s %s. "
-				"It must be the first: put 05-pimap.conf before "
-				"the file which has that", what, what,
-				pimap_conf_get(first, "driver")[0] != '\0' ?
-				pimap_conf_get(first, "driver") : first->name);
-		}
-	}
-	if (ours == 0 && (others > 0 || !master)) {
-		doctor_fail(doctor, "%s pimap is missing. Add %s { driver = "
-			"pimap%s } before all others (see 05-pimap.conf)", what,
-			key, master ? " master = yes" : "");
-	}
-	return ours + others;
-}
-
-static void doctor_check_passdbs(struct doctor *doctor)
-{
-	if (doctor_check_dbs(doctor, "passdb", FALSE) == 1) {
-		doctor_fail(doctor, "There is no passdb after pimap's, which "
-			    "verifies no password");
-	}
-}
-
-static void doctor_check_masters(struct doctor *doctor)
-{
-	(void)doctor_check_dbs(doctor, "passdb", TRUE);
-}
-
-static void doctor_check_userdbs(struct doctor *doctor)
-{
-	if (doctor_check_dbs(doctor, "userdb", FALSE) == 1) {
-		doctor_fail(doctor, "There is no userdb after pimap's, which "
-			    "knows no user");
 	}
 }
 
@@ -756,7 +524,7 @@ doctor_run(struct doctor *doctor, const char *name, const char *ok,
 	T_BEGIN {
 		run(doctor);
 		if (!doctor->check_failed)
-			doctor_print("ok", name, ok);
+			doctor_ok(doctor, ok);
 	} T_END;
 }
 
@@ -776,92 +544,12 @@ static void doctor_run_site(struct doctor *doctor)
 /* a user */
 
 static int
-doctor_user_check_profile(struct doctor *doctor, struct mail_user *user,
-			  struct pimap_user *puser)
-{
-	const struct pimap_profile *profile;
-	const char *error;
-
-	doctor->check = "profile";
-	if (pimap_user_get_profile(puser, &profile, &error) < 0) {
-		doctor_fail(doctor, "%s. His devices see nothing. Restore the "
-			"file from a backup; without it his filters and devices "
-			"are lost, and devices see all mail", error);
-		return -1;
-	}
-	doctor_print("ok", doctor->check, t_strdup_printf(
-		"%s: %u filters, %u devices", user->username,
-		array_count(&profile->filters), array_count(&profile->devices)));
-	return 0;
-}
-
-static void
-doctor_user_check_place(struct doctor *doctor, struct pimap_user *puser)
-{
-	struct pimap_user_change change;
-	const char *const *paths, *dir, *p, *error;
-	struct stat st;
-
-	doctor->check = "profile-folder";
-	doctor->check_failed = FALSE;
-	if (pimap_user_change_begin(puser, &change, &error) < 0) {
-		doctor_fail(doctor, "%s. Mend what is in its way", error);
-		return;
-	}
-	pimap_user_change_rollback(&change);
-	/* a change is a new file in the folder where this file is */
-	paths = pimap_user_get_watch_paths(puser);
-	dir = *paths;
-	if (dir != NULL && stat(dir, &st) == 0 && !S_ISDIR(st.st_mode) &&
-	    (p = strrchr(dir, '/')) != NULL)
-		dir = t_strdup_until(dir, p);
-	if (dir != NULL && eaccess(dir, W_OK | X_OK) < 0) {
-		doctor_fail(doctor, "%s: %m, for user ID %s. Let him write "
-			"there, or set pimap_profile", dir, dec2str(geteuid()));
-	}
-	if (!doctor->check_failed)
-		doctor_print("ok", doctor->check, "he can change his profile");
-}
-
-static void
-doctor_user_check_chroot(struct doctor *doctor, struct mail_user *user)
-{
-	const char *home;
-
-	doctor->check = "user-chroot";
-	if (doctor->conf != NULL && !doctor_has_plugin(doctor, "imap_pimap") &&
-	    (user->set->mail_chroot[0] != '\0' ||
-	     (mail_user_get_home(user, &home) > 0 &&
-	      strstr(home, "/./") != NULL))) {
-		doctor_fail(doctor, "He has a chroot: his devices are refused. "
-			"Add imap_pimap to the mail_plugins of protocol imap, "
-			"beside pimap");
-	} else {
-		doctor_print("ok", doctor->check,
-			     "none, or imap_pimap is in mail_plugins");
-	}
-}
-
-static int
 doctor_user_run(struct doveadm_mail_cmd_context *ctx, struct mail_user *user)
 {
-	struct doctor *doctor = doctor_site;
-	const unsigned int failures = doctor->failures;
-	struct pimap_user *puser;
-	const char *error;
+	const unsigned int failures = doctor_site->failures;
 
-	doctor->check = "user-settings";
-	puser = pimap_user_create(user, &error);
-	if (puser == NULL) {
-		doctor_fail(doctor, "%s. Mend the configuration, or what his "
-			    "userdb says", error);
-	} else {
-		doctor_print("ok", doctor->check, "they are valid");
-		if (doctor_user_check_profile(doctor, user, puser) == 0)
-			doctor_user_check_place(doctor, puser);
-	}
-	doctor_user_check_chroot(doctor, user);
-	if (doctor->failures == failures)
+	doctor_check_user(doctor_site, user);
+	if (doctor_site->failures == failures)
 		return 0;
 	ctx->exit_code = EX_CONFIG;
 	return -1;

@@ -215,44 +215,16 @@ static struct doveadm_mail_cmd_context *filter_delete_alloc(void)
 	return doveadm_pimap_cmd_alloc(filter_delete_run, NULL, NULL);
 }
 
-struct doveadm_cmd_ver2 doveadm_pimap_cmd_filter_list = {
-	.name = "pimap filter list",
-	.usage = DOVEADM_CMD_MAIL_USAGE_PREFIX,
-	.mail_cmd = filter_list_alloc,
-DOVEADM_CMD_PARAMS_START
-DOVEADM_CMD_MAIL_COMMON
-DOVEADM_CMD_PARAMS_END
-};
+DOVEADM_PIMAP_CMD(filter_list, "filter list", "");
 
-struct doveadm_cmd_ver2 doveadm_pimap_cmd_filter_show = {
-	.name = "pimap filter show",
-	.usage = DOVEADM_CMD_MAIL_USAGE_PREFIX "<filter>",
-	.mail_cmd = filter_show_alloc,
-DOVEADM_CMD_PARAMS_START
-DOVEADM_CMD_MAIL_COMMON
-DOVEADM_CMD_PARAM('\0', "filter", CMD_PARAM_STR, CMD_PARAM_FLAG_POSITIONAL)
-DOVEADM_CMD_PARAMS_END
-};
+DOVEADM_PIMAP_CMD(filter_show, "filter show", "<filter>",
+	DOVEADM_PIMAP_ARG("filter", CMD_PARAM_STR));
 
-struct doveadm_cmd_ver2 doveadm_pimap_cmd_filter_set = {
-	.name = "pimap filter set",
-	.usage = DOVEADM_CMD_MAIL_USAGE_PREFIX
-		"[-d <description>] <filter> <search key> [<search key> ...]",
-	.mail_cmd = filter_set_alloc,
-DOVEADM_CMD_PARAMS_START
-DOVEADM_CMD_MAIL_COMMON
-DOVEADM_CMD_PARAM('d', "description", CMD_PARAM_STR, 0)
-DOVEADM_CMD_PARAM('\0', "filter", CMD_PARAM_STR, CMD_PARAM_FLAG_POSITIONAL)
-DOVEADM_CMD_PARAM('\0', "words", CMD_PARAM_ARRAY, CMD_PARAM_FLAG_POSITIONAL)
-DOVEADM_CMD_PARAMS_END
-};
+DOVEADM_PIMAP_CMD(filter_set, "filter set",
+	"[-d <description>] <filter> <search key> [<search key> ...]",
+	DOVEADM_CMD_PARAM('d', "description", CMD_PARAM_STR, 0)
+	DOVEADM_PIMAP_ARG("filter", CMD_PARAM_STR)
+	DOVEADM_PIMAP_ARG("words", CMD_PARAM_ARRAY));
 
-struct doveadm_cmd_ver2 doveadm_pimap_cmd_filter_delete = {
-	.name = "pimap filter delete",
-	.usage = DOVEADM_CMD_MAIL_USAGE_PREFIX "<filter>",
-	.mail_cmd = filter_delete_alloc,
-DOVEADM_CMD_PARAMS_START
-DOVEADM_CMD_MAIL_COMMON
-DOVEADM_CMD_PARAM('\0', "filter", CMD_PARAM_STR, CMD_PARAM_FLAG_POSITIONAL)
-DOVEADM_CMD_PARAMS_END
-};
+DOVEADM_PIMAP_CMD(filter_delete, "filter delete", "<filter>",
+	DOVEADM_PIMAP_ARG("filter", CMD_PARAM_STR));

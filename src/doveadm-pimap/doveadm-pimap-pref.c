@@ -188,26 +188,11 @@ static struct doveadm_mail_cmd_context *pref_set_alloc(void)
 	return doveadm_pimap_cmd_alloc(pref_set_run, NULL, NULL);
 }
 
-struct doveadm_cmd_ver2 doveadm_pimap_cmd_pref_get = {
-	.name = "pimap pref get",
-	.usage = DOVEADM_CMD_MAIL_USAGE_PREFIX "<device> [<preference>]",
-	.mail_cmd = pref_get_alloc,
-DOVEADM_CMD_PARAMS_START
-DOVEADM_CMD_MAIL_COMMON
-DOVEADM_CMD_PARAM('\0', "device", CMD_PARAM_STR, CMD_PARAM_FLAG_POSITIONAL)
-DOVEADM_CMD_PARAM('\0', "preference", CMD_PARAM_STR, CMD_PARAM_FLAG_POSITIONAL)
-DOVEADM_CMD_PARAMS_END
-};
+DOVEADM_PIMAP_CMD(pref_get, "pref get", "<device> [<preference>]",
+	DOVEADM_PIMAP_ARG("device", CMD_PARAM_STR)
+	DOVEADM_PIMAP_ARG("preference", CMD_PARAM_STR));
 
-struct doveadm_cmd_ver2 doveadm_pimap_cmd_pref_set = {
-	.name = "pimap pref set",
-	.usage = DOVEADM_CMD_MAIL_USAGE_PREFIX
-		"<device> <preference> <value>",
-	.mail_cmd = pref_set_alloc,
-DOVEADM_CMD_PARAMS_START
-DOVEADM_CMD_MAIL_COMMON
-DOVEADM_CMD_PARAM('\0', "device", CMD_PARAM_STR, CMD_PARAM_FLAG_POSITIONAL)
-DOVEADM_CMD_PARAM('\0', "preference", CMD_PARAM_STR, CMD_PARAM_FLAG_POSITIONAL)
-DOVEADM_CMD_PARAM('\0', "words", CMD_PARAM_ARRAY, CMD_PARAM_FLAG_POSITIONAL)
-DOVEADM_CMD_PARAMS_END
-};
+DOVEADM_PIMAP_CMD(pref_set, "pref set", "<device> <preference> <value>",
+	DOVEADM_PIMAP_ARG("device", CMD_PARAM_STR)
+	DOVEADM_PIMAP_ARG("preference", CMD_PARAM_STR)
+	DOVEADM_PIMAP_ARG("words", CMD_PARAM_ARRAY));

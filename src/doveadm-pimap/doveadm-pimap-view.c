@@ -449,15 +449,8 @@ static struct doveadm_mail_cmd_context *view_show_alloc(void)
 	return ctx;
 }
 
-struct doveadm_cmd_ver2 doveadm_pimap_cmd_view_show = {
-	.name = "pimap view show",
-	.usage = DOVEADM_CMD_MAIL_USAGE_PREFIX
-		"<device> <folder> [<UIDs>|<search query>]",
-	.mail_cmd = view_show_alloc,
-DOVEADM_CMD_PARAMS_START
-DOVEADM_CMD_MAIL_COMMON
-DOVEADM_CMD_PARAM('\0', "device", CMD_PARAM_STR, CMD_PARAM_FLAG_POSITIONAL)
-DOVEADM_CMD_PARAM('\0', "folder", CMD_PARAM_STR, CMD_PARAM_FLAG_POSITIONAL)
-DOVEADM_CMD_PARAM('\0', "words", CMD_PARAM_ARRAY, CMD_PARAM_FLAG_POSITIONAL)
-DOVEADM_CMD_PARAMS_END
-};
+DOVEADM_PIMAP_CMD(view_show, "view show",
+	"<device> <folder> [<UIDs>|<search query>]",
+	DOVEADM_PIMAP_ARG("device", CMD_PARAM_STR)
+	DOVEADM_PIMAP_ARG("folder", CMD_PARAM_STR)
+	DOVEADM_PIMAP_ARG("words", CMD_PARAM_ARRAY));

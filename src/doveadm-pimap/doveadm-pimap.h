@@ -26,6 +26,22 @@ doveadm_pimap_cmd_alloc(int (*run)(struct doveadm_mail_cmd_context *ctx,
 				   struct mail_user *user),
 			void (*print_headers)(void), const char *print_type);
 
+/* A positional argument, of those that struct doveadm_pimap_cmd has */
+#define DOVEADM_PIMAP_ARG(name, type) \
+	DOVEADM_CMD_PARAM('\0', name, type, CMD_PARAM_FLAG_POSITIONAL)
+/* Defines doveadm_pimap_cmd_<id>, whose mail_cmd is <id>_alloc(), and whose
+   parameters follow. */
+#define DOVEADM_PIMAP_CMD(id, name_, usage_, ...) \
+	struct doveadm_cmd_ver2 doveadm_pimap_cmd_##id = { \
+		.name = "pimap "name_, \
+		.usage = DOVEADM_CMD_MAIL_USAGE_PREFIX usage_, \
+		.mail_cmd = id##_alloc, \
+		DOVEADM_CMD_PARAMS_START \
+		DOVEADM_CMD_MAIL_COMMON \
+		__VA_ARGS__ \
+		DOVEADM_CMD_PARAMS_END \
+	}
+
 /* Prints what a user has written (NULL: nothing), for a terminal: control
    characters are replaced. */
 void doveadm_pimap_print_text(const char *text);

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: LGPL-2.1-only */
+#ifndef DOVEADM_PIMAP_DOCTOR_H
+#define DOVEADM_PIMAP_DOCTOR_H
+
+/* What the files of the doctor share. */
+
+struct mail_user;
+
+struct doctor {
+	pool_t pool;
+	const char *conf_path;
+	/* where Dovecot was compiled to look for modules */
+	const char *module_dir;
+	/* as IMAP sessions have it; NULL: Dovecot doesn't take it */
+	struct pimap_conf *conf;
+	/* outside of all protocols */
+	struct pimap_conf *global;
+	const char *conf_errors;
+
+	/* the one that is under way */
+	const char *check;
+	unsigned int failures;
+	bool check_failed;
+};
+
+/* The check that is under way has found something: prints that. */
+void doctor_fail(struct doctor *doctor, const char *format, ...)
+	ATTR_FORMAT(2, 3);
+/* Prints that it has found nothing. */
+void doctor_ok(struct doctor *doctor, const char *text);
+
+/* Is it in the mail_plugins of IMAP sessions? */
+bool doctor_has_plugin(struct doctor *doctor, const char *name);
+
+/* doveadm-pimap-doctor-auth.c: checks */
+void doctor_check_separator(struct doctor *doctor);
+void doctor_check_passdbs(struct doctor *doctor);
+void doctor_check_masters(struct doctor *doctor);
+void doctor_check_userdbs(struct doctor *doctor);
+/* Fails with each passdb and userdb of ours, which is to be taken out. */
+void doctor_list_dbs(struct doctor *doctor);
+
+/* doveadm-pimap-doctor-user.c: the checks of one user, with what they find or
+   don't. */
+void doctor_check_user(struct doctor *doctor, struct mail_user *user);
+
+#endif
