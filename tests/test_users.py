@@ -4,12 +4,14 @@ one process; and what may be in a log."""
 
 import glob
 import os
+import re
 
 import pytest
 
 import test_malformed
 from conftest import DOVECOT_24, Server, settings
 from test_commands import profile, provision
+from test_folders import ACL, USERDB, many_namespaces, says, share, view_caches, wait_rights
 from test_settings import ALL_PREFS, prefs
 
 MESSAGE = b"From: a@example.org\r\nSubject: %s\r\n\r\nbody\r\n"
@@ -212,3 +214,186 @@ def test_no_secrets_in_the_log_of_a_damaged_profile():
     finally:
         server.close_clients()
         server.stop()
+
+
+# Folders that a user shares with another
+
+@pytest.fixture(scope="module", params=["maildir", "mdbox"])
+def sharing(request):
+    server = Server.temporary(request.param,
+                              extra=many_namespaces(request.param) + ACL + USERDB)
+    yield server
+    server.close_clients()
+    assert server.faults() == []
+    server.stop()
+
+
+@pytest.fixture
+def close_after(sharing):
+    yield
+    sharing.close_clients()
+
+
+# commands that name a folder
+NAMING = ["XSETPIMAPPREF PIMAP_XFILTER (%s V mine)", "XSETPIMAPPREF PIMAP_XFILTER (%s B NONE)",
+          "XSETPIMAPPREF PIMAP_XFILTER (%s N DEFAULT)", "STATUS %s (MESSAGES UIDNEXT)",
+          "SELECT %s", "EXAMINE %s", "DELETE %s", "RENAME %s INBOX.taken", "COPY 1 %s", "MOVE 1 %s"]
+
+
+def guest_phone(server, user):
+    phone = server.client(user + "#P1")
+    phone.ok("XFILTER SET mine \"%s's\" (SUBJECT yes)" % user)
+    phone.command("SELECT INBOX")
+    return phone
+
+
+def told(result, folder):
+    """Its answer, without the name that was asked about"""
+    return says(result).replace(folder, "FOLDER"), len(result.untagged)
+
+
+@pytest.mark.parametrize("rights", ["", "l", "lsw"])
+def test_no_rights_no_filter(sharing, close_after, rights):
+    """A device can't tell a folder from one that isn't there unless it may list it, nor
+    set or see anything of one that it may not read."""
+    name = "Closed" + (rights or "0")
+    joe = sharing.client("joe")
+    joe.ok("CREATE INBOX." + name)
+    joe.append("INBOX." + name, [MESSAGE % b"yes", MESSAGE % b"no"])
+    if rights:
+        joe.ok("SETACL INBOX.%s ann %s" % (name, rights))
+    ann = sharing.client("ann")
+    ann.append("INBOX", [MESSAGE % b"yes"])
+    phone = guest_phone(sharing, "ann")
+    ann.ok("SELECT INBOX")
+    joes = profile(sharing, "joe")
+    folder = "shared.joe." + name
+    before = profile(sharing, "ann")
+    for command in NAMING:
+        result = phone.command(command % folder)
+        if command.startswith("X"):
+            assert result.status == "NO", (command, result)
+        else:
+            # what a plain session is told. Of STATUS that asks nobody for rights
+            plain = ann.command(command % folder)
+            assert told(result, folder)[0] == told(plain, folder)[0] or (
+                command.startswith("STATUS") and result.status == "NO"), command
+        if rights == "" and not command.startswith("STATUS"):
+            phone.ok("SELECT INBOX")
+            missing = phone.command(command % "shared.joe.Nothing")
+            assert told(result, folder) == told(missing, "shared.joe.Nothing"), command
+        for client in (phone, ann):
+            client.command("SELECT INBOX")
+    assert profile(sharing, "ann") == before and profile(sharing, "joe") == joes
+    listed = provision(phone, "XPIMAPPREF XFILTER_FOLDER")
+    assert (folder in listed) == ("l" in rights)
+    assert name not in phone.ok("XGETPIMAPPREFS (PIMAP_XFILTER)").lines("* ")[0]
+    for args in (("pref", "set", "-u", "ann", "P1", "PIMAP_XFILTER", folder, "V", "mine"),
+                 ("view", "show", "-u", "ann", "P1", folder)):
+        text = sharing.doveadm("pimap", *args, fails=True)
+        assert "yes" not in text
+
+
+def test_filters_of_a_shared_folder_are_each_ones_own(sharing, close_after):
+    """What the guest's device sets of it, its owner's doesn't have, nor the other way
+    round; and their devices of the same name are two."""
+    name = "Each"
+    folders = {"joe": "INBOX." + name, "ann": "shared.joe." + name}
+    joe = share(sharing, "joe", "ann", name)
+    joe.append(folders["joe"], [MESSAGE % subject for subject in (b"yes", b"no", b"both yes no")])
+    phones = {user: sharing.client(user + "#P1") for user in folders}
+    keys = {"joe": ("SUBJECT no", [2, 3]), "ann": ("SUBJECT yes", [1, 3])}
+    for user, other in (("joe", "ann"), ("ann", "joe")):
+        theirs = profile(sharing, other)
+        phones[user].ok("XFILTER SET same \"of %s\" (%s)" % (user, keys[user][0]))
+        phones[user].ok("XSETPIMAPPREF PIMAP_XFILTER (%s V same)" % folders[user])
+        assert profile(sharing, other) == theirs
+    for turn in range(3):
+        for user, folder in folders.items():
+            phone, uids = phones[user], keys[user][1]
+            assert phone.status(folder, "MESSAGES") == {"MESSAGES": len(uids)}
+            phone.ok("SELECT " + folder)
+            assert phone.fetch_all() == phone.search("ALL") == uids
+            answers = repr([phone.ok(command) for command in (
+                "XPROVISION", "XGETPIMAPPREFS (%s)" % ALL_PREFS, "XFILTER GET same (DESC CRITERIA)")])
+            other = "ann" if user == "joe" else "joe"
+            assert "of " + user in answers and "of " + other not in answers
+            assert keys[other][0] not in answers
+        if turn == 0:
+            # one's change isn't the other's
+            phones["ann"].ok("XFILTER SET same \"of ann\" (NOT SUBJECT both)")
+            assert phones["joe"].ok("NOOP").lines("* RESYNC") == []
+            keys["ann"] = ("NOT SUBJECT both", [1, 2])
+    for phone in phones.values():
+        phone.ok("CLOSE")
+    # nor what is left beside the folder's index, where the owner's device is removed
+    mine = {path for path, text in view_caches(sharing).items() if "SUBJECT no" in text}
+    anns = {path for path, text in view_caches(sharing).items() if "NOT SUBJECT both" in text}
+    assert mine and anns and not mine & anns
+    sharing.doveadm("pimap", "device", "remove", "-u", "joe", "P1")
+    assert set(view_caches(sharing)) & (mine | anns) == anns
+    phones["ann"].ok("SELECT " + folders["ann"])
+    assert phones["ann"].fetch_all() == [1, 2]
+
+
+def test_what_a_guest_has_when_rights_end(sharing, close_after):
+    """The setting stays, without a word of where the folder is now, and is in force when
+    he may see it again."""
+    folder = "shared.joe.Project"
+    joe = share(sharing, "joe", "ann", "Project")
+    joe.append("INBOX.Project", [MESSAGE % b"yes", MESSAGE % b"no"])
+    phone = guest_phone(sharing, "ann")
+    phone.ok("XSETPIMAPPREF PIMAP_XFILTER (%s V mine)" % folder)
+    before = profile(sharing, "ann")
+    joe.ok("DELETEACL INBOX.Project ann")
+    joe.ok("RENAME INBOX.Project INBOX.Secret")
+    joe.ok("CREATE INBOX.Project")
+    joe.ok("SETACL INBOX.Project ann lr")
+    joe.append("INBOX.Project", [MESSAGE % b"no"])
+    guest = sharing.client("ann#P1")
+    wait_rights(guest, folder, "lr.*")
+    guest.ok("UNSELECT")
+    answers = repr([guest.ok(command) for command in (
+        "XGETPIMAPPREFS (PIMAP_XFILTER)", "XPROVISION", 'LIST "" *')])
+    assert "Secret" not in answers
+    # a folder that took its name has nothing of it
+    assert "Project V mine" not in answers
+    guest.ok("SELECT " + folder)
+    assert guest.fetch_all() == [1]
+    assert guest.command("STATUS shared.joe.Secret (MESSAGES)").status == "NO"
+    assert profile(sharing, "ann") == before
+    text = sharing.doveadm("pimap", "pref", "get", "-u", "ann", "P1")
+    assert "Secret" not in text
+    joe.ok("SETACL INBOX.Secret ann lr")
+    guest = sharing.client("ann#P1")
+    wait_rights(guest, "shared.joe.Secret", "lr.*")
+    guest.ok("SELECT shared.joe.Secret")
+    assert guest.fetch_all() == [1]
+    assert guest.status("shared.joe.Secret", "MESSAGES") == {"MESSAGES": 1}
+    assert re.search(r"\(shared\.joe\.Secret V mine\)",
+                     guest.ok("XGETPIMAPPREFS (PIMAP_XFILTER)").lines("* ")[0])
+
+
+def test_a_guests_view_protects_what_it_hides(sharing, close_after):
+    """R-1.3 and R-1.8, of another's mail: with all rights a device deletes what it
+    sees, and no more."""
+    folder = "shared.joe.Work"
+    joe = share(sharing, "joe", "ann", "Work")
+    joe.append("INBOX.Work", [MESSAGE % subject for subject in (b"yes", b"no", b"yes")])
+    phone = guest_phone(sharing, "ann")
+    phone.ok("XSETPIMAPPREF PIMAP_XFILTER (%s V mine)" % folder)
+    assert says(phone.command("DELETE " + folder)).startswith("NO [CANNOT]")
+    phone.ok("SELECT " + folder)
+    assert phone.fetch_all() == [1, 3]
+    phone.ok("UID STORE 1:* +FLAGS (\\Deleted)")
+    phone.ok("EXPUNGE")
+    joe.ok("SELECT INBOX.Work")
+    assert joe.fetch_all() == [2]
+    assert "\\Deleted" not in joe.flags[2]
+    # the owner's view hides nothing from the guest's plain session, which is no device's
+    joe.ok("UNSELECT")
+    joes = sharing.client("joe#P1")
+    joes.ok("XFILTER SET nothing NIL (SUBJECT nothing)")
+    joes.ok("XSETPIMAPPREF PIMAP_XFILTER (INBOX.Work V nothing)")
+    assert sharing.client("ann").status(folder, "MESSAGES") == {"MESSAGES": 1}
+    assert joes.status("INBOX.Work", "MESSAGES") == {"MESSAGES": 0}

@@ -19,12 +19,15 @@
 #include "pimap-folder.h"
 
 /* So long isn't looked again for a folder that wasn't among all of the user's: to
-   open each takes its time, and one that is gone doesn't come back. */
+   open each takes its time, and one that is gone doesn't come back. One that can't
+   be opened may be the one. */
 #define PIMAP_FOLDERS_GONE_SECS 60
 
 struct pimap_folders_gone {
 	time_t looked;
 	ARRAY(guid_128_t) guids;
+	/* some can't be opened */
+	bool uncertain;
 };
 
 struct folder_names {
@@ -32,6 +35,8 @@ struct folder_names {
 	const struct pimap_device *device;
 	/* one for each of device->folders */
 	const char **names;
+	/* the same: another folder has the name by now */
+	bool *taken;
 	/* NULL, or what needn't be looked for */
 	const struct pimap_folders_gone *gone;
 	unsigned int missing;
@@ -105,6 +110,9 @@ static void folder_names_try_known(struct folder_names *names)
 			names->names[i] = t_strdup(folder[i].vname);
 		else if (!folders_gone_have(names->gone, folder[i].guid))
 			names->missing++;
+		else if (names->gone->uncertain)
+			names->uncertain = TRUE;
+		names->taken[i] = ret > 0 && names->names[i] == NULL;
 		if (ret < 0)
 			names->uncertain = TRUE;
 	}
@@ -174,35 +182,31 @@ folders_gone_note(struct pimap_user *puser, const struct folder_names *names)
 					&folder[i].guid);
 	}
 	puser->folders_gone->looked = ioloop_time;
+	puser->folders_gone->uncertain = names->uncertain;
 }
 
-static const char *const *
+/* names_r->names has NULL for what isn't there, or may not be if it is uncertain. */
+static void
 folders_get_names(struct pimap_user *puser, const struct pimap_device *device,
-		  const struct pimap_folders_gone *gone)
+		  const struct pimap_folders_gone *gone,
+		  struct folder_names *names_r)
 {
-	struct folder_names names = {
-		.user = puser->user,
-		.device = device,
-		.gone = gone,
-	};
-	const struct pimap_folder *folder;
-	unsigned int i, count;
+	const unsigned int count = array_count(&device->folders);
 
-	folder = array_get(&device->folders, &count);
-	names.names = t_new(const char *, count + 1);
+	i_zero(names_r);
+	names_r->user = puser->user;
+	names_r->device = device;
+	names_r->gone = gone;
+	names_r->names = t_new(const char *, count + 1);
+	names_r->taken = t_new(bool, count + 1);
 	pimap_scope_whole_begin(puser);
-	folder_names_try_known(&names);
-	if (names.missing > 0) {
-		folder_names_try_all(&names);
-		if (!names.uncertain && names.missing > 0)
-			folders_gone_note(puser, &names);
+	folder_names_try_known(names_r);
+	if (names_r->missing > 0) {
+		folder_names_try_all(names_r);
+		if (names_r->missing > 0)
+			folders_gone_note(puser, names_r);
 	}
 	pimap_scope_whole_end(puser);
-	for (i = 0; i < count && names.uncertain; i++) {
-		if (names.names[i] == NULL)
-			names.names[i] = t_strdup(folder[i].vname);
-	}
-	return names.names;
 }
 
 const char *const *
@@ -210,26 +214,36 @@ pimap_folders_get_names(struct pimap_user *puser,
 			const struct pimap_device *device)
 {
 	const struct pimap_folders_gone *gone = puser->folders_gone;
+	const struct pimap_folder *folder;
+	struct folder_names names;
+	unsigned int i, count;
 
 	if (gone != NULL &&
 	    (ioloop_time - gone->looked >= PIMAP_FOLDERS_GONE_SECS ||
 	     ioloop_time < gone->looked))
 		gone = NULL;
-	return folders_get_names(puser, device, gone);
+	folders_get_names(puser, device, gone, &names);
+	folder = array_get(&device->folders, &count);
+	for (i = 0; i < count && names.uncertain; i++) {
+		if (names.names[i] == NULL && !names.taken[i])
+			names.names[i] = t_strdup(folder[i].vname);
+	}
+	return names.names;
 }
 
 void pimap_folders_drop_gone(struct pimap_user *puser,
 			     struct pimap_profile *profile)
 {
 	struct pimap_device *device;
-	const char *const *names;
+	struct folder_names names;
 	unsigned int i;
 
 	array_foreach_elem(&profile->devices, device) T_BEGIN {
 		/* what is dropped must be gone now */
-		names = folders_get_names(puser, device, NULL);
-		for (i = array_count(&device->folders); i > 0; i--) {
-			if (names[i-1] == NULL)
+		folders_get_names(puser, device, NULL, &names);
+		for (i = names.uncertain ? 0 : array_count(&device->folders);
+		     i > 0; i--) {
+			if (names.names[i-1] == NULL)
 				array_delete(&device->folders, i-1, 1);
 		}
 	} T_END;

@@ -19,7 +19,8 @@ int pimap_folder_get_guid(struct mailbox *box, guid_128_t guid_r);
 
 /* Returns the present names of the folders that have filters of the device's, in
    the order of device->folders and allocated from the data stack; NULL: a folder
-   that is gone. Where that can't be found out, the name is the last one known.
+   that is gone. Where that can't be found out, the name is the last one known,
+   unless another folder has that by now.
    Looks through all of the user's folders if one isn't where it was, but for
    the same one not again for a minute. */
 const char *const *
