@@ -210,3 +210,39 @@ def test_formats_that_drop_the_domain(realm):
             ("joe", "joe@FOO.COM#P650"): ("joe", "P650"),
             ("joe", "joe#P650@FOO.COM"): ("joe", "P650"),
             **{("joe", name): None for name in BAD_NAMES}})
+
+
+ALONE = """
+passdb static {
+  mechanisms_filter = gssapi
+  fields {
+    nopassword = yes
+    k5principals = joe@FOO.COM
+  }
+}
+userdb static {
+  userdb_static_allow_all_users = yes
+}
+""" if DOVECOT_24 else """
+passdb {
+  driver = static
+  mechanisms = gssapi
+  args = nopassword=y k5principals=joe@FOO.COM
+}
+userdb {
+  driver = static
+  args = allow_all_users=yes
+}
+"""
+
+
+def test_where_nothing_has_passwords(realm):
+    """The README's passdb for such a site: no other mechanism gets by with it."""
+    with running(realm.settings(), auth=ALONE, faults=["noauthenticate"]) as server:
+        for name, device in (("joe", None), ("joe#P650", "new"), ("", None)):
+            client = attempt(server, name, "", by_gssapi(realm, "joe"))
+            assert whoami(client)[1] == device, name
+        assert attempt(server, "joe#", "", by_gssapi(realm, "joe")) is None
+        for name in ("joe", "joe#P650"):
+            for password in ("", "pass"):
+                assert attempt(server, name, password, "PLAIN") is None, name
