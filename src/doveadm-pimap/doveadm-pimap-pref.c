@@ -162,8 +162,8 @@ pref_set_value(struct doveadm_pimap_cmd *cmd, struct mail_user *user)
 	if (doveadm_pimap_change_begin(cmd, user, &change) < 0 ||
 	    doveadm_pimap_change_get_device(cmd, &change, &device) < 0)
 		return -1;
-	if (pimap_pref_set(change.profile, device, def, cmd->words[0],
-			   &error) < 0)
+	if (pimap_pref_set(change.profile, device, def,
+			   &change.puser->defaults, cmd->words[0], &error) < 0)
 		return doveadm_pimap_change_fail(cmd, &change,
 						 MAIL_ERROR_PARAMS, error);
 	return doveadm_pimap_change_commit(cmd, &change);

@@ -153,7 +153,8 @@ xsetpimappref_value(struct client_command_context *cmd,
 	device = xsetpimappref_get_device(cmd, puser, &change);
 	if (device == NULL)
 		return TRUE;
-	if (pimap_pref_set(change.profile, device, def, value, &error) < 0) {
+	if (pimap_pref_set(change.profile, device, def, &puser->defaults, value,
+			   &error) < 0) {
 		pimap_user_change_rollback(&change);
 		client_send_tagline(cmd, t_strdup_printf("NO [CANNOT] %s.",
 							 error));

@@ -35,12 +35,15 @@ xprovision_send(struct client *client, const char *name, const char *values)
 						 name, values));
 }
 
-static void xprovision_send_pref(struct client *client, const char *name)
+static void
+xprovision_send_pref(struct client *client, const struct pimap_user *puser,
+		     const char *name)
 {
 	const struct pimap_pref_def *def = pimap_pref_find(name);
 
 	xprovision_send(client, t_strconcat("XPIMAPPREF ", name, NULL),
-			t_strarray_join(def->values, " "));
+			t_strarray_join(pimap_pref_get_values(def,
+						&puser->defaults), " "));
 }
 
 static int
@@ -91,14 +94,14 @@ xprovision_send_all(struct client *client, const struct pimap_user *puser,
 
 	xprovision_send(client, "XFILTER_GET", "DESC CRITERIA");
 	xprovision_send(client, "XFILTER_SET", pimap_criteria_get_keys());
-	xprovision_send_pref(client, "PIMAP_OUTBAND_CHANNEL");
-	xprovision_send_pref(client, "PIMAP_INBAND_NEW_FORMAT");
-	xprovision_send_pref(client, "PIMAP_INBAND_PUSH");
+	xprovision_send_pref(client, puser, "PIMAP_OUTBAND_CHANNEL");
+	xprovision_send_pref(client, puser, "PIMAP_INBAND_NEW_FORMAT");
+	xprovision_send_pref(client, puser, "PIMAP_INBAND_PUSH");
 	xprovision_send(client, "XPIMAPPREF XFILTER_FOLDER", folders);
 	xprovision_send(client, "XPIMAPPREF XFILTER_TYPE", "V N B");
 	xprovision_send(client, "XPIMAPPREF XFILTER_NAME", str_c(names));
-	xprovision_send_pref(client, "PIMAP_EVENT_FILTER");
-	xprovision_send_pref(client, "PIMAP_OUTBAND_FORMAT");
+	xprovision_send_pref(client, puser, "PIMAP_EVENT_FILTER");
+	xprovision_send_pref(client, puser, "PIMAP_OUTBAND_FORMAT");
 }
 
 /* Returns FALSE if it answered the command. */

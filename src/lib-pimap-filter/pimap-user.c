@@ -3,12 +3,15 @@
 
 #include "lib.h"
 #include "array.h"
+#include "ioloop.h"
 #include "str.h"
 #include "mail-namespace.h"
 #include "mail-storage-private.h"
 #include "mail-user.h"
 #include "pimap-criteria.h"
 #include "pimap-folder.h"
+#include "pimap-hint.h"
+#include "pimap-notify.h"
 #include "pimap-pref.h"
 #include "pimap-user.h"
 #include "pimap-view.h"
@@ -18,8 +21,6 @@
 #define PIMAP_USER_CONTEXT_REQUIRE(obj) \
 	MODULE_CONTEXT_REQUIRE(obj, pimap_user_module)
 
-#define PIMAP_PROFILE_FNAME "dovecot-pimap-profile"
-
 static MODULE_CONTEXT_DEFINE_INIT(pimap_user_module,
 				  &mail_user_module_register);
 
@@ -28,48 +29,16 @@ struct pimap_user *pimap_user_get(struct mail_user *user)
 	return PIMAP_USER_CONTEXT(user);
 }
 
-/* Where his mail is, if the profile is there. */
-static struct mail_namespace *
-pimap_user_get_profile_ns(struct pimap_user *puser)
-{
-	return puser->set->pimap_profile[0] != '\0' ? NULL :
-		mail_namespace_find_inbox(puser->user->namespaces);
-}
-
-static int pimap_user_get_path(struct pimap_user *puser, const char **path_r,
-			       const char **error_r)
-{
-	struct mail_namespace *ns = pimap_user_get_profile_ns(puser);
-	const char *dir;
-
-	if (puser->set->pimap_profile[0] != '\0') {
-		*path_r = mail_user_home_expand(puser->user,
-						puser->set->pimap_profile);
-		if ((*path_r)[0] == '/')
-			return 0;
-		*error_r = t_strdup_printf("pimap_profile %s is not an absolute "
-			"path (or the user has no home)", *path_r);
-		return -1;
-	}
-	if (ns == NULL ||
-	    !mailbox_list_get_root_path(ns->list,
-			MAILBOX_LIST_PATH_TYPE_CONTROL, &dir)) {
-		*error_r = "No place for the profile: "
-			"set pimap_profile, his mail has no directory";
-		return -1;
-	}
-	*path_r = t_strconcat(dir, "/"PIMAP_PROFILE_FNAME, NULL);
-	return 0;
-}
-
 static int
 pimap_user_get_store(struct pimap_user *puser, struct pimap_store **store_r,
 		     const char **error_r)
 {
+	struct mail_namespace *ns;
 	const char *path;
 
 	if (puser->store == NULL) {
-		if (pimap_user_get_path(puser, &path, error_r) < 0)
+		if (pimap_settings_get_profile_path(puser->user, &path, &ns,
+						    error_r) < 0)
 			return -1;
 		puser->store = pimap_store_file_create(path);
 	}
@@ -224,9 +193,12 @@ int pimap_user_get_view_filter(const struct pimap_user *puser,
 /* Makes the directory as Dovecot would, which is before mail is in it. */
 static int pimap_user_mkdir(struct pimap_user *puser, const char **error_r)
 {
-	struct mail_namespace *ns = pimap_user_get_profile_ns(puser);
-	const char *dir;
+	struct mail_namespace *ns;
+	const char *path, *dir;
 
+	if (pimap_settings_get_profile_path(puser->user, &path, &ns,
+					    error_r) < 0)
+		return -1;
 	if (ns == NULL ||
 	    !mailbox_list_get_root_path(ns->list,
 			MAILBOX_LIST_PATH_TYPE_CONTROL, &dir) ||
@@ -249,7 +221,10 @@ int pimap_user_change_begin(struct pimap_user *puser,
 	if (pimap_user_get_store(puser, &store, error_r) < 0 ||
 	    pimap_user_mkdir(puser, error_r) < 0)
 		return -1;
-	return pimap_store_begin(store, &change_r->profile, error_r);
+	if (pimap_store_begin(store, &change_r->profile, error_r) < 0)
+		return -1;
+	change_r->old = pimap_profile_dup(change_r->profile);
+	return 0;
 }
 
 struct pimap_device *
@@ -316,22 +291,39 @@ bool pimap_user_change_filter_is_used(struct pimap_user_change *change,
 	return pimap_profile_filter_is_used(change->profile, name);
 }
 
+static void pimap_user_change_free(struct pimap_user_change *change)
+{
+	pimap_profile_free(&change->profile);
+	pimap_profile_free(&change->old);
+}
+
 enum pimap_store_result
 pimap_user_change_commit(struct pimap_user_change *change,
 			 const char **error_r)
 {
+	struct pimap_profile *profile = change->profile;
 	enum pimap_store_result result;
 
-	result = pimap_store_commit(change->puser->store, change->profile,
-				    error_r);
-	pimap_profile_free(&change->profile);
+	profile->generation = I_MAX(profile->generation + 1,
+				    (uint32_t)ioloop_time);
+	if (pimap_notify_update_baselines(change->puser, change->old, profile,
+					  error_r) < 0) {
+		pimap_user_change_rollback(change);
+		return PIMAP_STORE_FAILED;
+	}
+	result = pimap_store_commit(change->puser->store, profile, error_r);
+	if (result == PIMAP_STORE_OK &&
+	    (pimap_profile_has_channels(profile) ||
+	     pimap_profile_has_channels(change->old)))
+		pimap_hint_send_profile(change->puser->user);
+	pimap_user_change_free(change);
 	return result;
 }
 
 void pimap_user_change_rollback(struct pimap_user_change *change)
 {
 	pimap_store_rollback(change->puser->store);
-	pimap_profile_free(&change->profile);
+	pimap_user_change_free(change);
 }
 
 static void pimap_user_deinit(struct mail_user *user)
@@ -364,6 +356,33 @@ pimap_user_init_default_filter(struct pimap_user *puser, const char *setting,
 	return -1;
 }
 
+/* In the order in which all of them stand, NONE at the end. */
+static int
+pimap_user_init_channels(struct pimap_user *puser, const char **error_r)
+{
+	const char *const *configured =
+		t_strsplit_spaces(puser->set->pimap_channels, " ,");
+	ARRAY_TYPE(const_string) channels;
+	const char *const *channel;
+
+	for (channel = configured; *channel != NULL; channel++) {
+		if (str_array_icase_find(pimap_channels, *channel))
+			continue;
+		*error_r = t_strdup_printf("pimap_channels: there is no "
+					   "channel %s", *channel);
+		return -1;
+	}
+	p_array_init(&channels, puser->user->pool, 8);
+	for (channel = pimap_channels; *channel != NULL; channel++) {
+		if (strcmp(*channel, "NONE") == 0 ||
+		    str_array_icase_find(configured, *channel))
+			array_push_back(&channels, channel);
+	}
+	array_append_zero(&channels);
+	puser->defaults.channels = array_front(&channels);
+	return 0;
+}
+
 static int
 pimap_user_init_defaults(struct pimap_user *puser, const char **error_r)
 {
@@ -374,7 +393,8 @@ pimap_user_init_defaults(struct pimap_user *puser, const char **error_r)
 				     &puser->defaults.mode))
 		i_unreached();
 	puser->defaults.event_filter = set->pimap_default_event;
-	return pimap_user_init_default_filter(puser, "pimap_default_view",
+	return pimap_user_init_channels(puser, error_r) < 0 ||
+		pimap_user_init_default_filter(puser, "pimap_default_view",
 			set->pimap_default_view, PIMAP_FILTER_VIEW,
 			error_r) < 0 ||
 		pimap_user_init_default_filter(puser,

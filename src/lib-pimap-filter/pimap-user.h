@@ -99,6 +99,8 @@ void pimap_user_find_filter(const struct pimap_user *puser,
 struct pimap_user_change {
 	struct pimap_user *puser;
 	struct pimap_profile *profile;
+	/* as it was */
+	struct pimap_profile *old;
 };
 
 /* Locks and reads the profile, so that change_r->profile may be changed. May
@@ -127,6 +129,7 @@ pimap_user_change_set_xfilter(struct pimap_user_change *change,
    that exists. What devices have set for folders that are gone is dropped. */
 bool pimap_user_change_filter_is_used(struct pimap_user_change *change,
 				      const char *name);
+/* What is in folders that begin to notify is looked up, and stored with it. */
 enum pimap_store_result
 pimap_user_change_commit(struct pimap_user_change *change,
 			 const char **error_r);

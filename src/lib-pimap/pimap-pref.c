@@ -8,7 +8,7 @@
 #include "pimap-pref.h"
 
 /* What isn't acted on yet is not offered */
-static const char *const values_channel[] = { "NONE", NULL };
+const char *const pimap_channels[] = { "MAIL", "NONE", NULL };
 static const char *const values_new_format[] = { "NONE", NULL };
 static const char *const values_push[] = { "OFF", NULL };
 static const char *const values_encryption[] = { "NONE", NULL };
@@ -16,9 +16,9 @@ static const char *const values_event[] = { "ALL", "NONE", "NEW", NULL };
 static const char *const values_format[] = { "EMN", "EXTENDED", NULL };
 
 const struct pimap_pref_def pimap_pref_defs[] = {
-	{ .name = "PIMAP_OUTBAND_CHANNEL", .values = values_channel,
-	  .default_value = "NONE" },
-	{ .name = "PIMAP_OUTBAND_ADDRESS" },
+	{ .name = PIMAP_PREF_CHANNEL, .values = pimap_channels,
+	  .default_value = "NONE", .site_values = TRUE },
+	{ .name = PIMAP_PREF_ADDRESS },
 	{ .name = "PIMAP_INBAND_NEW_FORMAT", .values = values_new_format,
 	  .default_value = "NONE", .may_be_list = TRUE },
 	{ .name = "PIMAP_INBAND_PUSH", .values = values_push,
@@ -27,7 +27,7 @@ const struct pimap_pref_def pimap_pref_defs[] = {
 	  .default_value = "NONE" },
 	{ .name = "PIMAP_EVENT_FILTER", .values = values_event,
 	  .default_value = "NEW", .site_default = TRUE },
-	{ .name = "PIMAP_OUTBAND_FORMAT", .values = values_format,
+	{ .name = PIMAP_PREF_FORMAT, .values = values_format,
 	  .default_value = "EMN" },
 	{ .name = NULL }
 };
@@ -61,29 +61,38 @@ bool pimap_pref_is_xfilter(const char *name)
 		strcasecmp(name, "XFILTER") == 0;
 }
 
+const char *const *
+pimap_pref_get_values(const struct pimap_pref_def *def,
+		      const struct pimap_defaults *defaults)
+{
+	return def->site_values ? defaults->channels : def->values;
+}
+
 int pimap_pref_set(struct pimap_profile *profile, struct pimap_device *device,
-		   const struct pimap_pref_def *def, const char *value,
+		   const struct pimap_pref_def *def,
+		   const struct pimap_defaults *defaults, const char *value,
 		   const char **error_r)
 {
+	const char *const *values = pimap_pref_get_values(def, defaults);
 	unsigned int i;
 
-	if (def->values == NULL) {
+	if (values == NULL) {
 		if (!pimap_pref_text_is_valid(value)) {
 			*error_r = t_strdup_printf("%s is too long or isn't "
 				"plain UTF-8 text", def->name);
 			return -1;
 		}
 	} else {
-		for (i = 0; def->values[i] != NULL; i++) {
-			if (strcasecmp(def->values[i], value) == 0)
+		for (i = 0; values[i] != NULL; i++) {
+			if (strcasecmp(values[i], value) == 0)
 				break;
 		}
-		if (def->values[i] == NULL) {
+		if (values[i] == NULL) {
 			*error_r = t_strdup_printf("%s takes %s here",
-				def->name, t_strarray_join(def->values, " or "));
+				def->name, t_strarray_join(values, " or "));
 			return -1;
 		}
-		value = def->values[i];
+		value = values[i];
 	}
 	if (!def->site_default &&
 	    strcmp(value, def->default_value == NULL ? "" :

@@ -7,6 +7,9 @@
 /* The preferences of a device (draft 5.2.2, R-5.1), by their names. */
 
 #define PIMAP_PREF_XFILTER "PIMAP_XFILTER"
+#define PIMAP_PREF_CHANNEL "PIMAP_OUTBAND_CHANNEL"
+#define PIMAP_PREF_ADDRESS "PIMAP_OUTBAND_ADDRESS"
+#define PIMAP_PREF_FORMAT "PIMAP_OUTBAND_FORMAT"
 
 /* Set by XPROVISION: the channel's registration token */
 #define PIMAP_PREF_NOTIF_ID "NOTIF_ID"
@@ -16,19 +19,23 @@
 /* A preference that has one value */
 struct pimap_pref_def {
 	const char *name;
-	/* What it takes and XPROVISION offers, in that order. NULL: any
-	   text. */
+	/* What it may take, NULL: any text. See pimap_pref_get_values(). */
 	const char *const *values;
 	/* NULL = NIL */
 	const char *default_value;
 	/* the site may have another default */
 	bool site_default;
+	/* the site says which of the values there are */
+	bool site_values;
 	/* a client may send it as a list */
 	bool may_be_list;
 };
 
 /* Those, up to one whose name is NULL. */
 extern const struct pimap_pref_def pimap_pref_defs[];
+
+/* All channels that a site may have, and NONE, ended by NULL. */
+extern const char *const pimap_channels[];
 
 /* Returns NULL if there is no such preference, or if it is PIMAP_XFILTER. */
 const struct pimap_pref_def *pimap_pref_find(const char *name);
@@ -38,10 +45,16 @@ bool pimap_pref_is_xfilter(const char *name);
    PIMAP_PREF_TEXT_MAX bytes. */
 bool pimap_pref_text_is_valid(const char *text);
 
+/* What it takes and XPROVISION offers, in that order, ended by NULL. Returns NULL
+   if it takes any text. */
+const char *const *
+pimap_pref_get_values(const struct pimap_pref_def *def,
+		      const struct pimap_defaults *defaults);
 /* Sets the preference. Returns 0, or -1 and error_r if it doesn't take that
    value (R-5.4). */
 int pimap_pref_set(struct pimap_profile *profile, struct pimap_device *device,
-		   const struct pimap_pref_def *def, const char *value,
+		   const struct pimap_pref_def *def,
+		   const struct pimap_defaults *defaults, const char *value,
 		   const char **error_r);
 /* The value in force, or NULL: NIL. device may be NULL: default. */
 const char *pimap_pref_get(const struct pimap_device *device,

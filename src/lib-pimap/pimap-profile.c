@@ -5,11 +5,13 @@
    all of Dovecot's own protocols:
 
      pimap-profile 1
-     generation  number                   of what views show, if not 0
+     generation  number  number  0|1      of what views show, and of the whole;
+                                          whether a device has a channel
      filter  name  criteria  [desc]
      device  id    mode   view  notify
      folder  guid  vname  view  notify    of the device above
      pref    name  value                  of the device above
+     known   guid  generation  uidvalidity  uidnext   likewise: a baseline
      end     crc32                        of all the lines before it
 
    view and notify are D (default), A (all), N (none), U and the name of a
@@ -24,9 +26,9 @@
 #include "crc32.h"
 #include "unichar.h"
 #include "pimap-device.h"
+#include "pimap-pref.h"
+#include "pimap-profile-peek.h"
 #include "pimap-profile.h"
-
-#define PIMAP_PROFILE_HEADER "pimap-profile\t1\n"
 
 /* by enum pimap_filter_kind */
 static const char kind_chars[] = "DANUS";
@@ -212,6 +214,7 @@ pimap_profile_add_device(struct pimap_profile *profile, const char *id,
 	device->mode = mode;
 	p_array_init(&device->folders, profile->pool, 4);
 	p_array_init(&device->prefs, profile->pool, 4);
+	p_array_init(&device->baselines, profile->pool, 4);
 	array_push_back(&profile->devices, &device);
 	return device;
 }
@@ -320,18 +323,35 @@ void pimap_device_set_filter(struct pimap_profile *profile,
 		pimap_profile_views_changed(profile);
 }
 
+static const struct pimap_filter_ref *
+pimap_device_find_own_filter(const struct pimap_device *device,
+			     const guid_128_t guid, enum pimap_filter_type type)
+{
+	const struct pimap_folder *folder = device == NULL || guid == NULL ?
+		NULL : pimap_device_find_folder(device, guid);
+
+	return folder == NULL ||
+		folder->filters[type].kind == PIMAP_FILTER_DEFAULT ?
+		NULL : &folder->filters[type];
+}
+
+bool pimap_device_has_own_filter(const struct pimap_device *device,
+				 const guid_128_t guid,
+				 enum pimap_filter_type type)
+{
+	return pimap_device_find_own_filter(device, guid, type) != NULL;
+}
+
 struct pimap_filter_ref
 pimap_device_get_filter(const struct pimap_device *device,
 			const struct pimap_defaults *defaults,
 			const guid_128_t guid, enum pimap_filter_type type)
 {
-	const struct pimap_folder *folder = NULL;
+	const struct pimap_filter_ref *own =
+		pimap_device_find_own_filter(device, guid, type);
 
-	if (device != NULL && guid != NULL)
-		folder = pimap_device_find_folder(device, guid);
-	if (folder != NULL &&
-	    folder->filters[type].kind != PIMAP_FILTER_DEFAULT)
-		return folder->filters[type];
+	if (own != NULL)
+		return *own;
 	if (device != NULL &&
 	    device->filters[type].kind != PIMAP_FILTER_DEFAULT)
 		return device->filters[type];
@@ -348,6 +368,38 @@ bool pimap_device_has_folder_filters(const struct pimap_device *device,
 			return TRUE;
 	}
 	return FALSE;
+}
+
+const struct pimap_baseline *
+pimap_device_find_baseline(const struct pimap_device *device,
+			   const guid_128_t guid)
+{
+	const struct pimap_baseline *baseline;
+
+	array_foreach(&device->baselines, baseline) {
+		if (guid_128_equals(baseline->guid, guid))
+			return baseline;
+	}
+	return NULL;
+}
+
+void pimap_device_set_baseline(struct pimap_device *device,
+			       const struct pimap_baseline *baseline)
+{
+	pimap_device_drop_baseline(device, baseline->guid);
+	array_push_back(&device->baselines, baseline);
+}
+
+void pimap_device_drop_baseline(struct pimap_device *device,
+				const guid_128_t guid)
+{
+	const struct pimap_baseline *baseline =
+		pimap_device_find_baseline(device, guid);
+
+	if (baseline != NULL) {
+		array_delete(&device->baselines,
+			array_ptr_to_idx(&device->baselines, baseline), 1);
+	}
 }
 
 static struct pimap_pref *
@@ -418,6 +470,7 @@ static const char *ref_str(const struct pimap_filter_ref *ref)
 static void
 pimap_device_print(const struct pimap_device *device, string_t *dest)
 {
+	const struct pimap_baseline *baseline;
 	const struct pimap_folder *folder;
 	const struct pimap_pref *pref;
 
@@ -433,6 +486,23 @@ pimap_device_print(const struct pimap_device *device, string_t *dest)
 	}
 	array_foreach(&device->prefs, pref)
 		print_fields(dest, "pref", pref->name, pref->value, NULL);
+	array_foreach(&device->baselines, baseline) {
+		str_printfa(dest, "known\t%s\t%u\t%u\t%u\n",
+			    guid_128_to_string(baseline->guid),
+			    baseline->generation, baseline->uid_validity,
+			    baseline->next_uid);
+	}
+}
+
+bool pimap_profile_has_channels(const struct pimap_profile *profile)
+{
+	struct pimap_device *device;
+
+	array_foreach_elem(&profile->devices, device) {
+		if (pimap_device_get_pref(device, PIMAP_PREF_CHANNEL) != NULL)
+			return TRUE;
+	}
+	return FALSE;
 }
 
 void pimap_profile_print(const struct pimap_profile *profile, string_t *dest)
@@ -442,10 +512,9 @@ void pimap_profile_print(const struct pimap_profile *profile, string_t *dest)
 	size_t start = str_len(dest);
 
 	str_append(dest, PIMAP_PROFILE_HEADER);
-	if (profile->views_generation != 0) {
-		str_printfa(dest, "generation\t%u\n",
-			    profile->views_generation);
-	}
+	str_printfa(dest, PIMAP_PROFILE_GENERATION"%u\t%u\t%u\n",
+		    profile->views_generation, profile->generation,
+		    pimap_profile_has_channels(profile) ? 1 : 0);
 	array_foreach(&profile->filters, filter) {
 		print_fields(dest, "filter", filter->name, filter->criteria,
 			     filter->desc, NULL);
@@ -541,14 +610,34 @@ parse_folder(struct pimap_profile *profile, struct pimap_device *device,
 }
 
 static int
+parse_baseline(struct pimap_device *device, const char *const *args)
+{
+	struct pimap_baseline baseline;
+
+	if (str_array_length(args) != 4 ||
+	    guid_128_from_string(args[0], baseline.guid) < 0 ||
+	    str_to_uint32(args[1], &baseline.generation) < 0 ||
+	    str_to_uint32(args[2], &baseline.uid_validity) < 0 ||
+	    str_to_uint32(args[3], &baseline.next_uid) < 0)
+		return -1;
+	array_push_back(&device->baselines, &baseline);
+	return 0;
+}
+
+static int
 parse_record(struct pimap_profile *profile, struct pimap_device **device,
 	     uint32_t *generation, const char *const *args)
 {
 	unsigned int count = str_array_length(args);
 	struct pimap_filter_ref ref;
 
-	if (count == 2 && strcmp(args[0], "generation") == 0)
+	if (count > 1 && strcmp(args[0], "generation") == 0) {
+		/* profiles from before there were channels have one number */
+		if (count > 2 &&
+		    str_to_uint32(args[2], &profile->generation) < 0)
+			return -1;
 		return str_to_uint32(args[1], generation);
+	}
 	if (count < 3)
 		return -1;
 	if (strcmp(args[0], "filter") == 0) {
@@ -566,6 +655,8 @@ parse_record(struct pimap_profile *profile, struct pimap_device **device,
 		return -1;
 	if (strcmp(args[0], "folder") == 0)
 		return parse_folder(profile, *device, args + 1);
+	if (strcmp(args[0], "known") == 0)
+		return parse_baseline(*device, args + 1);
 	if (strcmp(args[0], "pref") == 0 && count == 3) {
 		pimap_device_set_pref(profile, *device, args[1], args[2]);
 		return 0;
@@ -625,4 +716,22 @@ int pimap_profile_parse(const void *data, size_t size,
 		pimap_profile_free(&profile);
 	*profile_r = profile;
 	return ret;
+}
+
+struct pimap_profile *pimap_profile_dup(const struct pimap_profile *profile)
+{
+	string_t *text = str_new(default_pool, 4096);
+	struct pimap_profile *copy;
+	const char *error;
+	int ret;
+
+	pimap_profile_print(profile, text);
+	T_BEGIN {
+		ret = pimap_profile_parse(str_data(text), str_len(text), &copy,
+					  &error);
+		if (ret < 0)
+			i_panic("A profile can't be read again: %s", error);
+	} T_END;
+	str_free(&text);
+	return copy;
 }

@@ -65,6 +65,14 @@ struct pimap_folder {
 };
 ARRAY_DEFINE_TYPE(pimap_folder, struct pimap_folder);
 
+/* What was in a folder when the device began to be notified of it (R-13.4), and
+   the profile's generation then */
+struct pimap_baseline {
+	guid_128_t guid;
+	uint32_t generation;
+	uint32_t uid_validity, next_uid;
+};
+
 struct pimap_pref {
 	const char *name;
 	const char *value;
@@ -88,6 +96,9 @@ struct pimap_device {
 	ARRAY_TYPE(pimap_folder) folders;
 	/* those that differ from the default */
 	ARRAY(struct pimap_pref) prefs;
+	/* A folder that notifies and isn't among them was made later: all in it
+	   is new. */
+	ARRAY(struct pimap_baseline) baselines;
 };
 ARRAY_DEFINE_TYPE(pimap_device, struct pimap_device *);
 
@@ -97,10 +108,15 @@ struct pimap_defaults {
 	const char *event_filter;
 	/* of devices that make themselves */
 	enum pimap_device_mode mode;
+	/* the channels that are configured, and NONE, ended by NULL */
+	const char *const *channels;
 };
 
 struct pimap_profile {
 	pool_t pool;
+	/* Rises with every change that is stored; 0 if there never was one. From
+	   the clock, as the next one. */
+	uint32_t generation;
 	/* Rises with every change of what views show; 0 if there never was one.
 	   It is taken from the clock, so that it is another one too after a
 	   profile was lost and made anew. */
@@ -111,6 +127,7 @@ struct pimap_profile {
 
 /* An empty profile. */
 struct pimap_profile *pimap_profile_alloc(void);
+struct pimap_profile *pimap_profile_dup(const struct pimap_profile *profile);
 void pimap_profile_free(struct pimap_profile **profile);
 
 /* Returns 0 and the profile, or -1 and error_r when the data isn't a whole and
@@ -118,6 +135,9 @@ void pimap_profile_free(struct pimap_profile **profile);
 int pimap_profile_parse(const void *data, size_t size,
 			struct pimap_profile **profile_r, const char **error_r);
 void pimap_profile_print(const struct pimap_profile *profile, string_t *dest);
+
+/* TRUE if a device has a channel. */
+bool pimap_profile_has_channels(const struct pimap_profile *profile);
 
 struct pimap_filter *
 pimap_profile_find_filter(const struct pimap_profile *profile,
@@ -162,9 +182,23 @@ struct pimap_filter_ref
 pimap_device_get_filter(const struct pimap_device *device,
 			const struct pimap_defaults *defaults,
 			const guid_128_t guid, enum pimap_filter_type type);
+/* TRUE if the folder has a filter of its own of that type. device may be NULL. */
+bool pimap_device_has_own_filter(const struct pimap_device *device,
+				 const guid_128_t guid,
+				 enum pimap_filter_type type);
 /* TRUE if some folder has a filter of its own of that type. */
 bool pimap_device_has_folder_filters(const struct pimap_device *device,
 				     enum pimap_filter_type type);
+
+/* Returns NULL if there is none. */
+const struct pimap_baseline *
+pimap_device_find_baseline(const struct pimap_device *device,
+			   const guid_128_t guid);
+/* Adds one, or replaces the one of that folder. */
+void pimap_device_set_baseline(struct pimap_device *device,
+			       const struct pimap_baseline *baseline);
+void pimap_device_drop_baseline(struct pimap_device *device,
+				const guid_128_t guid);
 
 /* value = NULL removes the preference. */
 void pimap_device_set_pref(struct pimap_profile *profile,

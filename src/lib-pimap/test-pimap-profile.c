@@ -6,6 +6,7 @@
 #include "guid.h"
 #include "test-common.h"
 #include "pimap-profile.h"
+#include "pimap-profile-peek.h"
 
 static const struct pimap_defaults test_defaults = {
 	.filters = {
@@ -14,6 +15,13 @@ static const struct pimap_defaults test_defaults = {
 	},
 };
 static const guid_128_t test_guid = { 1, 2, 3 };
+
+static const struct pimap_baseline test_baselines[] = {
+	{ .guid = { 1, 2, 3 }, .generation = 7, .uid_validity = 8,
+	  .next_uid = 9 },
+	{ .guid = { 4 }, .generation = 1, .uid_validity = UINT32_MAX,
+	  .next_uid = 1 },
+};
 
 static struct pimap_profile *test_profile(void)
 {
@@ -29,6 +37,8 @@ static struct pimap_profile *test_profile(void)
 	pimap_device_set_filter(profile, device, test_guid, "Work\\tab\t",
 				PIMAP_FILTER_VIEW, &ref);
 	pimap_device_set_pref(profile, device, "PIMAP_INBAND_PUSH", "ON");
+	pimap_device_set_baseline(device, &test_baselines[0]);
+	pimap_device_set_baseline(device, &test_baselines[1]);
 	device = pimap_profile_add_device(profile, "P2",
 					  PIMAP_DEVICE_MODE_SESSION);
 	ref.name = "x";
@@ -46,7 +56,7 @@ static void test_pimap_profile_round_trip(void)
 	struct pimap_profile *profile = test_profile(), *profile2;
 	struct pimap_device *device;
 	struct pimap_filter_ref ref;
-	string_t *text = t_str_new(256), *text2 = t_str_new(256);
+	string_t *text = t_str_new(1024), *text2 = t_str_new(1024);
 	uint32_t generation;
 	const char *error;
 
@@ -168,7 +178,7 @@ static void test_pimap_profile_invalid(void)
 			"0102030405060708090a0b0c0d0e0f10\t\xff\tN\tD",
 	};
 	struct pimap_profile *profile;
-	string_t *text = t_str_new(256);
+	string_t *text = t_str_new(1024);
 	const char *error;
 	unsigned int i;
 
@@ -209,7 +219,7 @@ static void test_pimap_profile_remove_device(void)
 static void test_pimap_profile_damaged(void)
 {
 	struct pimap_profile *profile = test_profile(), *profile2;
-	string_t *text = t_str_new(256);
+	string_t *text = t_str_new(1024);
 	unsigned char *data;
 	const char *error;
 	size_t i, size;
@@ -231,10 +241,82 @@ static void test_pimap_profile_damaged(void)
 	test_end();
 }
 
+static void test_pimap_profile_baselines(void)
+{
+	struct pimap_profile *profile = test_profile(), *profile2;
+	const struct pimap_baseline *baseline;
+	struct pimap_baseline other = test_baselines[0];
+	struct pimap_device *device;
+	static const guid_128_t unknown = { 5 };
+
+	test_begin("profile baselines");
+	profile->generation = 12;
+	profile2 = pimap_profile_dup(profile);
+	test_assert(profile2->generation == 12);
+	device = pimap_profile_find_device(profile2, "P1");
+	test_assert(array_count(&device->baselines) == 2);
+	baseline = pimap_device_find_baseline(device, test_baselines[0].guid);
+	test_assert(baseline != NULL &&
+		    memcmp(baseline, &test_baselines[0],
+			   sizeof(*baseline)) == 0);
+	test_assert(pimap_device_find_baseline(device, unknown) == NULL);
+	other.next_uid = 10;
+	pimap_device_set_baseline(device, &other);
+	test_assert(array_count(&device->baselines) == 2);
+	baseline = pimap_device_find_baseline(device, other.guid);
+	test_assert(baseline != NULL && baseline->next_uid == 10);
+	pimap_device_drop_baseline(device, other.guid);
+	pimap_device_drop_baseline(device, unknown);
+	test_assert(array_count(&device->baselines) == 1);
+	pimap_profile_free(&profile);
+	pimap_profile_free(&profile2);
+	test_end();
+}
+
+static bool test_peek(const struct pimap_profile *profile, size_t max_size)
+{
+	string_t *text = t_str_new(1024);
+
+	pimap_profile_print(profile, text);
+	return pimap_profile_peek_channels(str_data(text),
+					   I_MIN(str_len(text), max_size));
+}
+
+static void test_pimap_profile_peek(void)
+{
+	static const char *const texts[] = {
+		/* in doubt */
+		"", "pimap-profile\t2\n", "pimap-profile\t1\ngeneration\t1\t2\t0",
+		"pimap-profile\t1\ngeneration\t1\t2\tx\n",
+	};
+	struct pimap_profile *profile = test_profile();
+	struct pimap_device *device = pimap_profile_find_device(profile, "P2");
+	unsigned int i;
+
+	test_begin("profile peek");
+	profile->generation = profile->views_generation = UINT32_MAX;
+	test_assert(!test_peek(profile, PIMAP_PROFILE_PEEK_SIZE));
+	pimap_device_set_pref(profile, device, "PIMAP_OUTBAND_CHANNEL", "MAIL");
+	test_assert(test_peek(profile, PIMAP_PROFILE_PEEK_SIZE));
+	pimap_device_set_pref(profile, device, "PIMAP_OUTBAND_CHANNEL", NULL);
+	test_assert(!test_peek(profile, PIMAP_PROFILE_PEEK_SIZE));
+	pimap_profile_free(&profile);
+	for (i = 0; i < N_ELEMENTS(texts); i++) {
+		test_assert_idx(pimap_profile_peek_channels(
+			(const void *)texts[i], strlen(texts[i])), i);
+	}
+	/* from before there were channels */
+	test_assert(!pimap_profile_peek_channels(
+		(const void *)"pimap-profile\t1\ngeneration\t1\n", 29));
+	test_end();
+}
+
 int main(void)
 {
 	static void (*const test_functions[])(void) = {
 		test_pimap_profile_round_trip,
+		test_pimap_profile_baselines,
+		test_pimap_profile_peek,
 		test_pimap_profile_filters,
 		test_pimap_profile_invalid,
 		test_pimap_profile_remove_device,

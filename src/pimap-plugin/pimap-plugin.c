@@ -136,8 +136,9 @@ static void pimap_plugin_mailbox_allocated_##n(struct mailbox *box) \
 LAYER(0)
 LAYER(1)
 
-static const struct mail_storage_hooks
-pimap_plugin_hooks[PIMAP_SESSIONS_LAYERS] = {
+static const struct mail_storage_hooks pimap_plugin_hooks[] = {
+	/* around what devices' sessions put there */
+	{ .mailbox_allocated = pimap_plugin_hint_mailbox_allocated },
 	{
 		.mail_user_created = pimap_plugin_user_created,
 		.mail_namespaces_created = pimap_plugin_namespaces_created,

@@ -31,6 +31,7 @@ static const struct setting_define pimap_setting_defines[] = {
 	DEF(STR, pimap_default_notification),
 	DEF(ENUM, pimap_default_event),
 	DEF(ENUM, pimap_default_mode),
+	DEF(STR, pimap_channels),
 	DEF(STR, pimap_device), /* internal: set by passdb pimap */
 	DEF(BOOL, pimap_device_any_case), /* internal: likewise */
 
@@ -59,6 +60,7 @@ static const struct pimap_settings pimap_default_settings = {
 	.pimap_default_notification = "NONE",
 	.pimap_default_event = "NEW:ALL:NONE",
 	.pimap_default_mode = "session:view",
+	.pimap_channels = "",
 	.pimap_device = "",
 	.pimap_device_any_case = FALSE,
 	.pimap_separator = "#",
@@ -240,7 +242,7 @@ const char *pimap_settings_version = DOVECOT_ABI_VERSION;
 const struct setting_parser_info *pimap_settings_set_infos[] = {
 	&pimap_setting_parser_info,
 	&pimap_auth_setting_parser_info,
-	&pimap_device_setting_parser_info,
+	&pimap_plain_setting_parser_info,
 	&pimap_filters_setting_parser_info,
 	&pimap_filter_setting_parser_info,
 	NULL

@@ -3,6 +3,7 @@
 #define PIMAP_SETTINGS_H
 
 struct event;
+struct mail_namespace;
 struct mail_user;
 
 /* Specification, section 15. In Dovecot 2.3 they are in plugin {}, in 2.4
@@ -21,6 +22,8 @@ struct pimap_settings {
 	const char *pimap_default_notification;
 	const char *pimap_default_event;
 	const char *pimap_default_mode;
+	/* channels that devices may have, separated by blanks */
+	const char *pimap_channels;
 	/* the device that logged in, set by the passdb; "" = plain session */
 	const char *pimap_device;
 	/* it is a master login, whose names Dovecot has lower-cased */
@@ -60,8 +63,8 @@ ARRAY_DEFINE_TYPE(pimap_system_filter, struct pimap_system_filter);
 
 extern const struct setting_parser_info pimap_setting_parser_info;
 #ifdef PIMAP_HAVE_SETTINGS_GET
-/* pimap-settings-device.c */
-extern const struct setting_parser_info pimap_device_setting_parser_info;
+/* pimap-settings-plain.c */
+extern const struct setting_parser_info pimap_plain_setting_parser_info;
 /* pimap-settings-filter.c */
 extern const struct setting_parser_info pimap_filters_setting_parser_info;
 extern const struct setting_parser_info pimap_filter_setting_parser_info;
@@ -87,6 +90,17 @@ enum pimap_session {
 	PIMAP_SESSION_DEVICE
 };
 enum pimap_session pimap_settings_get_session(struct mail_user *user);
+
+/* The setting pimap_profile, allocated from the data stack or longer. Returns 0, or
+   -1 and error_r. */
+int pimap_settings_get_profile(struct mail_user *user, const char **value_r,
+			       const char **error_r);
+/* Where the user's profile is: returns 0 and its path, allocated from the data
+   stack, or -1 and error_r. ns_r is the namespace that has the path among its control
+   files, or NULL. His namespaces must be known. */
+int pimap_settings_get_profile_path(struct mail_user *user, const char **path_r,
+				    struct mail_namespace **ns_r,
+				    const char **error_r);
 
 /* The auth process's part (Dovecot 2.4 only; in 2.3 it doesn't see plugin {}).
    separator_r and services_r are the configured ones; plugin_loaded_r tells

@@ -1,0 +1,299 @@
+/* SPDX-License-Identifier: LGPL-2.1-only */
+/* Which folders notify which devices. */
+
+#include "lib.h"
+#include "array.h"
+#include "mail-namespace.h"
+#include "mail-storage-private.h"
+#include "mail-user.h"
+#include "mailbox-list-iter.h"
+#include "pimap-folder.h"
+#include "pimap-notify.h"
+#include "pimap-pref.h"
+#include "pimap-scope.h"
+#include "pimap-user.h"
+
+/* what isn't new to the user, or not wanted */
+static const char *const special_uses[] = {
+	"\\Sent", "\\Drafts", "\\Trash", "\\Junk"
+};
+
+const char *pimap_notify_get_channel(const struct pimap_user *puser,
+				     const struct pimap_device *device)
+{
+	const char *channel =
+		pimap_device_get_pref(device, PIMAP_PREF_CHANNEL);
+
+	/* the administrator may have taken it away */
+	return channel != NULL &&
+		str_array_find(puser->defaults.channels, channel) ?
+		channel : NULL;
+}
+
+bool pimap_notify_has(const struct pimap_user *puser,
+		      const struct pimap_device *device,
+		      const guid_128_t guid, bool special)
+{
+	struct pimap_filter_ref ref;
+
+	if (pimap_notify_get_channel(puser, device) == NULL)
+		return FALSE;
+	if (special && !pimap_device_has_own_filter(device, guid,
+						    PIMAP_FILTER_NOTIFY))
+		return FALSE;
+	ref = pimap_device_get_filter(device, &puser->defaults, guid,
+				      PIMAP_FILTER_NOTIFY);
+	return ref.kind != PIMAP_FILTER_NONE;
+}
+
+static bool notify_is_special(const struct mailbox_info *info)
+{
+	const char *const *uses;
+	unsigned int i;
+
+	if (info->special_use == NULL)
+		return FALSE;
+	uses = t_strsplit_spaces(info->special_use, " ");
+	for (i = 0; i < N_ELEMENTS(special_uses); i++) {
+		if (str_array_icase_find(uses, special_uses[i]))
+			return TRUE;
+	}
+	return FALSE;
+}
+
+struct notify_folders {
+	pimap_notify_folder_callback_t *callback;
+	void *context;
+};
+
+static int
+notify_folder(const struct notify_folders *folders,
+	      const struct mailbox_info *info, const char **error_r)
+{
+	struct mailbox *box = mailbox_alloc(info->ns->list, info->vname,
+					    MAILBOX_FLAG_READONLY);
+	enum mail_error error;
+	guid_128_t guid;
+	int ret = 0;
+
+	if (pimap_folder_get_guid(box, guid) == 0) {
+		ret = folders->callback(box, guid,
+			notify_is_special(info), folders->context,
+			error_r);
+	} else {
+		/* it may go while it is looked at */
+		*error_r = t_strdup_printf("Folder %s: %s", info->vname,
+			mailbox_get_last_internal_error(box, &error));
+		if (error != MAIL_ERROR_NOTFOUND)
+			ret = -1;
+	}
+	mailbox_free(&box);
+	return ret;
+}
+
+static int
+notify_foreach(struct pimap_user *puser, const struct notify_folders *folders,
+	       const char **error_r)
+{
+	static const char *const patterns[] = { "*", NULL };
+	struct mailbox_list_iterate_context *iter;
+	const struct mailbox_info *info;
+	int ret = 0;
+
+	iter = mailbox_list_iter_init_namespaces(puser->user->namespaces,
+		patterns, MAIL_NAMESPACE_TYPE_PRIVATE,
+		MAILBOX_LIST_ITER_SKIP_ALIASES |
+		MAILBOX_LIST_ITER_RETURN_SPECIALUSE);
+	while (ret == 0 && (info = mailbox_list_iter_next(iter)) != NULL) {
+		if ((info->flags & (MAILBOX_NOSELECT |
+				    MAILBOX_NONEXISTENT)) != 0)
+			continue;
+		ret = notify_folder(folders, info, error_r);
+	}
+	if (mailbox_list_iter_deinit(&iter) < 0 && ret == 0) {
+		*error_r = "Listing the folders failed";
+		ret = -1;
+	}
+	return ret;
+}
+
+int pimap_notify_foreach(struct pimap_user *puser,
+			 pimap_notify_folder_callback_t *callback,
+			 void *context, const char **error_r)
+{
+	struct notify_folders folders = {
+		.callback = callback,
+		.context = context,
+	};
+	int ret;
+
+	pimap_scope_whole_begin(puser);
+	ret = notify_foreach(puser, &folders, error_r);
+	pimap_scope_whole_end(puser);
+	return ret;
+}
+
+static bool notify_box_is_special(struct mailbox *box)
+{
+	struct mailbox_list_iterate_context *iter;
+	const struct mailbox_info *info;
+	bool ret = FALSE;
+
+	/* a pattern may fit other names, too */
+	iter = mailbox_list_iter_init(mailbox_get_namespace(box)->list,
+		box->vname, MAILBOX_LIST_ITER_SKIP_ALIASES |
+		MAILBOX_LIST_ITER_RETURN_SPECIALUSE);
+	while ((info = mailbox_list_iter_next(iter)) != NULL) {
+		if (strcmp(info->vname, box->vname) == 0 &&
+		    notify_is_special(info))
+			ret = TRUE;
+	}
+	/* what can't be listed isn't excepted */
+	(void)mailbox_list_iter_deinit(&iter);
+	return ret;
+}
+
+int pimap_notify_find_folder(struct pimap_user *puser, const guid_128_t guid,
+			     struct mailbox **box_r, bool *special_r,
+			     const char **error_r)
+{
+	struct mail_namespace *ns;
+	struct mailbox *box;
+	enum mail_error error;
+	guid_128_t found;
+
+	for (ns = puser->user->namespaces; ns != NULL; ns = ns->next) {
+		if (ns->type != MAIL_NAMESPACE_TYPE_PRIVATE ||
+		    ns->alias_for != NULL)
+			continue;
+		box = mailbox_alloc_guid(ns->list, guid, MAILBOX_FLAG_READONLY);
+		if (pimap_folder_get_guid(box, found) == 0) {
+			if (guid_128_equals(guid, found)) {
+				*special_r = notify_box_is_special(box);
+				*box_r = box;
+				return 1;
+			}
+		} else {
+			*error_r = t_strdup(
+				mailbox_get_last_internal_error(box, &error));
+			if (error != MAIL_ERROR_NOTFOUND) {
+				mailbox_free(&box);
+				return -1;
+			}
+		}
+		mailbox_free(&box);
+	}
+	return 0;
+}
+
+/* Baselines */
+
+struct notify_change {
+	struct pimap_user *puser;
+	const struct pimap_profile *old;
+	struct pimap_profile *profile;
+};
+
+static int
+notify_get_baseline(struct mailbox *box, const guid_128_t guid,
+		    uint32_t generation, struct pimap_baseline *baseline_r,
+		    const char **error_r)
+{
+	struct mailbox_status status;
+
+	if (mailbox_sync(box, 0) < 0 ||
+	    mailbox_get_status(box, STATUS_UIDVALIDITY | STATUS_UIDNEXT,
+			       &status) < 0) {
+		*error_r = t_strdup_printf("Folder %s: %s", box->vname,
+			mailbox_get_last_internal_error(box, NULL));
+		return -1;
+	}
+	i_zero(baseline_r);
+	guid_128_copy(baseline_r->guid, guid);
+	baseline_r->generation = generation;
+	baseline_r->uid_validity = status.uidvalidity;
+	baseline_r->next_uid = status.uidnext;
+	return 0;
+}
+
+static int
+notify_baseline_callback(struct mailbox *box, const guid_128_t guid,
+			 bool special, void *context, const char **error_r)
+{
+	const struct notify_change *change = context;
+	struct pimap_baseline baseline = { .generation = 0 };
+	const struct pimap_device *old;
+	struct pimap_device *device;
+
+	array_foreach_elem(&change->profile->devices, device) {
+		if (!pimap_notify_has(change->puser, device, guid, special)) {
+			pimap_device_drop_baseline(device, guid);
+			continue;
+		}
+		old = pimap_profile_find_device(change->old, device->id);
+		if (pimap_notify_has(change->puser, old, guid, special))
+			continue;
+		/* one look is enough for all devices */
+		if (baseline.generation == 0 &&
+		    notify_get_baseline(box, guid, change->profile->generation,
+					&baseline, error_r) < 0)
+			return -1;
+		pimap_device_set_baseline(device, &baseline);
+	}
+	return 0;
+}
+
+static bool
+notify_refs_differ(const struct pimap_user *puser,
+		   const struct pimap_device *device1,
+		   const struct pimap_device *device2, const guid_128_t guid)
+{
+	return pimap_notify_has(puser, device1, guid, FALSE) !=
+		pimap_notify_has(puser, device2, guid, FALSE) ||
+		pimap_notify_has(puser, device1, guid, TRUE) !=
+		pimap_notify_has(puser, device2, guid, TRUE);
+}
+
+/* TRUE if some folder notifies the one and not the other. */
+static bool
+notify_devices_differ(const struct pimap_user *puser,
+		      const struct pimap_device *old,
+		      const struct pimap_device *device)
+{
+	const struct pimap_folder *folder;
+
+	if (notify_refs_differ(puser, old, device, NULL))
+		return TRUE;
+	array_foreach(&device->folders, folder) {
+		if (notify_refs_differ(puser, old, device, folder->guid))
+			return TRUE;
+	}
+	if (old != NULL) array_foreach(&old->folders, folder) {
+		if (notify_refs_differ(puser, old, device, folder->guid))
+			return TRUE;
+	}
+	return FALSE;
+}
+
+int pimap_notify_update_baselines(struct pimap_user *puser,
+				  const struct pimap_profile *old,
+				  struct pimap_profile *profile,
+				  const char **error_r)
+{
+	struct notify_change change = {
+		.puser = puser,
+		.old = old,
+		.profile = profile,
+	};
+	struct pimap_device *device;
+
+	array_foreach_elem(&profile->devices, device) {
+		if (notify_devices_differ(puser,
+				pimap_profile_find_device(old, device->id),
+				device)) {
+			return pimap_notify_foreach(puser,
+				notify_baseline_callback, &change, error_r);
+		}
+	}
+	return 0;
+}

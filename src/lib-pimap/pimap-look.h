@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: LGPL-2.1-only */
+#ifndef PIMAP_LOOK_H
+#define PIMAP_LOOK_H
+
+#include "guid.h"
+
+/* How notifications come about (R-13.1, R-13.4): they are differences between what
+   a device was told of a folder, its accounted state, and what is there now.
+
+     a mail process   -- hint -->  pimap-outband  -- job -->  pimap-worker
+     after a commit                registry, accounted          opens the folder,
+                                   states, queue, channels  <-- answer -- compares
+
+   Lines as in all of Dovecot's own protocols: fields separated by TAB, escaped, a
+   VERSION line first from both sides.
+
+   A hint says that something may have changed. It causes a look and nothing else,
+   so that whoever may connect can send it; it gets no answer and may be lost:
+
+     HINT    <user> <folder GUID>      mail came into that folder
+     PROFILE <user>                    his profile has changed
+
+   Jobs, which the service sends to a worker, one at a time. Each is answered by
+   lines, of which the last is OK, GONE (no such user or folder any more) or FAIL and
+   a reason, which the worker has logged.
+
+     FOLDERS <user>
+        FOLDER <folder GUID> <name>    for each that notifies some device
+     LOOK    <user> <folder GUID> [<device> <state>]...
+        the states that are accounted for, none for a device not known yet
+        FOLDER  <folder GUID> <name>
+        DEVICE  <device> <generation> <channel> <address> <format> <state>
+                                       for each device that the folder notifies, with
+                                       its new state
+        EVENT   <event> <UID> <time>   of the device above, in the order in which they
+                                       are to be told; R-13.2's name, INTERNALDATE or
+                                       the time of the event in seconds since 1970
+
+   A state is text that only the worker understands. What a look has found is valid
+   only as long as the accounted states are those that it was asked with: both the
+   events and the new states are committed in one transaction, or neither. A device
+   that the answer doesn't name isn't notified of that folder any more. */
+
+#define PIMAP_HINT_SOCKET "pimap-outband"
+#define PIMAP_HINT_PROTOCOL "pimap-hint"
+#define PIMAP_HINT_MAJOR 1
+#define PIMAP_HINT_MINOR 0
+
+#define PIMAP_WORKER_SOCKET "pimap-worker"
+#define PIMAP_WORKER_PROTOCOL "pimap-worker"
+#define PIMAP_WORKER_MAJOR 1
+#define PIMAP_WORKER_MINOR 0
+
+/* Longer lines end the connection. */
+#define PIMAP_LOOK_MAX_LINE (1024*1024)
+/* A look that finds more events of one device than these gives one SYNC in their
+   place. */
+#define PIMAP_LOOK_MAX_EVENTS 1000
+
+#endif

@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: LGPL-2.1-only
+"""What mail processes tell the service pimap-outband, and what a profile keeps of
+folders that begin to notify (R-13.1, R-13.4). Here a test is the service."""
+
+import contextlib
+import glob
+import os
+import smtplib
+import socket
+
+import pytest
+
+from conftest import Server, settings
+
+MESSAGE = b"From: a@example.org\r\nSubject: %s\r\n\r\nbody\r\n"
+# the socket is the test's
+NO_SERVICE = """
+service pimap-outband {
+  process_min_avail = 0
+  unix_listener pimap-outband {
+    mode = 0
+  }
+}
+namespace inbox {
+  mailbox Sent {
+    auto = create
+    special_use = \\Sent
+  }
+}
+"""
+
+
+class Service:
+    """Takes hints."""
+
+    def __init__(self, server):
+        self.path = server.path + "/run/pimap-outband"
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.bind(self.path)
+        os.chmod(self.path, 0o666)
+        self.sock.listen(100)
+
+    def hints(self, seconds=0.3):
+        """Those that have come since the last time"""
+        lines = []
+        self.sock.settimeout(seconds)
+        while True:
+            try:
+                connection, _ = self.sock.accept()
+            except socket.timeout:
+                return lines
+            with connection:
+                first, *more = connection.makefile("r").read().splitlines()
+            assert first == "VERSION\tpimap-hint\t1\t0"
+            lines += [tuple(line.split("\t")) for line in more]
+
+    def close(self):
+        self.sock.close()
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.path)
+
+
+@pytest.fixture(scope="module", params=["maildir", "sdbox", "mdbox"])
+def server(request):
+    server = Server.temporary(request.param, extra=settings(
+        {"pimap_channels": "mail"}) + NO_SERVICE)
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def service(server):
+    service = Service(server)
+    yield service
+    service.close()
+
+
+def deliver(server, user, text, detail=""):
+    with smtplib.LMTP(server.vars["LMTP_SOCKET"]) as lmtp:
+        lmtp.sendmail("s@example.org", user + detail, MESSAGE % text)
+
+
+def profile(server, user):
+    """Its lines, as lists of words"""
+    path, = glob.glob("%s/mail/%s/*/dovecot-pimap-profile" % (server.path, user.lower()))
+    with open(path) as file:
+        return [line.rstrip("\n").split("\t") for line in file]
+
+
+def baselines(server, user, device="P1"):
+    """UIDNEXT by GUID"""
+    found, at = {}, None
+    for line in profile(server, user):
+        if line[0] == "device":
+            at = line[1]
+        elif line[0] == "known" and at == device:
+            assert line[1] not in found
+            found[line[1]] = int(line[4])
+    return found
+
+
+def guid(server, user, folder):
+    out = server.doveadm("-f", "flow", "mailbox", "status", "-u", user.lower(), "guid", folder)
+    return out.split("guid=")[1].strip()
+
+
+def notify(phone, folder="ALL", channel="MAIL"):
+    phone.ok("XSETPIMAPPREF PIMAP_OUTBAND_CHANNEL " + channel)
+    phone.ok("XSETPIMAPPREF PIMAP_XFILTER (%s N ALL)" % folder)
+
+
+def test_nothing_is_told_without_a_channel(server, user, service):
+    name = user.lower()
+    deliver(server, name, b"no profile")
+    phone = server.client(user + "#P1")
+    phone.ok("XFILTER SET F1 NIL (UNSEEN)")
+    phone.ok("XSETPIMAPPREF PIMAP_XFILTER (ALL B F1)")
+    deliver(server, name, b"no channel")
+    phone.append("INBOX", [MESSAGE % b"x"])
+    assert service.hints() == []
+
+
+def test_all_that_is_saved_is_told(server, user, service):
+    name = user.lower()
+    phone = server.client(user + "#P1")
+    notify(phone)
+    assert service.hints() == [("PROFILE", name)] * 2
+    deliver(server, name, b"one")
+    inbox = ("HINT", name, guid(server, user, "INBOX"))
+    assert service.hints() == [inbox]
+
+    plain = server.client(user)
+    plain.ok("CREATE Work")
+    work = ("HINT", name, guid(server, user, "Work"))
+    plain.append("Work", [MESSAGE % b"two"])
+    assert service.hints() == [work]
+    plain.ok("SELECT Work")
+    plain.ok("COPY 1 INBOX")
+    assert service.hints() == [inbox]
+    plain.ok("MOVE 1 INBOX")
+    assert service.hints() == [inbox]
+    server.doveadm("save", "-u", name, "-m", "Work", __file__)
+    assert service.hints() == [work]
+    # what saves nothing isn't told
+    plain.ok("SELECT INBOX")
+    plain.ok("FETCH 1:* (BODY[])")
+    plain.ok("NOOP")
+    assert service.hints() == []
+
+    phone.ok("XSETPIMAPPREF PIMAP_OUTBAND_CHANNEL NONE")
+    assert service.hints() == [("PROFILE", name)]
+    deliver(server, name, b"three")
+    assert service.hints() == []
+
+
+def test_profiles_changed_by_doveadm(server, user, service):
+    name = user.lower()
+    server.doveadm("pimap", "device", "add", "-u", name, "P1")
+    server.doveadm("pimap", "pref", "set", "-u", name, "P1", "PIMAP_OUTBAND_CHANNEL", "MAIL")
+    assert service.hints() == [("PROFILE", name)]
+    server.doveadm("pimap", "device", "remove", "-u", name, "P1")
+    assert service.hints() == [("PROFILE", name)]
+
+
+def test_baselines(server, user, service):
+    """What a folder held when it began to notify, whichever of filter and channel came
+    last; a later change begins nothing anew."""
+    plain = server.client(user)
+    plain.append("INBOX", [MESSAGE % b"x"] * 3)
+    plain.ok("CREATE Work")
+    plain.append("Work", [MESSAGE % b"x"])
+    inbox, work = guid(server, user, "INBOX"), guid(server, user, "Work")
+    phone = server.client(user + "#P1")
+    phone.ok("XSETPIMAPPREF PIMAP_XFILTER (INBOX N ALL)")
+    assert baselines(server, user) == {}
+    phone.ok("XSETPIMAPPREF PIMAP_OUTBAND_CHANNEL MAIL")
+    assert baselines(server, user) == {inbox: 4}
+    plain.append("INBOX", [MESSAGE % b"x"])
+    phone.ok("XFILTER SET F1 NIL (UNSEEN)")
+    phone.ok("XSETPIMAPPREF PIMAP_XFILTER (INBOX N F1)")
+    assert baselines(server, user) == {inbox: 4}
+    phone.ok("XSETPIMAPPREF PIMAP_XFILTER (Work N F1)")
+    assert baselines(server, user) == {inbox: 4, work: 2}
+
+    # a folder that is made later is new as a whole, also when others begin
+    phone.ok("XSETPIMAPPREF PIMAP_XFILTER (ALL N ALL)")
+    plain.ok("CREATE Later")
+    plain.append("Later", [MESSAGE % b"x"])
+    other = server.client(user + "#P2")
+    notify(other)
+    assert baselines(server, user) == {inbox: 4, work: 2}
+    assert baselines(server, user, "P2") == {
+        inbox: 5, work: 2, guid(server, user, "Later"): 2}
+
+    # off and on again begins anew
+    first = [line[2] for line in profile(server, user) if line[:2] == ["known", inbox]][0]
+    phone.ok("XSETPIMAPPREF PIMAP_OUTBAND_CHANNEL NONE")
+    assert baselines(server, user) == {}
+    plain.append("INBOX", [MESSAGE % b"x"])
+    phone.ok("XSETPIMAPPREF PIMAP_OUTBAND_CHANNEL MAIL")
+    assert baselines(server, user)[inbox] == 6
+    again = [line[2] for line in profile(server, user) if line[:2] == ["known", inbox]][0]
+    assert int(again) > int(first)
+
+
+def test_special_use_folders_are_silent(server, user, service):
+    """R-1.5: under ALL; a filter for the folder itself counts."""
+    phone = server.client(user + "#P1")
+    notify(phone)
+    sent = guid(server, user, "Sent")
+    assert sent not in baselines(server, user)
+    assert guid(server, user, "INBOX") in baselines(server, user)
+    phone.ok("XSETPIMAPPREF PIMAP_XFILTER (Sent N ALL)")
+    assert sent in baselines(server, user)
+
+
+@pytest.mark.expects_faults
+def test_without_the_service(server, user):
+    """Deliveries go on, and the log has one line of each process."""
+    phone = server.client(user + "#P1")
+    notify(phone)
+    before = len(server.faults())
+    with smtplib.LMTP(server.vars["LMTP_SOCKET"]) as lmtp:
+        for _ in range(3):
+            lmtp.sendmail("s@example.org", user.lower(), MESSAGE % b"x")
+    assert phone.status("INBOX")["MESSAGES"] == 3
+    assert server.logs("pimap: net_connect_unix(")
+    lines = [line for line in server.faults()[before:] if " lmtp(" in line]
+    assert len(lines) <= 3 and all("pimap-outband" in line for line in lines)
