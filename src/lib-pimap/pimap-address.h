@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: LGPL-2.1-only */
+#ifndef PIMAP_ADDRESS_H
+#define PIMAP_ADDRESS_H
+
+/* Where notifications may go (R-14.5): what a user sets as the address of one of
+   his devices is asked here when it is set, and again before each sending, as
+   the administrator may have changed the pattern meanwhile. */
+
+/* The address is one that SMTP can be given as it is, without a display name,
+   comments or control characters, and matches the pattern, in which * and ? are
+   wildcards. Without a pattern ("") it is to be in the user's own domain, so that
+   users without one have none. Returns TRUE, or FALSE and error_r. */
+bool pimap_address_mail_is_allowed(const char *user, const char *address,
+				   const char *pattern, const char **error_r);
+
+#endif
