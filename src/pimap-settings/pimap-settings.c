@@ -21,6 +21,9 @@
 
 #include <ctype.h>
 
+/* timers have milliseconds, in an int */
+#define PIMAP_OUTBAND_MAX_RETRY (7*24*60*60)
+
 #define DEF(type, name) \
 	SETTING_DEFINE_STRUCT_##type(#name, name, struct pimap_settings)
 
@@ -49,6 +52,13 @@ static const struct setting_define pimap_setting_defines[] = {
 	DEF(BOOL, pimap_delete_hidden),
 	DEF(STR, pimap_timezone),
 	DEF(ENUM, pimap_view_late),
+	DEF(STR, pimap_outband_db),
+	DEF(TIME, pimap_outband_expire),
+	DEF(TIME, pimap_outband_retry_min),
+	DEF(TIME, pimap_outband_retry_max),
+	DEF(STR, pimap_mail_relay),
+	DEF(STR, pimap_mail_from),
+	DEF(STR, pimap_mail_pattern),
 
 	SETTING_DEFINE_LIST_END
 };
@@ -75,6 +85,13 @@ static const struct pimap_settings pimap_default_settings = {
 	.pimap_delete_hidden = FALSE,
 	.pimap_timezone = "",
 	.pimap_view_late = "wait:bye",
+	.pimap_outband_db = "",
+	.pimap_outband_expire = 3*24*60*60,
+	.pimap_outband_retry_min = 5,
+	.pimap_outband_retry_max = 60*60,
+	.pimap_mail_relay = "",
+	.pimap_mail_from = "",
+	.pimap_mail_pattern = "",
 };
 
 static bool
@@ -110,6 +127,13 @@ pimap_settings_check(void *_set, pool_t pool, const char **error_r)
 	if (!pimap_zone_is_valid(set->pimap_timezone)) {
 		*error_r = t_strdup_printf("pimap_timezone %s: there is no "
 			"such time zone in this system", set->pimap_timezone);
+		return FALSE;
+	}
+	if (set->pimap_outband_retry_min == 0 ||
+	    set->pimap_outband_retry_min > set->pimap_outband_retry_max ||
+	    set->pimap_outband_retry_max > PIMAP_OUTBAND_MAX_RETRY) {
+		*error_r = "pimap_outband_retry_min and pimap_outband_retry_max "
+			"must be 1 s at least, 7 days at most, in this order";
 		return FALSE;
 	}
 	return TRUE;

@@ -52,6 +52,21 @@ struct pimap_settings {
 	const char *pimap_view_late;
 	/* in which DAYSBEFORETODAY has its days, "" = the server's */
 	const char *pimap_timezone;
+
+	/* The service pimap-outband (section 13), which has no users' fields */
+	/* path of its database, "" = pimap-outband/outband.sqlite in state_dir */
+	const char *pimap_outband_db;
+	/* seconds: a notification that can't be sent is given up after; it is
+	   tried again after min, twice that, and so on up to max */
+	unsigned int pimap_outband_expire;
+	unsigned int pimap_outband_retry_min;
+	unsigned int pimap_outband_retry_max;
+	/* The channel MAIL: host[:port], "" = there is none; the sender, "" =
+	   pimap@ this host; what addresses must match, "" = in the user's own
+	   domain (R-14.5) */
+	const char *pimap_mail_relay;
+	const char *pimap_mail_from;
+	const char *pimap_mail_pattern;
 };
 
 /* A filter that every user has */
@@ -75,6 +90,12 @@ extern const struct setting_parser_info pimap_filter_setting_parser_info;
 int pimap_settings_get(struct mail_user *user,
 		       const struct pimap_settings **set_r,
 		       const char **error_r);
+
+/* The settings of the service that calls this, in place of
+   master_service_settings_read(), and Dovecot's state_dir. They live as long as
+   the pool. Returns 0, or -1 and error_r. (pimap-settings-service.c) */
+int pimap_settings_get_service(pool_t pool, const struct pimap_settings **set_r,
+			       const char **state_dir_r, const char **error_r);
 
 /* The filters of the configuration, sorted by name, as they are written there.
    They live as long as the user. Returns 0, or -1 and error_r. */

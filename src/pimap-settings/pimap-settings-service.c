@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: LGPL-2.1-only */
+/* The settings of a service that opens no mail: it has no user to ask for them. */
+
+#include "lib.h"
+#include "array.h"
+#include "settings-parser.h"
+#include "master-service.h"
+#include "master-service-settings.h"
+#include "mail-user.h"
+#include "mail-storage-settings.h"
+#include "pimap-settings.h"
+
+#ifdef PIMAP_HAVE_SETTINGS_GET
+#  include "settings.h"
+
+int pimap_settings_get_service(pool_t pool, const struct pimap_settings **set_r,
+			       const char **state_dir_r, const char **error_r)
+{
+	const struct pimap_settings *set;
+
+	if (master_service_settings_read_simple(master_service, error_r) < 0 ||
+	    settings_get(master_service_get_event(master_service),
+			 &pimap_setting_parser_info, 0, &set, error_r) < 0)
+		return -1;
+	*set_r = set;
+	pool_add_external_ref(pool, set->pool);
+	settings_free(set);
+	*state_dir_r = p_strdup(pool, master_service_get_service_settings(
+		master_service)->state_dir);
+	return 0;
+}
+
+#else
+
+int pimap_settings_get_service(pool_t pool, const struct pimap_settings **set_r,
+			       const char **state_dir_r, const char **error_r)
+{
+	static const struct setting_parser_info *roots[] = {
+		&mail_user_setting_parser_info,
+		NULL
+	};
+	struct master_service_settings_input input;
+	struct master_service_settings_output output;
+	struct setting_parser_context *parser;
+	const struct mail_user_settings *user_set;
+	const struct setting_define *def;
+	const char *value;
+	int ret = 0;
+
+	i_zero(&input);
+	input.roots = roots;
+	/* only mail processes are told of plugin {} */
+	input.module = "mail";
+	input.service = master_service_get_name(master_service);
+	if (master_service_settings_read(master_service, &input, &output,
+					 error_r) < 0)
+		return -1;
+	user_set = master_service_settings_get_others(master_service)[0];
+	parser = settings_parser_init(pool, &pimap_setting_parser_info, 0);
+	def = pimap_setting_parser_info.defines;
+	for (; def->key != NULL && ret == 0; def++) {
+		value = mail_user_set_plugin_getenv(user_set, def->key);
+		if (value != NULL &&
+		    settings_parse_keyvalue(parser, def->key, value) <= 0) {
+			*error_r = t_strdup(settings_parser_get_error(parser));
+			ret = -1;
+		}
+	}
+	if (ret == 0 && !settings_parser_check(parser, pool, error_r))
+		ret = -1;
+	if (ret == 0) {
+		*set_r = settings_parser_get(parser);
+		*state_dir_r = p_strdup(pool, master_service_settings_get(
+			master_service)->state_dir);
+	}
+	settings_parser_deinit(&parser);
+	return ret;
+}
+
+#endif
