@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: LGPL-2.1-only */
+#ifndef OUTBAND_ANSWER_H
+#define OUTBAND_ANSWER_H
+
+#include "outband-look.h"
+
+/* A worker's answer to a job (pimap-look.h), line by line. A worker opens mail that
+   anybody may have written: what it says is checked, and bounded (R-14.1). */
+
+#define OUTBAND_ANSWER_MAX_DEVICES 1000
+#define OUTBAND_ANSWER_MAX_FOLDERS 100000
+#define OUTBAND_ANSWER_MAX_SIZE (64*1024*1024)
+
+enum outband_answer_result {
+	OUTBAND_ANSWER_OK,
+	/* there is no such user or folder any more */
+	OUTBAND_ANSWER_GONE,
+	/* the worker couldn't do it, and has said why in the log */
+	OUTBAND_ANSWER_FAIL,
+	/* there is no answer: the worker has died, or didn't say what it should */
+	OUTBAND_ANSWER_LOST,
+	/* there is no answer: no worker has seen the job */
+	OUTBAND_ANSWER_UNREACHED
+};
+
+struct outband_answer {
+	pool_t pool;
+	enum outband_answer_result result;
+	/* of FAIL */
+	const char *reason;
+
+	/* to FOLDERS: the GUIDs */
+	ARRAY_TYPE(const_string) folders;
+
+	/* to LOOK */
+	const char *guid;
+	const char *folder;
+	ARRAY_TYPE(outband_found) found;
+
+	size_t size;
+};
+
+/* guid is the one of the LOOK, NULL for FOLDERS. */
+struct outband_answer *outband_answer_init(const char *guid);
+void outband_answer_deinit(struct outband_answer **answer);
+
+/* Adds a line, whose fields are unescaped. Returns 1 if it is the last and the
+   answer has its result, 0 if there are more, -1 and error_r if a worker doesn't
+   write such a line. */
+int outband_answer_add(struct outband_answer *answer, const char *const *args,
+		       const char **error_r);
+
+/* Returns the text of a GUID from the data stack as it is written everywhere, or
+   NULL if that is none. */
+const char *outband_guid_parse(const char *str);
+
+#endif

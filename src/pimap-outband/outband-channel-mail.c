@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: LGPL-2.1-only */
+/* The channel MAIL: a mail to the device's address by the configured relay. Whether
+   the relay can deliver it is its matter once it has taken it. */
+
+#include "lib.h"
+#include "str.h"
+#include "hostpid.h"
+#include "ioloop.h"
+#include "istream.h"
+#include "llist.h"
+#include "smtp-address.h"
+#include "smtp-client.h"
+#include "smtp-client-connection.h"
+#include "smtp-client-transaction.h"
+#include "pimap-address.h"
+#include "pimap-settings.h"
+#include "outband-channel.h"
+#include "outband-message.h"
+
+#define MAIL_DEFAULT_PORT 25
+#define MAIL_MAX_SENDS 20
+#define MAIL_CONNECT_TIMEOUT_MSECS (30*1000)
+#define MAIL_COMMAND_TIMEOUT_MSECS (60*1000)
+#define MAIL_MAX_REPLY_SIZE (16*1024)
+
+struct mail_channel {
+	struct outband_channel channel;
+	struct event *event;
+	const struct pimap_settings *set;
+
+	pool_t pool;
+	const char *host;
+	in_port_t port;
+	struct smtp_address *from;
+
+	struct smtp_client *client;
+	struct mail_send *sends;
+};
+
+/* One mail that is being sent, over a connection of its own: the relay may be slow
+   with one, and not with another. */
+struct mail_send {
+	struct mail_send *prev, *next;
+	struct mail_channel *channel;
+	pool_t pool;
+
+	struct smtp_client_connection *conn;
+	struct smtp_client_transaction *trans;
+	struct timeout *to_finish;
+
+	struct outband_channel_result result;
+	outband_channel_callback_t *callback;
+	void *context;
+};
+
+#define MAIL_CHANNEL(_channel) \
+	container_of(_channel, struct mail_channel, channel)
+
+static int
+mail_channel_init(struct event *event_parent, const struct pimap_settings *set,
+		  struct outband_channel **channel_r, const char **error_r)
+{
+	struct smtp_client_settings client_set;
+	struct mail_channel *channel;
+	const char *from, *error;
+	pool_t pool;
+
+	if (set->pimap_mail_relay[0] == '\0')
+		return 0;
+	pool = pool_alloconly_create("outband channel mail", 512);
+	channel = p_new(pool, struct mail_channel, 1);
+	channel->pool = pool;
+	channel->channel.v = &outband_channel_mail;
+	channel->set = set;
+	if (net_str2hostport(set->pimap_mail_relay, MAIL_DEFAULT_PORT,
+			     &channel->host, &channel->port) < 0) {
+		*error_r = t_strdup_printf("pimap_mail_relay %s isn't a host "
+			"with or without a port", set->pimap_mail_relay);
+		pool_unref(&pool);
+		return -1;
+	}
+	channel->host = p_strdup(pool, channel->host);
+	from = set->pimap_mail_from[0] != '\0' ? set->pimap_mail_from :
+		t_strconcat("pimap@", my_hostdomain(), NULL);
+	if (smtp_address_parse_mailbox(pool, from, 0, &channel->from,
+				       &error) < 0 ||
+	    channel->from->domain == NULL) {
+		*error_r = t_strdup_printf("pimap_mail_from %s isn't an "
+					   "address with a domain", from);
+		pool_unref(&pool);
+		return -1;
+	}
+	channel->event = event_create(event_parent);
+
+	i_zero(&client_set);
+	client_set.my_hostname = my_hostdomain();
+	client_set.dns_client_socket_path = "dns-client";
+	client_set.connect_timeout_msecs = MAIL_CONNECT_TIMEOUT_MSECS;
+	client_set.command_timeout_msecs = MAIL_COMMAND_TIMEOUT_MSECS;
+	client_set.max_reply_size = MAIL_MAX_REPLY_SIZE;
+	client_set.event_parent = channel->event;
+	channel->client = smtp_client_init(&client_set);
+
+	*channel_r = &channel->channel;
+	return 1;
+}
+
+static void mail_send_free(struct mail_send *send)
+{
+	DLLIST_REMOVE(&send->channel->sends, send);
+	timeout_remove(&send->to_finish);
+	if (send->trans != NULL)
+		smtp_client_transaction_destroy(&send->trans);
+	if (send->conn != NULL)
+		smtp_client_connection_close(&send->conn);
+	pool_unref(&send->pool);
+}
+
+static void mail_channel_deinit(struct outband_channel *_channel)
+{
+	struct mail_channel *channel = MAIL_CHANNEL(_channel);
+
+	while (channel->sends != NULL) {
+		channel->sends->callback = NULL;
+		mail_send_free(channel->sends);
+	}
+	smtp_client_deinit(&channel->client);
+	event_unref(&channel->event);
+	pool_unref(&channel->pool);
+}
+
+static void mail_send_finish(struct mail_send *send)
+{
+	outband_channel_callback_t *callback = send->callback;
+	void *context = send->context;
+	struct outband_channel_result result = send->result;
+
+	result.error = t_strdup(result.error);
+	mail_send_free(send);
+	callback(&result, context);
+}
+
+/* Not from within lib-smtp's callbacks: it uses what would be freed */
+static void mail_send_finish_later(struct mail_send *send)
+{
+	if (send->to_finish == NULL)
+		send->to_finish = timeout_add_short(0, mail_send_finish, send);
+}
+
+static void
+mail_send_result(struct mail_send *send, const char *what,
+		 const struct smtp_reply *reply)
+{
+	struct outband_channel_result *result = &send->result;
+
+	/* a refused recipient is the cause of what comes after it */
+	if (send->result.error != NULL)
+		return;
+	if (smtp_reply_is_success(reply)) {
+		result->outcome = OUTBAND_CHANNEL_SENT;
+		return;
+	}
+	/* codes that lib-smtp has made itself are none of the relay's */
+	result->outcome = smtp_reply_is_remote(reply) &&
+		!smtp_reply_is_temp_fail(reply) ?
+		OUTBAND_CHANNEL_GIVE_UP : OUTBAND_CHANNEL_RETRY;
+	result->error = p_strdup_printf(send->pool, "%s: %s", what,
+					smtp_reply_log(reply));
+}
+
+static void
+mail_send_rcpt(const struct smtp_reply *reply, struct mail_send *send)
+{
+	if (!smtp_reply_is_success(reply))
+		mail_send_result(send, "RCPT TO", reply);
+}
+
+static void
+mail_send_rcpt_data(const struct smtp_reply *reply ATTR_UNUSED,
+		    struct mail_send *send ATTR_UNUSED)
+{
+}
+
+static void
+mail_send_data(const struct smtp_reply *reply, struct mail_send *send)
+{
+	mail_send_result(send, "DATA", reply);
+}
+
+static void mail_send_transaction_finished(struct mail_send *send)
+{
+	/* it frees itself */
+	send->trans = NULL;
+	mail_send_finish_later(send);
+}
+
+static void
+mail_channel_send(struct outband_channel *_channel,
+		  const struct outband_row *row,
+		  outband_channel_callback_t *callback, void *context)
+{
+	struct mail_channel *channel = MAIL_CHANNEL(_channel);
+	struct mail_send *send;
+	struct smtp_address *to;
+	struct istream *input;
+	string_t *mail;
+	const char *error;
+	pool_t pool;
+
+	pool = pool_alloconly_create("outband mail", 2048);
+	send = p_new(pool, struct mail_send, 1);
+	send->pool = pool;
+	send->channel = channel;
+	send->callback = callback;
+	send->context = context;
+	/* what no callback says is neither sent nor refused */
+	send->result.outcome = OUTBAND_CHANNEL_RETRY;
+	DLLIST_PREPEND(&channel->sends, send);
+
+	if (!pimap_address_mail_is_allowed(row->user, row->address,
+					   channel->set->pimap_mail_pattern,
+					   &error) ||
+	    smtp_address_parse_mailbox(pool, row->address, 0, &to,
+				       &error) < 0) {
+		send->result.outcome = OUTBAND_CHANNEL_GIVE_UP;
+		send->result.error = p_strdup_printf(pool,
+			"The address isn't allowed: %s", error);
+		mail_send_finish_later(send);
+		return;
+	}
+
+	mail = str_new(pool, 1024);
+	outband_message_append(mail, row, channel->from, to, my_hostdomain());
+	send->conn = smtp_client_connection_create(channel->client,
+		SMTP_PROTOCOL_SMTP, channel->host, channel->port,
+		SMTP_CLIENT_SSL_MODE_NONE, NULL);
+	send->trans = smtp_client_transaction_create(send->conn, channel->from,
+		NULL, 0, mail_send_transaction_finished, send);
+	smtp_client_transaction_add_rcpt(send->trans, to, NULL, mail_send_rcpt,
+					 mail_send_rcpt_data, send);
+	input = i_stream_create_from_data(str_data(mail), str_len(mail));
+	smtp_client_transaction_send(send->trans, input, mail_send_data, send);
+	i_stream_unref(&input);
+}
+
+const struct outband_channel_vfuncs outband_channel_mail = {
+	.name = "MAIL",
+	.max_sends = MAIL_MAX_SENDS,
+	.init = mail_channel_init,
+	.deinit = mail_channel_deinit,
+	.send = mail_channel_send,
+};

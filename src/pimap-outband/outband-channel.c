@@ -1,0 +1,10 @@
+/* SPDX-License-Identifier: LGPL-2.1-only */
+/* The list of the channels. */
+
+#include "lib.h"
+#include "outband-channel.h"
+
+const struct outband_channel_vfuncs *const outband_channels[] = {
+	&outband_channel_mail,
+	NULL
+};

@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: LGPL-2.1-only */
+/* Hints: their lines, and the connections that they come over. */
+
+#include "lib.h"
+#include "connection.h"
+#include "master-service.h"
+#include "pimap-look.h"
+#include "outband-answer.h"
+#include "outband-hint.h"
+
+/* No user's name is longer, and no hint. */
+#define OUTBAND_HINT_MAX_USER 512
+#define OUTBAND_HINT_MAX_LINE 2048
+
+struct outband_hints {
+	struct event *event;
+	struct connection_list *list;
+	outband_hint_callback_t *callback;
+	void *context;
+};
+
+struct outband_hint_client {
+	struct connection conn;
+	struct outband_hints *hints;
+};
+
+bool outband_hint_parse(const char *const *args, const char **user_r,
+			const char **guid_r, const char **error_r)
+{
+	unsigned int count = str_array_length(args);
+
+	if (count < 2 || args[1][0] == '\0' ||
+	    strlen(args[1]) > OUTBAND_HINT_MAX_USER) {
+		*error_r = "no user in it";
+		return FALSE;
+	}
+	*user_r = args[1];
+	if (strcmp(args[0], "PROFILE") == 0) {
+		*guid_r = "";
+		return TRUE;
+	}
+	if (strcmp(args[0], "HINT") != 0) {
+		*error_r = "unknown word";
+		return FALSE;
+	}
+	*guid_r = count < 3 ? NULL : outband_guid_parse(args[2]);
+	if (*guid_r == NULL) {
+		*error_r = "no GUID in it";
+		return FALSE;
+	}
+	return TRUE;
+}
+
+static void outband_hint_destroy(struct connection *conn)
+{
+	struct outband_hint_client *client =
+		container_of(conn, struct outband_hint_client, conn);
+
+	connection_deinit(conn);
+	i_free(client);
+	master_service_client_connection_destroyed(master_service);
+}
+
+static int
+outband_hint_input_args(struct connection *conn, const char *const *args)
+{
+	struct outband_hint_client *client =
+		container_of(conn, struct outband_hint_client, conn);
+	const char *user, *guid, *error;
+
+	if (!outband_hint_parse(args, &user, &guid, &error)) {
+		e_error(conn->event, "Invalid hint: %s", error);
+		return -1;
+	}
+	client->hints->callback(user, guid, client->hints->context);
+	return 1;
+}
+
+static const struct connection_vfuncs outband_hint_vfuncs = {
+	.destroy = outband_hint_destroy,
+	.input_args = outband_hint_input_args,
+};
+
+static const struct connection_settings outband_hint_set = {
+	.service_name_in = PIMAP_HINT_PROTOCOL,
+	.service_name_out = PIMAP_HINT_PROTOCOL,
+	.major_version = PIMAP_HINT_MAJOR,
+	.minor_version = PIMAP_HINT_MINOR,
+	.input_max_size = OUTBAND_HINT_MAX_LINE,
+	.output_max_size = IO_BLOCK_SIZE,
+};
+
+struct outband_hints *
+outband_hints_init(struct event *event_parent,
+		   outband_hint_callback_t *callback, void *context)
+{
+	struct outband_hints *hints;
+
+	hints = i_new(struct outband_hints, 1);
+	hints->event = event_create(event_parent);
+	hints->callback = callback;
+	hints->context = context;
+	hints->list = connection_list_init(&outband_hint_set,
+					   &outband_hint_vfuncs);
+	return hints;
+}
+
+void outband_hints_deinit(struct outband_hints **_hints)
+{
+	struct outband_hints *hints = *_hints;
+
+	*_hints = NULL;
+	connection_list_deinit(&hints->list);
+	event_unref(&hints->event);
+	i_free(hints);
+}
+
+void outband_hints_connected(struct outband_hints *hints,
+			     struct master_service_connection *conn)
+{
+	struct outband_hint_client *client;
+
+	client = i_new(struct outband_hint_client, 1);
+	client->hints = hints;
+	client->conn.event_parent = hints->event;
+	connection_init_server(hints->list, &client->conn, conn->name,
+			       conn->fd, conn->fd);
+}
+
+void outband_hints_disconnect(struct outband_hints *hints)
+{
+	while (hints->list->connections != NULL)
+		outband_hint_destroy(hints->list->connections);
+}

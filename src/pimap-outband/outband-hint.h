@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: LGPL-2.1-only */
+#ifndef OUTBAND_HINT_H
+#define OUTBAND_HINT_H
+
+struct event;
+struct outband_hints;
+struct master_service_connection;
+
+/* The connections of those who send hints (pimap-look.h). Whoever may connect may
+   send them, so they are bounded, and cause looks only. guid "" is all of the
+   user's folders. */
+typedef void outband_hint_callback_t(const char *user, const char *guid,
+				     void *context);
+
+struct outband_hints *
+outband_hints_init(struct event *event_parent,
+		   outband_hint_callback_t *callback, void *context);
+void outband_hints_deinit(struct outband_hints **hints);
+
+/* Takes over the connection. */
+void outband_hints_connected(struct outband_hints *hints,
+			     struct master_service_connection *conn);
+/* Closes all connections. */
+void outband_hints_disconnect(struct outband_hints *hints);
+
+/* Returns TRUE and what the line of a hint says, from the data stack or the
+   fields, or FALSE and error_r. */
+bool outband_hint_parse(const char *const *args, const char **user_r,
+			const char **guid_r, const char **error_r);
+
+#endif

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: LGPL-2.1-only */
+#ifndef OUTBAND_LOOK_H
+#define OUTBAND_LOOK_H
+
+/* What a look is asked with, and what it has found (pimap-look.h). GUIDs are text
+   everywhere in this service: 32 hexadecimal digits in lower case. */
+
+/* The accounted state of a device, as a look is begun with it */
+struct outband_accounted {
+	const char *device;
+	const char *state;
+	/* never the same for two states */
+	int64_t version;
+	/* the registry's, of the device's profile */
+	int64_t generation;
+};
+ARRAY_DEFINE_TYPE(outband_accounted, struct outband_accounted);
+
+struct outband_event {
+	const char *name;
+	uint32_t uid;
+	time_t time;
+};
+
+/* A device that the folder notifies */
+struct outband_found {
+	const char *device;
+	int64_t generation;
+	const char *channel, *address, *format;
+	const char *state;
+	ARRAY(struct outband_event) events;
+};
+ARRAY_DEFINE_TYPE(outband_found, struct outband_found);
+
+#endif

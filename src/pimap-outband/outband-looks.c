@@ -1,0 +1,557 @@
+/* SPDX-License-Identifier: LGPL-2.1-only */
+/* The looks: the set of marked folders, the jobs that workers get for them, and the
+   commit of their answers.
+
+   A look is marked (in the queue), running, both (marked again while it runs: what
+   the running one sees may be older than the mark), or resting (it can't be done
+   now, and is tried again later, or sooner when it is marked). */
+
+#include "lib.h"
+#include "array.h"
+#include "hash.h"
+#include "ioloop.h"
+#include "llist.h"
+#include "str.h"
+#include "strescape.h"
+#include "pimap-look.h"
+#include "outband-worker.h"
+#include "outband-looks.h"
+
+#define OUTBAND_LOOKS_MAX_WORKERS 4
+/* Marks that are kept in memory. If there are more, all that is accounted for is
+   looked at. */
+#define OUTBAND_LOOKS_MAX 100000
+/* When everything is looked at, so many of them are marked at a time: hints don't
+   wait behind all of it. */
+#define OUTBAND_LOOKS_SWEEP 16
+/* Workers that have died of one look */
+#define OUTBAND_LOOKS_MAX_DEATHS 3
+#define OUTBAND_LOOKS_REST_MIN_MSECS (10*1000)
+#define OUTBAND_LOOKS_REST_MAX_MSECS (60*60*1000)
+
+struct outband_look {
+	struct outband_look *prev, *next;
+	struct outband_looks *looks;
+	char *user, *guid;
+
+	pool_t pool;
+	ARRAY_TYPE(outband_accounted) accounted;
+
+	struct timeout *to_rest;
+	unsigned int rest_msecs;
+	unsigned int deaths;
+
+	bool marked:1;
+	bool running:1;
+	/* FOLDERS: those that are accounted for are looked at already */
+	bool only_new:1;
+};
+
+struct outband_looks {
+	struct event *event;
+	outband_looks_found_callback_t *found_callback;
+	void *found_context;
+
+	struct outband_workers *workers;
+	struct outband_store *store;
+
+	HASH_TABLE(struct outband_look *, struct outband_look *) all;
+	struct outband_look *head, *tail;
+	unsigned int marked_count;
+
+	/* where the look at everything is */
+	char *sweep_user, *sweep_guid;
+	struct timeout *to_sweep;
+	bool sweeping:1;
+	bool overflowed:1;
+	bool store_failed:1;
+	bool in_run:1;
+};
+
+static void outband_looks_run(struct outband_looks *looks);
+static void outband_looks_sweep_begin(struct outband_looks *looks);
+
+static unsigned int outband_look_hash(const struct outband_look *look)
+{
+	return str_hash(look->user) ^ str_hash(look->guid);
+}
+
+static int
+outband_look_cmp(const struct outband_look *look1,
+		 const struct outband_look *look2)
+{
+	int ret = strcmp(look1->user, look2->user);
+
+	return ret != 0 ? ret : strcmp(look1->guid, look2->guid);
+}
+
+static void outband_look_unmark(struct outband_look *look)
+{
+	struct outband_looks *looks = look->looks;
+
+	i_assert(look->marked);
+	DLLIST2_REMOVE(&looks->head, &looks->tail, look);
+	looks->marked_count--;
+	look->marked = FALSE;
+}
+
+static void outband_look_free(struct outband_look *look)
+{
+	hash_table_remove(look->looks->all, look);
+	if (look->marked)
+		outband_look_unmark(look);
+	timeout_remove(&look->to_rest);
+	pool_unref(&look->pool);
+	i_free(look->user);
+	i_free(look->guid);
+	i_free(look);
+}
+
+/* Returns NULL if there are too many. */
+static struct outband_look *
+outband_looks_get(struct outband_looks *looks, const char *user,
+		  const char *guid)
+{
+	struct outband_look *look, key;
+
+	i_zero(&key);
+	key.user = (char *)user;
+	key.guid = (char *)guid;
+	look = hash_table_lookup(looks->all, &key);
+	if (look != NULL)
+		return look;
+	if (hash_table_count(looks->all) >= OUTBAND_LOOKS_MAX) {
+		looks->overflowed = TRUE;
+		return NULL;
+	}
+	look = i_new(struct outband_look, 1);
+	look->looks = looks;
+	look->user = i_strdup(user);
+	look->guid = i_strdup(guid);
+	hash_table_insert(looks->all, look, look);
+	return look;
+}
+
+static void outband_look_mark(struct outband_look *look)
+{
+	struct outband_looks *looks = look->looks;
+
+	timeout_remove(&look->to_rest);
+	if (look->marked)
+		return;
+	look->marked = TRUE;
+	DLLIST2_APPEND(&looks->head, &looks->tail, look);
+	looks->marked_count++;
+}
+
+void outband_looks_mark(struct outband_looks *looks, const char *user,
+			const char *guid)
+{
+	struct outband_look *look = outband_looks_get(looks, user, guid);
+
+	if (look == NULL)
+		return;
+	look->only_new = FALSE;
+	look->deaths = 0;
+	outband_look_mark(look);
+	outband_looks_run(looks);
+}
+
+/* Storing fails for all or for none: one line, not one for each. */
+static void
+outband_looks_store_failed(struct outband_looks *looks, const char *error)
+{
+	if (!looks->store_failed)
+		e_error(looks->event, "%s (it is tried again)", error);
+	looks->store_failed = TRUE;
+}
+
+static void outband_look_rested(struct outband_look *look)
+{
+	outband_look_mark(look);
+	outband_looks_run(look->looks);
+}
+
+/* It couldn't be done now. */
+static void outband_look_rest(struct outband_look *look)
+{
+	if (look->rest_msecs == 0)
+		look->rest_msecs = OUTBAND_LOOKS_REST_MIN_MSECS;
+	else {
+		look->rest_msecs = I_MIN(look->rest_msecs * 2,
+					 OUTBAND_LOOKS_REST_MAX_MSECS);
+	}
+	if (!look->marked && look->to_rest == NULL) {
+		look->to_rest = timeout_add(look->rest_msecs,
+					    outband_look_rested, look);
+	}
+}
+
+static void
+outband_look_finished_event(struct outband_look *look, const char *result)
+{
+	struct event_passthrough *e =
+		event_create_passthrough(look->looks->event)->
+		set_name("pimap_look_finished")->
+		add_str("user", look->user)->
+		add_str("mailbox_guid", look->guid)->
+		add_str("result", result);
+	e_debug(e->event(), "Look of %s at %s: %s", look->user,
+		look->guid[0] == '\0' ? "folders" : look->guid, result);
+}
+
+/* Marks the folders that the user's devices are notified of. Returns 0, or -1 and
+   error_r. */
+static int
+outband_look_folders(struct outband_look *look,
+		     const struct outband_answer *answer, const char **error_r)
+{
+	struct outband_looks *looks = look->looks;
+	const struct outband_store_vfuncs *v = looks->store->v;
+	const char *user = look->user, *guid = "";
+	ARRAY_TYPE(outband_accounted) accounted;
+	int ret;
+
+	array_foreach_elem(&answer->folders, guid) {
+		struct outband_look *folder;
+
+		if (look->only_new) {
+			if (v->accounted_get(looks->store, look->user, guid,
+					     pool_datastack_create(),
+					     &accounted, error_r) < 0)
+				return -1;
+			if (array_count(&accounted) > 0)
+				continue;
+		}
+		folder = outband_looks_get(looks, look->user, guid);
+		if (folder != NULL)
+			outband_look_mark(folder);
+	}
+	if (look->only_new)
+		return 0;
+	/* and those that they no longer are */
+	guid = "";
+	while ((ret = v->folder_next(looks->store, user, guid,
+				     pool_datastack_create(), &user, &guid,
+				     error_r)) > 0 &&
+	       strcmp(user, look->user) == 0) {
+		struct outband_look *folder;
+
+		folder = outband_looks_get(looks, user, guid);
+		if (folder != NULL)
+			outband_look_mark(folder);
+	}
+	return ret < 0 ? -1 : 0;
+}
+
+static bool
+outband_look_has_found(const struct outband_answer *answer, const char *device)
+{
+	const struct outband_found *found;
+
+	array_foreach(&answer->found, found) {
+		if (strcmp(found->device, device) == 0)
+			return TRUE;
+	}
+	return FALSE;
+}
+
+/* Returns 1, 0 if it is to be done again, or -1 and error_r if not now. */
+static int
+outband_look_commit(struct outband_look *look,
+		    const struct outband_answer *answer, const char **error_r)
+{
+	struct outband_looks *looks = look->looks;
+	const struct outband_accounted *accounted;
+	const struct outband_found *found;
+	int ret;
+
+	ret = looks->store->v->commit(looks->store, look->user, look->guid,
+				      answer->folder, &look->accounted,
+				      &answer->found, error_r);
+	if (ret <= 0)
+		return ret;
+	array_foreach(&answer->found, found) {
+		if (array_count(&found->events) > 0) {
+			looks->found_callback(look->user, found->device,
+					      looks->found_context);
+		}
+	}
+	/* what waits behind one that is dropped doesn't wait any more */
+	array_foreach(&look->accounted, accounted) {
+		if (!outband_look_has_found(answer, accounted->device)) {
+			looks->found_callback(look->user, accounted->device,
+					      looks->found_context);
+		}
+	}
+	return 1;
+}
+
+/* Returns 1, 0 or -1 as outband_look_commit(). */
+static int
+outband_look_take(struct outband_look *look,
+		  const struct outband_answer *answer, const char **error_r)
+{
+	struct outband_looks *looks = look->looks;
+
+	switch (answer->result) {
+	case OUTBAND_ANSWER_OK:
+		if (look->guid[0] != '\0')
+			return outband_look_commit(look, answer, error_r);
+		return outband_look_folders(look, answer, error_r) < 0 ? -1 : 1;
+	case OUTBAND_ANSWER_GONE:
+		return looks->store->v->gone(looks->store, look->user,
+					     look->guid, error_r);
+	case OUTBAND_ANSWER_FAIL:
+	case OUTBAND_ANSWER_LOST:
+	case OUTBAND_ANSWER_UNREACHED:
+		break;
+	}
+	i_unreached();
+}
+
+static void
+outband_look_answered(struct outband_answer *answer, void *context)
+{
+	struct outband_look *look = context;
+	struct outband_looks *looks = look->looks;
+	const char *result = "ok", *error;
+	int ret;
+
+	look->running = FALSE;
+	switch (answer->result) {
+	case OUTBAND_ANSWER_OK:
+	case OUTBAND_ANSWER_GONE:
+		T_BEGIN {
+			ret = outband_look_take(look, answer, &error);
+			if (ret < 0)
+				outband_looks_store_failed(looks, error);
+		} T_END;
+		look->deaths = 0;
+		if (ret < 0) {
+			result = "not stored";
+			outband_look_rest(look);
+			break;
+		}
+		looks->store_failed = FALSE;
+		look->rest_msecs = 0;
+		if (ret == 0) {
+			result = "stale";
+			outband_look_mark(look);
+		} else if (answer->result == OUTBAND_ANSWER_GONE) {
+			result = "gone";
+		}
+		break;
+	case OUTBAND_ANSWER_FAIL:
+		result = "failed";
+		look->deaths = 0;
+		outband_look_rest(look);
+		break;
+	case OUTBAND_ANSWER_LOST:
+		result = "lost";
+		if (++look->deaths < OUTBAND_LOOKS_MAX_DEATHS) {
+			outband_look_mark(look);
+			break;
+		}
+		e_error(looks->event, "User %s: %u workers have died of "
+			"folder %s: it isn't looked at before its next change",
+			look->user, look->deaths,
+			look->guid[0] == '\0' ? "list" : look->guid);
+		break;
+	case OUTBAND_ANSWER_UNREACHED:
+		result = "no worker";
+		outband_look_mark(look);
+		break;
+	}
+	outband_look_finished_event(look, result);
+	outband_answer_deinit(&answer);
+	pool_unref(&look->pool);
+	if (!look->marked && look->to_rest == NULL)
+		outband_look_free(look);
+}
+
+/* Returns 1 if a worker has the job, 0 if none is free, -1 and error_r if there
+   can't be one now. */
+static int outband_look_begin(struct outband_look *look, const char **error_r)
+{
+	struct outband_looks *looks = look->looks;
+	const struct outband_accounted *accounted;
+	string_t *line = t_str_new(256);
+	const char *guid = NULL;
+
+	pool_unref(&look->pool);
+	look->pool = pool_alloconly_create("outband look", 1024);
+	if (look->guid[0] == '\0') {
+		str_append(line, "FOLDERS\t");
+		str_append_tabescaped(line, look->user);
+	} else {
+		guid = look->guid;
+		str_append(line, "LOOK\t");
+		str_append_tabescaped(line, look->user);
+		str_append_c(line, '\t');
+		str_append(line, guid);
+		if (looks->store->v->accounted_get(looks->store, look->user,
+						   guid, look->pool,
+						   &look->accounted,
+						   error_r) < 0)
+			return -1;
+		array_foreach(&look->accounted, accounted) {
+			str_append_c(line, '\t');
+			str_append_tabescaped(line, accounted->device);
+			str_append_c(line, '\t');
+			str_append_tabescaped(line, accounted->state);
+		}
+	}
+	/* A mark that comes from now on causes another. */
+	return outband_workers_send(looks->workers, str_c(line), guid,
+				    outband_look_answered, look) ? 1 : 0;
+}
+
+static void outband_looks_sweep(struct outband_looks *looks)
+{
+	const struct outband_store_vfuncs *v = looks->store->v;
+	struct outband_look *look;
+	const char *user, *guid, *error;
+	int ret = 1;
+
+	timeout_remove(&looks->to_sweep);
+	while (looks->sweeping && looks->marked_count < OUTBAND_LOOKS_SWEEP) {
+		ret = v->folder_next(looks->store, looks->sweep_user,
+				     looks->sweep_guid,
+				     pool_datastack_create(), &user, &guid,
+				     &error);
+		if (ret <= 0)
+			break;
+		look = outband_looks_get(looks, user, guid);
+		if (look == NULL) {
+			/* go on when there is room */
+			break;
+		}
+		outband_look_mark(look);
+		/* Nothing else finds a folder that began to notify while the
+		   service didn't run. */
+		if (strcmp(user, looks->sweep_user) != 0 &&
+		    (look = outband_looks_get(looks, user, "")) != NULL &&
+		    !look->marked) {
+			look->only_new = TRUE;
+			outband_look_mark(look);
+		}
+		i_free(looks->sweep_user);
+		looks->sweep_user = i_strdup(user);
+		i_free(looks->sweep_guid);
+		looks->sweep_guid = i_strdup(guid);
+	}
+	if (ret == 0) {
+		looks->sweeping = FALSE;
+		if (looks->overflowed) {
+			looks->overflowed = FALSE;
+			outband_looks_sweep_begin(looks);
+		}
+	} else if (ret < 0) {
+		outband_looks_store_failed(looks, error);
+		looks->to_sweep = timeout_add(OUTBAND_LOOKS_REST_MIN_MSECS,
+					      outband_looks_run, looks);
+	}
+}
+
+static void outband_looks_sweep_begin(struct outband_looks *looks)
+{
+	i_free(looks->sweep_user);
+	i_free(looks->sweep_guid);
+	looks->sweep_user = i_strdup("");
+	looks->sweep_guid = i_strdup("");
+	looks->sweeping = TRUE;
+}
+
+/* Gives jobs to all free workers. */
+static void outband_looks_run(struct outband_looks *looks)
+{
+	struct outband_look *look, *next;
+	const char *error;
+	int ret = 1;
+
+	if (looks->store == NULL || looks->in_run)
+		return;
+	looks->in_run = TRUE;
+	if (looks->overflowed && !looks->sweeping &&
+	    hash_table_count(looks->all) < OUTBAND_LOOKS_MAX / 2) {
+		looks->overflowed = FALSE;
+		outband_looks_sweep_begin(looks);
+	}
+	if (looks->sweeping) T_BEGIN {
+		outband_looks_sweep(looks);
+	} T_END;
+	for (look = looks->head; look != NULL && ret != 0; look = next) {
+		next = look->next;
+		if (look->running)
+			continue;
+		if (!outband_workers_is_one_free(looks->workers))
+			break;
+		T_BEGIN {
+			ret = outband_look_begin(look, &error);
+			if (ret < 0)
+				outband_looks_store_failed(looks, error);
+		} T_END;
+		if (ret > 0) {
+			look->running = TRUE;
+			outband_look_unmark(look);
+		} else if (ret < 0) {
+			outband_look_unmark(look);
+			outband_look_rest(look);
+		}
+	}
+	looks->in_run = FALSE;
+}
+
+static void outband_looks_worker_free(void *context)
+{
+	outband_looks_run(context);
+}
+
+struct outband_looks *
+outband_looks_init(struct event *event_parent, const char *worker_path,
+		   outband_looks_found_callback_t *callback, void *context)
+{
+	struct outband_looks *looks;
+
+	looks = i_new(struct outband_looks, 1);
+	looks->event = event_create(event_parent);
+	looks->found_callback = callback;
+	looks->found_context = context;
+	looks->workers = outband_workers_init(looks->event, worker_path,
+					      OUTBAND_LOOKS_MAX_WORKERS,
+					      outband_looks_worker_free, looks);
+	hash_table_create(&looks->all, default_pool, 0, outband_look_hash,
+			  outband_look_cmp);
+	return looks;
+}
+
+void outband_looks_deinit(struct outband_looks **_looks)
+{
+	struct outband_looks *looks = *_looks;
+	struct hash_iterate_context *iter;
+	struct outband_look *look;
+
+	*_looks = NULL;
+	looks->in_run = TRUE;
+	outband_workers_deinit(&looks->workers);
+	iter = hash_table_iterate_init(looks->all);
+	while (hash_table_iterate(iter, looks->all, &look, &look))
+		outband_look_free(look);
+	hash_table_iterate_deinit(&iter);
+	hash_table_destroy(&looks->all);
+	timeout_remove(&looks->to_sweep);
+	event_unref(&looks->event);
+	i_free(looks->sweep_user);
+	i_free(looks->sweep_guid);
+	i_free(looks);
+}
+
+void outband_looks_start(struct outband_looks *looks,
+			 struct outband_store *store)
+{
+	i_assert(looks->store == NULL);
+	looks->store = store;
+	outband_looks_sweep_begin(looks);
+	outband_looks_run(looks);
+}

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: LGPL-2.1-only */
+#ifndef OUTBAND_LOOKS_H
+#define OUTBAND_LOOKS_H
+
+#include "outband-store.h"
+
+/* Which folders are to be looked at, and what is done with what is found there
+   (R-13.1, R-13.4). A folder that is marked gets a look that begins after the mark;
+   marks that come before it are one. */
+
+struct outband_looks;
+
+/* The device's queue has changed. */
+typedef void outband_looks_found_callback_t(const char *user,
+					    const char *device, void *context);
+
+struct outband_looks *
+outband_looks_init(struct event *event_parent, const char *worker_path,
+		   outband_looks_found_callback_t *callback, void *context);
+void outband_looks_deinit(struct outband_looks **looks);
+
+/* The folder is to be looked at (guid "": all of the user's). Until
+   outband_looks_start() marks are kept. */
+void outband_looks_mark(struct outband_looks *looks, const char *user,
+			const char *guid);
+/* Begins, with a look at all that is accounted for. The store is the caller's; its
+   functions block. */
+void outband_looks_start(struct outband_looks *looks,
+			 struct outband_store *store);
+
+#endif

@@ -1,0 +1,431 @@
+/* SPDX-License-Identifier: LGPL-2.1-only */
+/* The sender. Each device with queued notifications has a lane, which goes by what
+   the store says is at the head:
+
+     number it (one transaction) -> hand it to the channel -> done (another)
+
+   What the channel answers is all that is kept in memory between these. After a
+   crash the head is sent again, with the same number and content. */
+
+#include "lib.h"
+#include "array.h"
+#include "hash.h"
+#include "ioloop.h"
+#include "llist.h"
+#include "str.h"
+#include "pimap-settings.h"
+#include "outband-channel.h"
+#include "outband-payload.h"
+#include "outband-sender.h"
+
+/* when the store can't be written */
+#define OUTBAND_SENDER_STORE_RETRY_SECS 10
+
+struct outband_lane {
+	/* in those that wait for the channel */
+	struct outband_lane *prev, *next;
+	struct outband_sender *sender;
+	char *user, *device;
+	struct timeout *to;
+
+	/* the head, while it is being sent or isn't done yet */
+	pool_t pool;
+	struct outband_row row;
+	struct outband_sender_channel *channel;
+
+	/* of a row that the store couldn't be told of */
+	int64_t retry_id;
+	time_t retry_time;
+
+	bool waiting:1;
+	bool sending:1;
+	/* the channel has answered: nothing is left but to forget it */
+	bool done:1;
+};
+
+struct outband_sender_channel {
+	struct outband_channel *channel;
+	unsigned int sends;
+	struct outband_lane *wait_head, *wait_tail;
+};
+
+struct outband_sender {
+	struct event *event;
+	const struct pimap_settings *set;
+	struct outband_store *store;
+	bool store_failed;
+
+	HASH_TABLE(struct outband_lane *, struct outband_lane *) lanes;
+	ARRAY(struct outband_sender_channel) channels;
+};
+
+static void outband_lane_run(struct outband_lane *lane);
+
+static unsigned int outband_lane_hash(const struct outband_lane *lane)
+{
+	return str_hash(lane->user) ^ str_hash(lane->device);
+}
+
+static int
+outband_lane_cmp(const struct outband_lane *lane1,
+		 const struct outband_lane *lane2)
+{
+	int ret = strcmp(lane1->user, lane2->user);
+
+	return ret != 0 ? ret : strcmp(lane1->device, lane2->device);
+}
+
+static void outband_lane_free(struct outband_lane *lane)
+{
+	hash_table_remove(lane->sender->lanes, lane);
+	if (lane->waiting) {
+		DLLIST2_REMOVE(&lane->channel->wait_head,
+			       &lane->channel->wait_tail, lane);
+	}
+	timeout_remove(&lane->to);
+	pool_unref(&lane->pool);
+	i_free(lane->user);
+	i_free(lane->device);
+	i_free(lane);
+}
+
+static void outband_lane_wait(struct outband_lane *lane, time_t secs)
+{
+	timeout_remove(&lane->to);
+	secs = I_MAX(secs, 1);
+	/* a clock may have jumped */
+	secs = I_MIN(secs, (time_t)lane->sender->set->pimap_outband_retry_max);
+	lane->to = timeout_add(secs * 1000, outband_lane_run, lane);
+}
+
+/* The store can't do it now: one line until it can. */
+static void
+outband_lane_store_failed(struct outband_lane *lane, const char *error)
+{
+	struct outband_sender *sender = lane->sender;
+
+	if (!sender->store_failed)
+		e_error(sender->event, "%s (it is tried again)", error);
+	sender->store_failed = TRUE;
+	outband_lane_wait(lane, OUTBAND_SENDER_STORE_RETRY_SECS);
+}
+
+static void
+outband_lane_event(struct outband_lane *lane, const char *result,
+		   const char *error)
+{
+	const struct outband_row *row = &lane->row;
+	struct event_passthrough *e =
+		event_create_passthrough(lane->sender->event)->
+		set_name("pimap_notification_finished")->
+		add_str("user", row->user)->
+		add_str("device", row->device)->
+		add_str("channel", row->channel)->
+		add_str("type", row->event.name)->
+		add_int("seq", row->seq)->
+		add_int("tries", row->tries)->
+		add_str("result", result);
+	const char *text = t_strdup_printf("%s#%s: Notification %"PRId64
+		" (%s by %s): %s%s%s", row->user, row->device, row->seq,
+		row->event.name, row->channel, result,
+		error == NULL ? "" : ": ", error == NULL ? "" : error);
+
+	if (error != NULL)
+		e->add_str("error", error);
+	if (strcmp(result, "given up") == 0 || strcmp(result, "expired") == 0)
+		e_warning(e->event(), "%s", text);
+	else
+		e_debug(e->event(), "%s", text);
+}
+
+/* Forgets the row. Returns TRUE if the lane may go on. */
+static bool outband_lane_done(struct outband_lane *lane)
+{
+	struct outband_store *store = lane->sender->store;
+	const char *error;
+
+	lane->done = TRUE;
+	if (store->v->done(store, &lane->row, &error) < 0) {
+		outband_lane_store_failed(lane, error);
+		return FALSE;
+	}
+	lane->sender->store_failed = FALSE;
+	lane->done = FALSE;
+	return TRUE;
+}
+
+static void
+outband_sender_payload(string_t *dest, const struct outband_row *row)
+{
+	outband_payload_emn(dest, outband_payload_account(row->user,
+							  row->folder),
+			    row->event.time);
+}
+
+static struct outband_sender_channel *
+outband_sender_find_channel(struct outband_sender *sender, const char *name)
+{
+	struct outband_sender_channel *channel;
+
+	array_foreach_modifiable(&sender->channels, channel) {
+		if (strcasecmp(channel->channel->v->name, name) == 0)
+			return channel;
+	}
+	return NULL;
+}
+
+/* When it may be tried again: in secs, or after what doubles with each try */
+static time_t
+outband_lane_next_try(struct outband_lane *lane, unsigned int secs)
+{
+	const struct pimap_settings *set = lane->sender->set;
+	uint64_t backoff = set->pimap_outband_retry_min;
+	unsigned int i;
+
+	for (i = 1; i < lane->row.tries &&
+	     backoff < set->pimap_outband_retry_max; i++)
+		backoff *= 2;
+	backoff = I_MAX(backoff, secs);
+	return ioloop_time + (time_t)I_MIN(backoff,
+					   set->pimap_outband_retry_max);
+}
+
+static void
+outband_lane_retry(struct outband_lane *lane,
+		   const struct outband_channel_result *result)
+{
+	struct outband_sender *sender = lane->sender;
+	const char *error;
+
+	lane->row.tries++;
+	lane->retry_id = lane->row.id;
+	lane->retry_time = outband_lane_next_try(lane, result->retry_secs);
+	if (sender->store->v->retry(sender->store, &lane->row,
+				    lane->retry_time, &error) < 0) {
+		if (!sender->store_failed)
+			e_error(sender->event, "%s (it is tried again)", error);
+		sender->store_failed = TRUE;
+	}
+}
+
+static void outband_channel_run(struct outband_sender_channel *channel)
+{
+	struct outband_lane *lane;
+
+	while ((lane = channel->wait_head) != NULL &&
+	       channel->sends < channel->channel->v->max_sends) {
+		DLLIST2_REMOVE(&channel->wait_head, &channel->wait_tail, lane);
+		lane->waiting = FALSE;
+		outband_lane_run(lane);
+	}
+}
+
+static void
+outband_lane_sent(const struct outband_channel_result *result, void *context)
+{
+	struct outband_lane *lane = context;
+	struct outband_sender_channel *channel = lane->channel;
+	bool go_on = TRUE;
+
+	lane->sending = FALSE;
+	channel->sends--;
+	switch (result->outcome) {
+	case OUTBAND_CHANNEL_SENT:
+		outband_lane_event(lane, "sent", NULL);
+		go_on = outband_lane_done(lane);
+		break;
+	case OUTBAND_CHANNEL_RETRY:
+		outband_lane_retry(lane, result);
+		outband_lane_event(lane, "retry", result->error);
+		break;
+	case OUTBAND_CHANNEL_GIVE_UP:
+		outband_lane_event(lane, "given up", result->error);
+		go_on = outband_lane_done(lane);
+		break;
+	}
+	/* those that wait come first */
+	outband_channel_run(channel);
+	if (go_on)
+		outband_lane_run(lane);
+}
+
+/* Returns 1 if the head can be sent, 0 if something else was done and the head is
+   to be looked at again, -1 if the lane waits or is freed. */
+static int outband_lane_prepare(struct outband_lane *lane)
+{
+	struct outband_sender *sender = lane->sender;
+	struct outband_store *store = sender->store;
+	struct outband_row *row = &lane->row;
+	time_t expires, due;
+	const char *error;
+	int ret;
+
+	p_clear(lane->pool);
+	ret = store->v->head(store, lane->user, lane->device, lane->pool, row,
+			     &error);
+	if (ret < 0) {
+		outband_lane_store_failed(lane, error);
+		return -1;
+	}
+	if (ret == 0) {
+		outband_lane_free(lane);
+		return -1;
+	}
+	expires = row->created + (time_t)sender->set->pimap_outband_expire;
+	if (ioloop_time >= expires) {
+		outband_lane_event(lane, "expired", NULL);
+		return outband_lane_done(lane) ? 0 : -1;
+	}
+	due = row->next_try;
+	if (lane->retry_id == row->id)
+		due = I_MAX(due, lane->retry_time);
+	if (due > ioloop_time + (time_t)sender->set->pimap_outband_retry_max) {
+		/* the clock went back */
+		due = ioloop_time;
+	}
+	lane->channel = outband_sender_find_channel(sender, row->channel);
+	if (lane->channel == NULL) {
+		/* it may be configured again before it expires */
+		due = expires;
+	}
+	if (due > ioloop_time) {
+		outband_lane_wait(lane, I_MIN(due, expires) - ioloop_time);
+		return -1;
+	}
+	if (lane->channel->sends >= lane->channel->channel->v->max_sends) {
+		lane->waiting = TRUE;
+		DLLIST2_APPEND(&lane->channel->wait_head,
+			       &lane->channel->wait_tail, lane);
+		return -1;
+	}
+	if (row->seq == 0) {
+		ret = store->v->number(store, row, lane->pool,
+				       outband_sender_payload, &error);
+		if (ret < 0) {
+			outband_lane_store_failed(lane, error);
+			return -1;
+		}
+		sender->store_failed = FALSE;
+		if (ret == 0)
+			return 0;
+	}
+	return 1;
+}
+
+static void outband_lane_run(struct outband_lane *lane)
+{
+	int ret;
+
+	if (lane->sending || lane->waiting)
+		return;
+	timeout_remove(&lane->to);
+	if (lane->done && !outband_lane_done(lane))
+		return;
+	do T_BEGIN {
+		ret = outband_lane_prepare(lane);
+	} T_END; while (ret == 0);
+	if (ret < 0)
+		return;
+	lane->sending = TRUE;
+	lane->channel->sends++;
+	lane->channel->channel->v->send(lane->channel->channel, &lane->row,
+					outband_lane_sent, lane);
+}
+
+void outband_sender_wake(struct outband_sender *sender, const char *user,
+			 const char *device)
+{
+	struct outband_lane *lane, key;
+
+	if (sender->store == NULL)
+		return;
+	i_zero(&key);
+	key.user = (char *)user;
+	key.device = (char *)device;
+	lane = hash_table_lookup(sender->lanes, &key);
+	if (lane == NULL) {
+		lane = i_new(struct outband_lane, 1);
+		lane->sender = sender;
+		lane->user = i_strdup(user);
+		lane->device = i_strdup(device);
+		lane->pool = pool_alloconly_create("outband lane", 512);
+		hash_table_insert(sender->lanes, lane, lane);
+	}
+	outband_lane_run(lane);
+}
+
+int outband_sender_start(struct outband_sender *sender,
+			 struct outband_store *store, const char **error_r)
+{
+	const char *user = "", *device = "";
+	pool_t pool;
+	int ret;
+
+	sender->store = store;
+	pool = pool_alloconly_create("outband devices", 512);
+	do T_BEGIN {
+		/* not in the pool that is cleared */
+		const char *last_user = t_strdup(user);
+		const char *last_device = t_strdup(device);
+
+		p_clear(pool);
+		ret = store->v->device_next(store, last_user, last_device,
+					    pool, &user, &device, error_r);
+		if (ret > 0)
+			outband_sender_wake(sender, user, device);
+	} T_END_PASS_STR_IF(ret < 0, error_r); while (ret > 0);
+	pool_unref(&pool);
+	return ret;
+}
+
+int outband_sender_init(struct event *event_parent,
+			const struct pimap_settings *set,
+			struct outband_sender **sender_r, const char **error_r)
+{
+	struct outband_sender *sender;
+	struct outband_channel *channel;
+	unsigned int i;
+	int ret;
+
+	sender = i_new(struct outband_sender, 1);
+	sender->event = event_create(event_parent);
+	sender->set = set;
+	hash_table_create(&sender->lanes, default_pool, 0, outband_lane_hash,
+			  outband_lane_cmp);
+	i_array_init(&sender->channels, 4);
+	for (i = 0; outband_channels[i] != NULL; i++) {
+		ret = outband_channels[i]->init(sender->event, set, &channel,
+						error_r);
+		if (ret < 0) {
+			outband_sender_deinit(&sender);
+			return -1;
+		}
+		if (ret > 0) {
+			struct outband_sender_channel *c =
+				array_append_space(&sender->channels);
+			c->channel = channel;
+		}
+	}
+	*sender_r = sender;
+	return 0;
+}
+
+void outband_sender_deinit(struct outband_sender **_sender)
+{
+	struct outband_sender *sender = *_sender;
+	struct outband_sender_channel *channel;
+	struct hash_iterate_context *iter;
+	struct outband_lane *lane;
+
+	*_sender = NULL;
+	array_foreach_modifiable(&sender->channels, channel)
+		channel->channel->v->deinit(channel->channel);
+	iter = hash_table_iterate_init(sender->lanes);
+	while (hash_table_iterate(iter, sender->lanes, &lane, &lane))
+		outband_lane_free(lane);
+	hash_table_iterate_deinit(&iter);
+	hash_table_destroy(&sender->lanes);
+	array_free(&sender->channels);
+	event_unref(&sender->event);
+	i_free(sender);
+}

@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: LGPL-2.1-only */
+#ifndef OUTBAND_STORE_H
+#define OUTBAND_STORE_H
+
+#include "outband-look.h"
+
+/* What the service must not forget: the registry of devices, the states that are
+   accounted for, and the queue of notifications. A store is a table of functions,
+   and everything that a step changes is one transaction of it: when a function
+   has returned 1, it is on the disk.
+
+   All functions block, for the time that the disk takes. They return -1 and
+   error_r if nothing was changed (the disk is full, say; or, if that couldn't be
+   known, a part of nothing: each change is conditional and may be asked for
+   again). Strings that are returned are in the given pool. */
+
+struct outband_store;
+
+/* A notification, at the head of its device's queue */
+struct outband_row {
+	int64_t id;
+	const char *user, *device, *guid;
+	/* its name when the event was found */
+	const char *folder;
+	struct outband_event event;
+	/* 0: it has no number yet, and no payload */
+	int64_t seq;
+	const char *payload;
+	unsigned int tries;
+	time_t next_try, created;
+
+	/* the device's, as the registry has it now */
+	const char *channel, *address, *format;
+};
+
+/* Appends the text of the notification when its number is known. */
+typedef void
+outband_store_payload_t(string_t *dest, const struct outband_row *row);
+
+struct outband_store_vfuncs {
+	const char *name;
+
+	/* Opens the store, and makes it if there is none. */
+	int (*open)(struct event *event_parent, const char *path,
+		    struct outband_store **store_r, const char **error_r);
+	void (*close)(struct outband_store *store);
+
+	/* What a look at this folder is asked with */
+	int (*accounted_get)(struct outband_store *store, const char *user,
+			     const char *guid, pool_t pool,
+			     ARRAY_TYPE(outband_accounted) *accounted_r,
+			     const char **error_r);
+	/* The folder after this one among all that are accounted for; user and
+	   guid are "" for the first. Returns 1, or 0 if that was the last. */
+	int (*folder_next)(struct outband_store *store, const char *user,
+			   const char *guid, pool_t pool, const char **user_r,
+			   const char **guid_r, const char **error_r);
+
+	/* R-13.4: commits what a look has found: the devices in the registry,
+	   the events in the queue, the states; what is queued or accounted for
+	   a device that the folder no longer notifies is dropped. Returns 1, or
+	   0 if the look isn't valid any more (another state is accounted, or it
+	   was made with a profile that is older than the registry knows). */
+	int (*commit)(struct outband_store *store, const char *user,
+		      const char *guid, const char *folder,
+		      const ARRAY_TYPE(outband_accounted) *accounted,
+		      const ARRAY_TYPE(outband_found) *found,
+		      const char **error_r);
+	/* The folder (guid "": the user) is gone, and with it what is queued and
+	   accounted. The numbers that the user's devices have come to stay: a
+	   user that wasn't found may come back. */
+	int (*gone)(struct outband_store *store, const char *user,
+		    const char *guid, const char **error_r);
+
+	/* The device after this one among all with queued notifications, as
+	   folder_next(). */
+	int (*device_next)(struct outband_store *store, const char *user,
+			   const char *device, pool_t pool,
+			   const char **user_r, const char **device_r,
+			   const char **error_r);
+	/* The oldest notification of the device. Returns 1, or 0 if it has
+	   none. */
+	int (*head)(struct outband_store *store, const char *user,
+		    const char *device, pool_t pool,
+		    struct outband_row *row_r, const char **error_r);
+	/* R-13.3: gives it the device's next number and its payload, and sets
+	   them in the row. Returns 1, or 0 if it is gone or has one. */
+	int (*number)(struct outband_store *store, struct outband_row *row,
+		      pool_t pool, outband_store_payload_t *payload,
+		      const char **error_r);
+	/* It is to be tried again. */
+	int (*retry)(struct outband_store *store, const struct outband_row *row,
+		     time_t next_try, const char **error_r);
+	/* It is sent or given up: forgets it. */
+	int (*done)(struct outband_store *store, const struct outband_row *row,
+		    const char **error_r);
+};
+
+struct outband_store {
+	const struct outband_store_vfuncs *v;
+};
+
+extern const struct outband_store_vfuncs outband_store_sqlite;
+
+#endif

@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: LGPL-2.1-only */
+/* The service pimap-outband: takes hints, has workers look, keeps what they find
+   (R-13.4), and sends it.
+
+   There is one process, of Dovecot's internal user. It makes its directory while it
+   is still root. After a reload an old process may still live: only the holder of
+   the spool lock reads or writes the store. Until then hints are kept. */
+
+#include "lib.h"
+#include "ioloop.h"
+#include "file-lock.h"
+#include "restrict-access.h"
+#include "master-service.h"
+#include "master-service-settings.h"
+#include "pimap-look.h"
+#include "pimap-settings.h"
+#include "outband-hint.h"
+#include "outband-looks.h"
+#include "outband-sender.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+#include <sys/stat.h>
+
+#define OUTBAND_DIR "pimap-outband"
+#define OUTBAND_DB "outband.sqlite"
+#define OUTBAND_LOCK_RETRY_MSECS 200
+#define OUTBAND_STORE_RETRY_MSECS (10*1000)
+
+struct outband_service {
+	pool_t pool;
+	const struct pimap_settings *set;
+	struct event *event;
+	const char *db_path, *lock_path;
+
+	int lock_fd;
+	struct file_lock *lock;
+	struct timeout *to_start;
+	bool waiting_logged, error_logged;
+
+	struct outband_store *store;
+	struct outband_hints *hints;
+	struct outband_looks *looks;
+	struct outband_sender *sender;
+};
+
+static struct outband_service service;
+
+static void outband_start(struct outband_service *s);
+
+static void outband_start_later(struct outband_service *s, unsigned int msecs)
+{
+	timeout_remove(&s->to_start);
+	s->to_start = timeout_add(msecs, outband_start, s);
+}
+
+static void outband_start_failed(struct outband_service *s, const char *error)
+{
+	if (!s->error_logged)
+		e_error(s->event, "%s (it is tried again)", error);
+	s->error_logged = TRUE;
+	outband_start_later(s, OUTBAND_STORE_RETRY_MSECS);
+}
+
+/* Returns 1 if the lock is ours, 0 if it is another's, -1 and error_r. */
+static int outband_lock(struct outband_service *s, const char **error_r)
+{
+	struct file_lock_settings lock_set;
+
+	if (s->lock != NULL)
+		return 1;
+	if (s->lock_fd == -1) {
+		s->lock_fd = open(s->lock_path, O_RDWR | O_CREAT | O_CLOEXEC,
+				  0600);
+		if (s->lock_fd == -1) {
+			*error_r = t_strdup_printf("open(%s) failed: %m",
+						   s->lock_path);
+			return -1;
+		}
+	}
+	i_zero(&lock_set);
+	lock_set.lock_method = FILE_LOCK_METHOD_FCNTL;
+	return file_try_lock(s->lock_fd, s->lock_path, F_WRLCK, &lock_set,
+			     &s->lock, error_r);
+}
+
+static void outband_start(struct outband_service *s)
+{
+	const char *error;
+	int ret;
+
+	ret = outband_lock(s, &error);
+	if (ret == 0) {
+		if (!s->waiting_logged)
+			e_debug(s->event, "Waiting for %s", s->lock_path);
+		s->waiting_logged = TRUE;
+		outband_start_later(s, OUTBAND_LOCK_RETRY_MSECS);
+		return;
+	}
+	if (ret < 0 ||
+	    (s->store == NULL &&
+	     outband_store_sqlite.open(s->event, s->db_path, &s->store,
+				       &error) < 0) ||
+	    outband_sender_start(s->sender, s->store, &error) < 0) {
+		outband_start_failed(s, error);
+		return;
+	}
+	timeout_remove(&s->to_start);
+	outband_looks_start(s->looks, s->store);
+}
+
+/* The directory is the service's own: SQLite makes more files beside the one. The
+   process may still be root, and what it makes here is the user's that it is to
+   become. */
+static void
+outband_paths_init(struct outband_service *s, const char *state_dir)
+{
+	struct restrict_access_settings access;
+	const char *dir;
+
+	if (s->set->pimap_outband_db[0] != '\0') {
+		s->db_path = s->set->pimap_outband_db;
+	} else {
+		dir = t_strconcat(state_dir, "/"OUTBAND_DIR, NULL);
+		restrict_access_get_env(&access);
+		if (mkdir(dir, 0700) == 0) {
+			if (geteuid() == 0 &&
+			    lchown(dir, access.uid, access.gid) < 0)
+				i_fatal("lchown(%s) failed: %m", dir);
+		} else if (errno != EEXIST) {
+			i_fatal("mkdir(%s) failed: %m", dir);
+		}
+		s->db_path = p_strconcat(s->pool, dir, "/"OUTBAND_DB, NULL);
+	}
+	s->lock_path = p_strconcat(s->pool, s->db_path, ".lock", NULL);
+}
+
+static void outband_hinted(const char *user, const char *guid, void *context)
+{
+	struct outband_service *s = context;
+
+	outband_looks_mark(s->looks, user, guid);
+}
+
+static void outband_found(const char *user, const char *device, void *context)
+{
+	struct outband_service *s = context;
+
+	outband_sender_wake(s->sender, user, device);
+}
+
+static void client_connected(struct master_service_connection *conn)
+{
+	master_service_client_connection_accept(conn);
+	outband_hints_connected(service.hints, conn);
+}
+
+/* The master goes, or has another process by now: what is left is in the store. */
+static void outband_die(void)
+{
+	outband_hints_disconnect(service.hints);
+	master_service_stop(master_service);
+}
+
+static void outband_init(struct outband_service *s, const char *state_dir)
+{
+	const char *error;
+
+	outband_paths_init(s, state_dir);
+
+	restrict_access_by_env(0, NULL);
+	restrict_access_allow_coredumps(TRUE);
+	(void)umask(0077);
+
+	s->event = event_create(NULL);
+	s->lock_fd = -1;
+	if (outband_sender_init(s->event, s->set, &s->sender, &error) < 0)
+		i_fatal("%s", error);
+	s->looks = outband_looks_init(s->event, PIMAP_WORKER_SOCKET,
+				      outband_found, s);
+	s->hints = outband_hints_init(s->event, outband_hinted, s);
+}
+
+static void outband_deinit(struct outband_service *s)
+{
+	timeout_remove(&s->to_start);
+	outband_hints_deinit(&s->hints);
+	outband_looks_deinit(&s->looks);
+	outband_sender_deinit(&s->sender);
+	if (s->store != NULL)
+		s->store->v->close(s->store);
+	if (s->lock != NULL)
+		file_lock_free(&s->lock);
+	i_close_fd(&s->lock_fd);
+	event_unref(&s->event);
+	pool_unref(&s->pool);
+}
+
+int main(int argc, char *argv[])
+{
+	const char *state_dir, *error;
+
+	master_service = master_service_init("pimap-outband",
+		MASTER_SERVICE_FLAG_NO_IDLE_DIE, &argc, &argv, "");
+	if (master_getopt(master_service) > 0)
+		return FATAL_DEFAULT;
+
+	service.pool = pool_alloconly_create("pimap-outband", 1024);
+	if (pimap_settings_get_service(service.pool, &service.set, &state_dir,
+				       &error) < 0)
+		i_fatal("Error reading configuration: %s", error);
+	master_service_init_log(master_service);
+	master_service_set_die_callback(master_service, outband_die);
+
+	outband_init(&service, state_dir);
+	master_service_init_finish(master_service);
+	outband_start(&service);
+
+	master_service_run(master_service, client_connected);
+
+	outband_deinit(&service);
+	master_service_deinit(&master_service);
+	return 0;
+}

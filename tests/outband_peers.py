@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: LGPL-2.1-only
+"""The two sides of the service pimap-outband, for its tests: a worker that finds
+what a test says, and a mail relay that keeps what it gets."""
+import collections
+import os
+import socket
+import socketserver
+import threading
+import time
+
+
+def escape(field):
+    for char, code in (("\001", "1"), ("\t", "t"), ("\r", "r"), ("\n", "n")):
+        field = field.replace(char, "\001" + code)
+    return field
+
+
+def unescape(field):
+    for char, code in (("\t", "t"), ("\r", "r"), ("\n", "n"), ("\001", "1")):
+        field = field.replace("\001" + code, char)
+    return field
+
+
+def line(*fields):
+    return "\t".join(escape(str(field)) for field in fields) + "\n"
+
+
+class Unlinking(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+    daemon_threads = True
+
+
+class Worker:
+    """pimap-look.h's other side. answer(fields of the job) returns the lines of the
+    answer, or None: then the connection is closed. A job that a worker has got stays
+    in jobs."""
+
+    def __init__(self, server, answer):
+        self.jobs = []
+        self.answer = answer
+        self.path = os.path.realpath(server.path + "/run") + "/pimap-worker"
+        outer = self
+
+        class Handler(socketserver.StreamRequestHandler):
+            def handle(self):
+                self.wfile.write(b"VERSION\tpimap-worker\t1\t0\n")
+                assert self.rfile.readline().startswith(b"VERSION\tpimap-worker\t1\t")
+                for job in self.rfile:
+                    fields = [unescape(field) for field in
+                              job.decode().rstrip("\n").split("\t")]
+                    outer.jobs.append(fields)
+                    answer = outer.answer(fields)
+                    if answer is None:
+                        return
+                    self.wfile.write("".join(answer).encode())
+
+        self.server = Unlinking(self.path, Handler)
+        os.chmod(self.path, 0o666)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def stop(self):
+        self.server.shutdown()
+        self.server.server_close()
+        os.unlink(self.path)
+
+
+Mail = collections.namedtuple("Mail", "sender recipients text")
+
+
+class TCP(socketserver.ThreadingMixIn, socketserver.TCPServer):
+    daemon_threads = True
+    allow_reuse_address = True
+
+
+class Relay:
+    """An SMTP server on 127.0.0.1. replies[command] is what it answers to that in
+    place of what it would; before(command) is called first."""
+
+    def __init__(self, port=0):
+        self.mails = []
+        self.replies = {}
+        self.before = lambda command, argument: None
+        outer = self
+
+        class Handler(socketserver.StreamRequestHandler):
+            def say(self, reply):
+                self.wfile.write(reply.encode() + b"\r\n")
+
+            def handle(self):
+                try:
+                    self.session()
+                except ConnectionError:
+                    pass
+
+            def session(self):
+                sender, recipients = None, []
+                self.say("220 relay")
+                for request in self.rfile:
+                    command, _, argument = \
+                        request.decode().rstrip("\r\n").partition(" ")
+                    command = command.upper()
+                    outer.before(command, argument)
+                    if command in outer.replies:
+                        self.say(outer.replies[command])
+                    elif command == "MAIL":
+                        sender, recipients = argument, []
+                        self.say("250 ok")
+                    elif command == "RCPT":
+                        recipients.append(argument)
+                        self.say("250 ok")
+                    elif command == "DATA":
+                        self.say("354 go on")
+                        text = b""
+                        for part in self.rfile:
+                            if part == b".\r\n":
+                                break
+                            text += part
+                        else:
+                            return
+                        outer.before("END", argument)
+                        if "END" not in outer.replies:
+                            outer.mails.append(
+                                Mail(sender, recipients, text.decode()))
+                        self.say(outer.replies.get("END", "250 queued"))
+                    elif command == "QUIT":
+                        self.say("221 bye")
+                        return
+                    else:
+                        self.say("250 ok")
+
+        self.server = TCP(("127.0.0.1", port), Handler)
+        self.port = self.server.server_address[1]
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def stop(self):
+        self.server.shutdown()
+        self.server.server_close()
+
+
+def hint(server, *fields):
+    """Sends one, as a mail process does, and doesn't wait for anything."""
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.connect(server.path + "/run/pimap-outband")
+        sock.sendall(("VERSION\tpimap-hint\t1\t0\n" + line(*fields)).encode())
+        # it is read when the other side says its version
+        sock.recv(100)
+
+
+def wait_for(condition, seconds=15):
+    """Returns what the condition returns as soon as that is true, else fails."""
+    deadline = time.monotonic() + seconds
+    while True:
+        result = condition()
+        if result:
+            return result
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
