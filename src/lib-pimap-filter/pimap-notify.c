@@ -15,7 +15,7 @@
 
 /* what isn't new to the user, or not wanted */
 static const char *const special_uses[] = {
-	"\\Sent", "\\Drafts", "\\Trash", "\\Junk"
+	"\\Sent", "\\Drafts", "\\Trash", "\\Junk", NULL
 };
 
 const char *pimap_notify_get_channel(const struct pimap_user *puser,
@@ -46,54 +46,14 @@ bool pimap_notify_has(const struct pimap_user *puser,
 	return ref.kind != PIMAP_FILTER_NONE;
 }
 
-static bool notify_is_special(const struct mailbox_info *info)
-{
-	const char *const *uses;
-	unsigned int i;
-
-	if (info->special_use == NULL)
-		return FALSE;
-	uses = t_strsplit_spaces(info->special_use, " ");
-	for (i = 0; i < N_ELEMENTS(special_uses); i++) {
-		if (str_array_icase_find(uses, special_uses[i]))
-			return TRUE;
-	}
-	return FALSE;
-}
-
-struct notify_folders {
-	pimap_notify_folder_callback_t *callback;
-	void *context;
-};
+/* Returns 0 to go on, 1 to stop, -1 and error_r. */
+typedef int
+notify_list_callback_t(const struct mailbox_info *info, void *context,
+		       const char **error_r);
 
 static int
-notify_folder(const struct notify_folders *folders,
-	      const struct mailbox_info *info, const char **error_r)
-{
-	struct mailbox *box = mailbox_alloc(info->ns->list, info->vname,
-					    MAILBOX_FLAG_READONLY);
-	enum mail_error error;
-	guid_128_t guid;
-	int ret = 0;
-
-	if (pimap_folder_get_guid(box, guid) == 0) {
-		ret = folders->callback(box, guid,
-			notify_is_special(info), folders->context,
-			error_r);
-	} else {
-		/* it may go while it is looked at */
-		*error_r = t_strdup_printf("Folder %s: %s", info->vname,
-			mailbox_get_last_internal_error(box, &error));
-		if (error != MAIL_ERROR_NOTFOUND)
-			ret = -1;
-	}
-	mailbox_free(&box);
-	return ret;
-}
-
-static int
-notify_foreach(struct pimap_user *puser, const struct notify_folders *folders,
-	       const char **error_r)
+notify_list_whole(struct pimap_user *puser, notify_list_callback_t *callback,
+		  void *context, const char **error_r)
 {
 	static const char *const patterns[] = { "*", NULL };
 	struct mailbox_list_iterate_context *iter;
@@ -108,12 +68,85 @@ notify_foreach(struct pimap_user *puser, const struct notify_folders *folders,
 		if ((info->flags & (MAILBOX_NOSELECT |
 				    MAILBOX_NONEXISTENT)) != 0)
 			continue;
-		ret = notify_folder(folders, info, error_r);
+		ret = callback(info, context, error_r);
 	}
 	if (mailbox_list_iter_deinit(&iter) < 0 && ret == 0) {
 		*error_r = "Listing the folders failed";
 		ret = -1;
 	}
+	return ret;
+}
+
+static int
+notify_list(struct pimap_user *puser, notify_list_callback_t *callback,
+	    void *context, const char **error_r)
+{
+	int ret;
+
+	pimap_scope_whole_begin(puser);
+	ret = notify_list_whole(puser, callback, context, error_r);
+	pimap_scope_whole_end(puser);
+	return ret;
+}
+
+static struct mailbox *notify_alloc(const struct mailbox_info *info)
+{
+	return mailbox_alloc(info->ns->list, info->vname,
+			     MAILBOX_FLAG_READONLY);
+}
+
+static bool notify_is_special(const struct mailbox_info *info)
+{
+	const char *const *uses;
+	bool ret = FALSE;
+
+	/* Dovecot has flags for them, but sets none */
+	if (info->special_use == NULL)
+		return FALSE;
+	T_BEGIN {
+		uses = t_strsplit_spaces(info->special_use, " ");
+		for (; *uses != NULL && !ret; uses++)
+			ret = str_array_icase_find(special_uses, *uses);
+	} T_END;
+	return ret;
+}
+
+/* Returns 1 and the GUID; 0 if the folder is gone while it is looked at, its owner
+   has no right to read it, or it is virtual: what is in it notifies where it is; -1
+   and error_r. */
+static int
+notify_open(struct mailbox *box, guid_128_t guid_r, const char **error_r)
+{
+	enum mail_error error;
+
+	if (pimap_folder_get_guid(box, guid_r) == 0)
+		return box->virtual_vfuncs == NULL ? 1 : 0;
+	*error_r = t_strdup_printf("Folder %s: %s", mailbox_get_vname(box),
+		mailbox_get_last_internal_error(box, &error));
+	return error == MAIL_ERROR_NOTFOUND || error == MAIL_ERROR_PERM ?
+		0 : -1;
+}
+
+struct notify_folders {
+	pimap_notify_folder_callback_t *callback;
+	void *context;
+};
+
+static int
+notify_foreach(const struct mailbox_info *info, void *context,
+	       const char **error_r)
+{
+	const struct notify_folders *folders = context;
+	struct mailbox *box = notify_alloc(info);
+	guid_128_t guid;
+	int ret;
+
+	ret = notify_open(box, guid, error_r);
+	if (ret > 0) {
+		ret = folders->callback(box, guid, notify_is_special(info),
+					folders->context, error_r);
+	}
+	mailbox_free(&box);
 	return ret;
 }
 
@@ -125,65 +158,63 @@ int pimap_notify_foreach(struct pimap_user *puser,
 		.callback = callback,
 		.context = context,
 	};
+
+	return notify_list(puser, notify_foreach, &folders, error_r);
+}
+
+struct notify_find {
+	guid_128_t guid;
+	/* believe the list index about folders that have another GUID there */
+	bool by_index;
+	struct mailbox *box;
+	bool special;
+};
+
+static int
+notify_find(const struct mailbox_info *info, void *context,
+	    const char **error_r)
+{
+	struct notify_find *find = context;
+	struct mailbox *box = notify_alloc(info);
+	struct mailbox_metadata metadata;
+	guid_128_t guid;
 	int ret;
 
-	pimap_scope_whole_begin(puser);
-	ret = notify_foreach(puser, &folders, error_r);
-	pimap_scope_whole_end(puser);
-	return ret;
-}
-
-static bool notify_box_is_special(struct mailbox *box)
-{
-	struct mailbox_list_iterate_context *iter;
-	const struct mailbox_info *info;
-	bool ret = FALSE;
-
-	/* a pattern may fit other names, too */
-	iter = mailbox_list_iter_init(mailbox_get_namespace(box)->list,
-		box->vname, MAILBOX_LIST_ITER_SKIP_ALIASES |
-		MAILBOX_LIST_ITER_RETURN_SPECIALUSE);
-	while ((info = mailbox_list_iter_next(iter)) != NULL) {
-		if (strcmp(info->vname, box->vname) == 0 &&
-		    notify_is_special(info))
-			ret = TRUE;
+	if (find->by_index &&
+	    (mailbox_get_metadata(box, MAILBOX_METADATA_GUID, &metadata) < 0 ||
+	     !guid_128_equals(metadata.guid, find->guid)))
+		ret = 0;
+	else
+		ret = notify_open(box, guid, error_r);
+	if (ret > 0 && guid_128_equals(guid, find->guid)) {
+		find->box = box;
+		find->special = notify_is_special(info);
+		return 1;
 	}
-	/* what can't be listed isn't excepted */
-	(void)mailbox_list_iter_deinit(&iter);
-	return ret;
+	mailbox_free(&box);
+	return ret < 0 && !find->by_index ? -1 : 0;
 }
 
+/* Not by mailbox_alloc_guid(): the list index may be older than the folders, so that
+   a folder seems to be gone, or one that has been renamed to be two. */
 int pimap_notify_find_folder(struct pimap_user *puser, const guid_128_t guid,
 			     struct mailbox **box_r, bool *special_r,
 			     const char **error_r)
 {
-	struct mail_namespace *ns;
-	struct mailbox *box;
-	enum mail_error error;
-	guid_128_t found;
+	struct notify_find find;
+	int ret;
 
-	for (ns = puser->user->namespaces; ns != NULL; ns = ns->next) {
-		if (ns->type != MAIL_NAMESPACE_TYPE_PRIVATE ||
-		    ns->alias_for != NULL)
-			continue;
-		box = mailbox_alloc_guid(ns->list, guid, MAILBOX_FLAG_READONLY);
-		if (pimap_folder_get_guid(box, found) == 0) {
-			if (guid_128_equals(guid, found)) {
-				*special_r = notify_box_is_special(box);
-				*box_r = box;
-				return 1;
-			}
-		} else {
-			*error_r = t_strdup(
-				mailbox_get_last_internal_error(box, &error));
-			if (error != MAIL_ERROR_NOTFOUND) {
-				mailbox_free(&box);
-				return -1;
-			}
-		}
-		mailbox_free(&box);
+	i_zero(&find);
+	guid_128_copy(find.guid, guid);
+	find.by_index = TRUE;
+	ret = notify_list(puser, notify_find, &find, error_r);
+	if (ret == 0) {
+		find.by_index = FALSE;
+		ret = notify_list(puser, notify_find, &find, error_r);
 	}
-	return 0;
+	*box_r = find.box;
+	*special_r = find.special;
+	return ret;
 }
 
 /* Baselines */

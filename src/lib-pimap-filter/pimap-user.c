@@ -150,26 +150,23 @@ void pimap_user_find_filter(const struct pimap_user *puser,
 		ref->kind = PIMAP_FILTER_SYSTEM;
 }
 
-int pimap_user_get_view_filter(const struct pimap_user *puser,
-			       const struct pimap_device *device,
-			       const guid_128_t guid,
-			       struct pimap_view_filter *filter_r,
-			       const char **error_r)
+int pimap_user_get_criteria(const struct pimap_user *puser,
+			    const struct pimap_device *device,
+			    const guid_128_t guid, enum pimap_filter_type type,
+			    const char **criteria_r, const char **error_r)
 {
 	const struct pimap_system_filter *filter;
 	struct pimap_filter_ref ref;
 
-	i_zero(filter_r);
-	filter_r->generation = puser->profile->views_generation;
-	ref = pimap_device_get_filter(device, &puser->defaults, guid,
-				      PIMAP_FILTER_VIEW);
+	ref = pimap_device_get_filter(device, &puser->defaults, guid, type);
 	switch (ref.kind) {
 	case PIMAP_FILTER_ALL:
+		*criteria_r = NULL;
 		return 0;
 	case PIMAP_FILTER_NAMED:
 		/* a profile in which it is missing isn't read */
-		filter_r->criteria = pimap_profile_find_filter(puser->profile,
-						ref.name)->criteria;
+		*criteria_r = pimap_profile_find_filter(puser->profile,
+							ref.name)->criteria;
 		return 0;
 	case PIMAP_FILTER_SYSTEM:
 		filter = pimap_user_find_system_filter(puser, ref.name);
@@ -177,17 +174,30 @@ int pimap_user_get_view_filter(const struct pimap_user *puser,
 			*error_r = t_strdup_printf("Device %s has the filter "
 				"%s, which isn't in the configuration any more: "
 				"restore it, or give the device another one",
-				puser->device, ref.name);
+				device != NULL ? device->id : puser->device,
+				ref.name);
 			return -1;
 		}
-		filter_r->criteria = filter->criteria;
+		*criteria_r = filter->criteria;
 		return 0;
 	case PIMAP_FILTER_NONE:
 	case PIMAP_FILTER_DEFAULT:
 		break;
 	}
-	filter_r->criteria = PIMAP_CRITERIA_NONE;
+	*criteria_r = PIMAP_CRITERIA_NONE;
 	return 0;
+}
+
+int pimap_user_get_view_filter(const struct pimap_user *puser,
+			       const struct pimap_device *device,
+			       const guid_128_t guid,
+			       struct pimap_view_filter *filter_r,
+			       const char **error_r)
+{
+	i_zero(filter_r);
+	filter_r->generation = puser->profile->views_generation;
+	return pimap_user_get_criteria(puser, device, guid, PIMAP_FILTER_VIEW,
+				       &filter_r->criteria, error_r);
 }
 
 /* Makes the directory as Dovecot would, which is before mail is in it. */

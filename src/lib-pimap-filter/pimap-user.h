@@ -87,6 +87,13 @@ int pimap_user_get_view_filter(const struct pimap_user *puser,
 			       struct pimap_view_filter *filter_r,
 			       const char **error_r);
 
+/* The criteria of a filter of a device that is in the profile (or NULL: the session's,
+   which isn't), NULL if it is ALL; otherwise likewise. */
+int pimap_user_get_criteria(const struct pimap_user *puser,
+			    const struct pimap_device *device,
+			    const guid_128_t guid, enum pimap_filter_type type,
+			    const char **criteria_r, const char **error_r);
+
 /* Returns NULL if the configuration has no filter of that name. */
 const struct pimap_system_filter *
 pimap_user_find_system_filter(const struct pimap_user *puser, const char *name);

@@ -61,6 +61,38 @@
 	module_dir_try_load_missing(modules, dir, name, set, error_r)
 #endif
 
+/* Processes that open users' mail */
+#ifdef PIMAP_HAVE_STORAGE_SERVICE_SET_ROOTS
+#  define pimap_storage_service_init(service, flags) \
+	mail_storage_service_init(service, NULL, flags)
+#  define pimap_storage_service_input_init(input) ((input)->module = "mail")
+/* the mail user has a reference of his own */
+#  define pimap_storage_service_lookup_next(ctx, input, user_r, error_r) ({ \
+	struct mail_storage_service_user *_service_user; \
+	int _ret = mail_storage_service_lookup_next(ctx, input, \
+				&_service_user, user_r, error_r); \
+	if (_ret > 0) \
+		mail_storage_service_user_unref(&_service_user); \
+	_ret; })
+#  define pimap_master_service_settings_read(service, error_r) \
+	master_service_settings_read_simple(service, NULL, error_r)
+#  define pimap_master_service_get_settings(service) \
+	master_service_settings_get(service)
+#  define PIMAP_MASTER_SERVICE_FLAG_KEEP_CONFIG_OPEN \
+	MASTER_SERVICE_FLAG_KEEP_CONFIG_OPEN
+#else
+#  define pimap_storage_service_init(service, flags) \
+	mail_storage_service_init(service, flags)
+#  define pimap_storage_service_input_init(input) (void)(input)
+#  define pimap_storage_service_lookup_next(ctx, input, user_r, error_r) \
+	mail_storage_service_lookup_next(ctx, input, user_r, error_r)
+#  define pimap_master_service_settings_read(service, error_r) \
+	master_service_settings_read_simple(service, error_r)
+#  define pimap_master_service_get_settings(service) \
+	master_service_get_service_settings(service)
+#  define PIMAP_MASTER_SERVICE_FLAG_KEEP_CONFIG_OPEN 0
+#endif
+
 /* doveadm's mail commands. Where it parses options itself, it insists on a
    function for those that have a letter; the values are read by
    doveadm_cmd_param_*() in init() all the same. */

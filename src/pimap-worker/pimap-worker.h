@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: LGPL-2.1-only */
+#ifndef PIMAP_WORKER_H
+#define PIMAP_WORKER_H
+
+struct mail_storage_service_ctx;
+struct master_service_connection;
+struct pimap_user;
+
+/* Returns FALSE if there is a connection already. */
+bool worker_connection_create(struct master_service_connection *master,
+			      struct mail_storage_service_ctx *storage_service);
+void worker_connections_destroy(void);
+
+/* Jobs (pimap-look.h). They return 1 and add to the answer's lines, but for the
+   last one; 0: GONE; -1 and error_r: FAIL. */
+int worker_folders(struct pimap_user *puser, string_t *answer,
+		   const char **error_r);
+/* states: a device, its state, the next device and so on, up to NULL */
+int worker_look(struct pimap_user *puser, const guid_128_t guid,
+		const char *const *states, string_t *answer,
+		const char **error_r);
+void worker_look_deinit(void);
+
+/* Adds a line, fields up to NULL. */
+void worker_answer(string_t *answer, ...) ATTR_SENTINEL;
+
+#endif
