@@ -20,6 +20,16 @@ def message(subject):
     return MESSAGE % (subject, subject)
 
 
+CHANNELS = settings({"pimap_channels": "mail"})
+
+
+@pytest.fixture(scope="module", params=["maildir", "sdbox", "mdbox"])
+def server(request):
+    server = Server.temporary(request.param, extra=CHANNELS)
+    yield server
+    server.stop()
+
+
 @pytest.fixture
 def worker(server):
     with Worker(server) as worker:
@@ -152,7 +162,7 @@ def test_special_folders():
             "Old": "Archive"}
     extra = "namespace inbox {\n%s}\n" % "".join(
         "mailbox %s {\nspecial_use = \\%s\nauto = create\n}\n" % item for item in uses.items())
-    server = Server.temporary("sdbox", extra=extra)
+    server = Server.temporary("sdbox", extra=CHANNELS + extra)
     try:
         client = server.client("joe")
         client.ok("SELECT INBOX")
@@ -200,7 +210,7 @@ namespace virtual {
     else:
         extra = "mail_plugins = $mail_plugins acl zlib virtual\n"
         virtual %= "location = virtual:~/virtual"
-    server = Server.temporary("sdbox", extra=extra + PLUGINS + virtual)
+    server = Server.temporary("sdbox", extra=CHANNELS + extra + PLUGINS + virtual)
     try:
         client = server.client("joe")
         client.ok("CREATE Closed")
@@ -477,7 +487,7 @@ userdb {
     with open(path, "w") as file:
         file.write("joe::::::\njim:::::::userdb_pimap=no\n")
     os.chmod(path, 0o644)
-    server = Server.temporary("sdbox", auth=auth % path)
+    server = Server.temporary("sdbox", auth=auth % path, extra=CHANNELS)
     try:
         for user in ("joe", "jim"):
             client = server.client(user)
