@@ -12,7 +12,7 @@ ratio of the instructions that the imap process executed (valgrind
 After each figure that has a limit comes "ok" or "OVER". All is also in
 results.json. Look at the ratios: times of different machines can't be compared.
 --quick: only times, of 10,000. ROW: only rows that have one of these words in their
-names ("session": the plain session).
+names ("session": the plain session, "deliveries").
 """
 
 import argparse
@@ -27,6 +27,7 @@ import tempfile
 import time
 
 import counting
+import delivery
 import loading
 import rig
 
@@ -211,9 +212,8 @@ def print_row(name, results):
         name = ""
 
 
-def print_plain(results):
-    print("\n%-34s %18s %10s %25s %6s" % ("A plain session, instructions", "pimap",
-                                         "without", "", "limit"))
+def print_plain(title, results):
+    print("\n%-34s %18s %10s %25s %6s" % (title, "pimap", "without", "", "limit"))
     for name, result in results.items():
         print("%-34s %18s %10s %25s %6s" % (
             name, *("%.3f M" % (value / 1e6) if value > 1e6 else value
@@ -236,7 +236,10 @@ def measure_all(top, args, worlds, runs, counter):
             print_row(row.name, results[row.name])
     if counter is not None and wanted("plain session"):
         results["plain session"] = loading.measure(top)
-        print_plain(results["plain session"])
+        print_plain("A plain session, instructions", results["plain session"])
+    if counter is not None and wanted("deliveries"):
+        results["deliveries"] = delivery.measure(top)
+        print_plain("Deliveries", results["deliveries"])
     return results
 
 

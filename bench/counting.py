@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-only
-"""Instructions that the imap process of a session executes, by callgrind: from
-its start to its end, less those of a session that does nothing."""
+"""Instructions that the process of a session executes, by callgrind, from its
+start to its end: imap, or another service."""
 
 import glob
 import os
@@ -14,17 +14,22 @@ SCRIPT = """#!/bin/sh
 # only what is asked for: it takes fifty times as long
 if [ -e {0}/count ]; then
 	echo $$ > {0}/pid
-	exec valgrind -q --tool=callgrind --callgrind-out-file={0}/out {1}/imap "$@"
+	exec valgrind -q --tool=callgrind --callgrind-out-file={0}/out {1} "$@"
 fi
-exec {1}/imap "$@"
+exec {1} "$@"
 """
 CONF = """
-service imap {{
-  executable = {0}/imap
+service {2} {{
+  executable = {0}/{2}
   vsz_limit = 0
   {1} = 1
 }}
 """
+
+
+def version():
+    return subprocess.run(["dovecot", "--version"], text=True, check=True,
+                          stdout=subprocess.PIPE).stdout
 
 
 def available():
@@ -34,31 +39,34 @@ def available():
 class Counter:
     """Its conf is for the server; work is a folder that is made."""
 
-    def __init__(self, work):
+    def __init__(self, work, service="imap"):
         self.work = work
         os.mkdir(work)
         os.chmod(work, 0o777)
         libexec = subprocess.run(["doveconf", "-h", "libexec_dir"], text=True,
                                  check=True, stdout=subprocess.PIPE).stdout.strip()
-        with open(work + "/imap", "w") as script:
-            script.write(SCRIPT.format(work, libexec))
-        os.chmod(work + "/imap", 0o755)
-        version = subprocess.run(["dovecot", "--version"], text=True, check=True,
-                                 stdout=subprocess.PIPE).stdout
-        self.conf = CONF.format(work, "service_count" if version.startswith("2.3.")
-                                else "restart_request_count")
+        with open("%s/%s" % (work, service), "w") as script:
+            script.write(SCRIPT.format(work, "%s/%s" % (libexec, service)))
+        os.chmod("%s/%s" % (work, service), 0o755)
+        self.conf = CONF.format(work, "service_count" if version().startswith("2.3.")
+                                else "restart_request_count", service)
+
+    def begin(self, connect):
+        """The process that connect() starts is counted. Returns what that does."""
+        for name in glob.glob(self.work + "/out*"):
+            os.unlink(name)
+        with open(self.work + "/count", "w"):
+            session = connect()
+        os.unlink(self.work + "/count")
+        # made by root, written when the process is the mail user's
+        for name in glob.glob(self.work + "/out*"):
+            os.chmod(name, 0o666)
+        return session
 
     def count(self, port, user, act):
         """Returns the instructions of a whole session in which act(session) is
         done."""
-        for name in glob.glob(self.work + "/out*"):
-            os.unlink(name)
-        with open(self.work + "/count", "w"):
-            session = rig.Session(port, user)
-        os.unlink(self.work + "/count")
-        # made by root, written when imap runs as the mail user
-        for name in glob.glob(self.work + "/out*"):
-            os.chmod(name, 0o666)
+        session = self.begin(lambda: rig.Session(port, user))
         act(session)
         session.close()
         return self.total()

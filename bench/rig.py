@@ -15,6 +15,12 @@ VISIBLE = 100
 CRITERIA = "UNSEEN FROM joe@example"
 
 
+def timed(act):
+    start = time.perf_counter()
+    act()
+    return time.perf_counter() - start
+
+
 class Session:
     def __init__(self, port, user):
         self.sock = socket.create_connection(("127.0.0.1", port), timeout=600)
@@ -46,9 +52,7 @@ class Session:
         return bytes(data)
 
     def seconds(self, command):
-        start = time.perf_counter()
-        self.ok(command)
-        return time.perf_counter() - start
+        return timed(lambda: self.ok(command))
 
     def close(self):
         self.ok("LOGOUT")
@@ -63,8 +67,9 @@ def session(port, user):
 
 
 @contextlib.contextmanager
-def server(folder, extra="", plain=False):
-    """extra: text of its configuration. Gives the IMAP port."""
+def server(folder, extra="", plain=False, full=False):
+    """extra: text of its configuration. Gives the IMAP port; full: all that
+    private-dovecot prints."""
     with open(folder + ".conf", "w") as conf:
         conf.write(extra)
     command = [RIG, "start", folder, "-f", "mdbox", "-x", folder + ".conf"]
@@ -72,7 +77,8 @@ def server(folder, extra="", plain=False):
         command.append("-n")
     output = subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE).stdout
     try:
-        yield int(dict(line.split("=", 1) for line in output.splitlines())["IMAP_PORT"])
+        variables = dict(line.split("=", 1) for line in output.splitlines())
+        yield variables if full else int(variables["IMAP_PORT"])
     finally:
         subprocess.run([RIG, "stop", folder], check=True)
 
