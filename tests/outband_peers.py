@@ -42,6 +42,12 @@ class Worker:
 
         class Handler(socketserver.StreamRequestHandler):
             def handle(self):
+                try:
+                    self.serve()
+                except ConnectionError:
+                    pass
+
+            def serve(self):
                 self.wfile.write(b"VERSION\tpimap-worker\t1\t0\n")
                 assert self.rfile.readline().startswith(b"VERSION\tpimap-worker\t1\t")
                 for job in self.rfile:
@@ -55,7 +61,8 @@ class Worker:
 
         self.server = Unlinking(self.path, Handler)
         os.chmod(self.path, 0o666)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        threading.Thread(target=self.server.serve_forever, args=(0.02,),
+                         daemon=True).start()
 
     def stop(self):
         self.server.shutdown()
@@ -93,7 +100,8 @@ class Relay:
 
             def session(self):
                 sender, recipients = None, []
-                self.say("220 relay")
+                outer.before("CONNECT", "")
+                self.say(outer.replies.get("CONNECT", "220 relay"))
                 for request in self.rfile:
                     command, _, argument = \
                         request.decode().rstrip("\r\n").partition(" ")
@@ -129,7 +137,8 @@ class Relay:
 
         self.server = TCP(("127.0.0.1", port), Handler)
         self.port = self.server.server_address[1]
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        threading.Thread(target=self.server.serve_forever, args=(0.02,),
+                         daemon=True).start()
 
     def stop(self):
         self.server.shutdown()

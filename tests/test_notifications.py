@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: LGPL-2.1-only
+"""From a delivery to the peer, with all parts in place: what the filters select is
+told once, in order, whatever dies in between (R-13.1, R-13.3, R-13.4)."""
+
+import contextlib
+import email
+import glob
+import os
+import random
+import signal
+import smtplib
+import time
+
+import pytest
+
+from conftest import Server, settings
+from outband_peers import Relay, wait_for
+
+MESSAGE = b"From: %s@example.org\r\nSubject: %s\r\n\r\nbody\r\n"
+ADDRESS = "joe@example.com"
+
+
+class Site:
+    """A server and the relay that its notifications go to"""
+
+    def __init__(self, fmt, **values):
+        self.relay = Relay()
+        self.server = Server.temporary(fmt, extra=settings(dict({
+            "pimap_channels": "mail",
+            "pimap_mail_relay": "127.0.0.1:%d" % self.relay.port,
+            "pimap_mail_pattern": "*@example.com",
+            "pimap_outband_retry_min": "1 s",
+            "pimap_outband_retry_max": "1 s"}, **values)))
+
+    def told(self, address=ADDRESS):
+        """Numbers of what the address was sent"""
+        return [int(email.message_from_string(mail.text)["X-PIMAP-Notification"])
+                for mail in self.relay.mails if address in mail.recipients[0]]
+
+    def told_once(self, count, address=ADDRESS):
+        """So many are sent in the end, without a gap or a double number."""
+        wait_for(lambda: len(set(self.told(address))) >= count, 30)
+        time.sleep(0.5)
+        numbers = self.told(address)
+        assert sorted(set(numbers)) == list(range(1, count + 1))
+        first = list(dict.fromkeys(numbers))
+        assert first == sorted(first)
+
+    def pids(self, service):
+        title = "dovecot-%s/%s" % (os.path.basename(os.path.realpath(
+            self.server.path + "/run")), service)
+        for path in glob.glob("/proc/[0-9]*/cmdline"):
+            with contextlib.suppress(OSError), open(path) as file:
+                if file.read().startswith(title):
+                    yield int(path.split("/")[2])
+
+    def kill(self, service):
+        """Returns how many there were."""
+        count = 0
+        for pid in self.pids(service):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+                count += 1
+        return count
+
+    def device(self, user, keys="SUBJECT yes", name="P1", address=ADDRESS, folder="ALL"):
+        phone = self.server.client("%s#%s" % (user, name))
+        phone.ok("XFILTER SET N-%s NIL (%s)" % (name, keys))
+        phone.ok("XSETPIMAPPREF PIMAP_OUTBAND_CHANNEL MAIL")
+        phone.ok("XSETPIMAPPREF PIMAP_OUTBAND_ADDRESS " + address)
+        phone.ok("XSETPIMAPPREF PIMAP_XFILTER (%s N N-%s)" % (folder, name))
+        return phone
+
+    def deliver(self, user, subject, sender=b"a"):
+        with smtplib.LMTP(self.server.vars["LMTP_SOCKET"]) as lmtp:
+            lmtp.sendmail("s@example.org", user, MESSAGE % (sender, subject))
+
+    def stop(self):
+        self.relay.stop()
+        self.server.close_clients()
+        self.server.stop()
+
+
+@pytest.fixture(scope="module", params=["maildir", "sdbox", "mdbox"])
+def site(request):
+    site = Site(request.param)
+    yield site
+    assert site.server.faults() == []
+    site.stop()
+
+
+@pytest.fixture
+def joe(site, user):
+    """A user of the test's own, and the address that his device has"""
+    site.relay.mails.clear()
+    return user.lower()
+
+
+def test_what_the_filters_select(site, joe):
+    """View and notification filter, by LMTP, APPEND and COPY; in order; hidden or
+    unwanted mail isn't told."""
+    plain = site.server.client(joe)
+    plain.append("INBOX", [MESSAGE % (b"a", b"yes")] * 3)
+    phone = site.device(joe)
+    phone.ok("XFILTER SET V NIL (NOT FROM spam)")
+    phone.ok("XSETPIMAPPREF PIMAP_XFILTER (ALL V V)")
+    count = 0
+    for number in range(10):
+        yes, spam = number % 2, number % 3 == 0
+        site.deliver(joe, b"yes" if yes else b"no", b"spam" if spam else b"a")
+        count += yes and not spam
+    plain.ok("CREATE Work")
+    plain.append("Work", [MESSAGE % (b"a", b"no"), MESSAGE % (b"a", b"yes"),
+                          MESSAGE % (b"spam", b"yes")])
+    plain.ok("SELECT INBOX")
+    plain.ok("COPY 1:2 Work")
+    site.told_once(count + 3)
+    for mail in site.relay.mails[:count]:
+        assert '<emn mailbox="mailat:%s" ' % joe in mail.text
+    for mail in site.relay.mails[count:]:
+        assert '<emn mailbox="mailat:%s/Work" ' % joe in mail.text
+
+
+def test_devices_have_their_own_numbers(site, joe):
+    site.device(joe)
+    site.device(joe, "SUBJECT yes FROM b", "P2", "other@example.com")
+    for sender in (b"a", b"b", b"a", b"b"):
+        site.deliver(joe, b"yes", sender)
+    site.told_once(4)
+    site.told_once(2, "other@example.com")
+
+
+def test_a_device_that_goes_is_told_no_more(site, joe):
+    phone = site.device(joe)
+    site.deliver(joe, b"yes")
+    site.told_once(1)
+    phone.ok("XSETPIMAPPREF PIMAP_OUTBAND_CHANNEL NONE")
+    site.deliver(joe, b"yes")
+    # what came meanwhile isn't news when it is told again
+    phone.ok("XSETPIMAPPREF PIMAP_OUTBAND_CHANNEL MAIL")
+    site.deliver(joe, b"yes")
+    site.told_once(2)
+
+
+def test_delivery_to_notification_time(site, joe):
+    """It isn't slept over anywhere."""
+    site.device(joe)
+    site.deliver(joe, b"yes")
+    site.told_once(1)
+    times = []
+    for number in range(5):
+        start = time.monotonic()
+        site.deliver(joe, b"yes")
+        wait_for(lambda n=number: len(site.relay.mails) >= n + 2)
+        times.append(time.monotonic() - start)
+    assert min(times) < 1
+
+
+@pytest.mark.parametrize("fmt", ["maildir", "mdbox"])
+def test_whatever_dies(fmt):
+    """Deliveries go on while the service, workers and deliveries are killed and the
+    relay goes away and comes back. What LMTP has taken is told, under one number."""
+    rng = random.Random(fmt)
+    site = Site(fmt)
+    port = site.relay.port
+    taken = 0
+    try:
+        site.device("joe")
+        for number in range(60):
+            act = rng.randrange(8)
+            if act < 3:
+                site.kill(("pimap-outband", "pimap-worker", "lmtp")[act])
+            elif act == 3:
+                site.relay.replies["END"] = "451 not now"
+            elif act == 4:
+                site.relay.replies.clear()
+            try:
+                site.deliver("joe", b"yes")
+            except (smtplib.SMTPException, OSError):
+                pass
+        site.relay.replies.clear()
+        taken = site.server.client("joe").status("INBOX")["MESSAGES"]
+        assert taken >= 40 and port == site.relay.port
+        # a hint that was lost is made up for when the service starts
+        site.kill("pimap-outband")
+        site.told_once(taken)
+    finally:
+        faults = [line for line in site.server.faults() if "killed with signal 9" not in line]
+        site.stop()
+    assert [line for line in faults if "Panic" in line or "Fatal" in line] == []
