@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-only
-"""The main job, shown on a mailbox: demo.py PORT MAIL [USER]"""
+"""The main job, shown on a mailbox: demo.py PORT MAIL LMTP_SOCKET RELAY_PORT [USER]
+The server takes notifications to the relay, which is here."""
 
 import collections
 import email.errors
@@ -7,9 +8,12 @@ import email.header
 import mailbox
 import os
 import re
+import smtplib
 import sys
+import time
 
 from imap_client import Client
+from outband_peers import Relay, wait_for
 
 
 def read_mail(path):
@@ -66,13 +70,19 @@ def senders(client):
     return [sender for sender, _ in counts.most_common()]
 
 
+def deliver(path, user, sender):
+    with smtplib.LMTP(path) as lmtp:
+        lmtp.sendmail("", user, "From: %s\r\nSubject: News\r\n\r\nHello.\r\n" % sender)
+
+
 def main():
-    port, path = int(sys.argv[1]), sys.argv[2]
+    port, path, lmtp = int(sys.argv[1]), *sys.argv[2:4]
+    relay = Relay(int(sys.argv[4]))
     sys.stdout.reconfigure(errors="replace")
     messages = read_mail(path)
     if not messages:
         sys.exit("%s: no messages (is it an mbox or a Maildir?)" % path)
-    user = sys.argv[3] if len(sys.argv) > 3 else "joe"
+    user = sys.argv[5] if len(sys.argv) > 5 else "joe"
     joe = Client(port, user)
     for start in range(0, len(messages), 500):
         joe.append("INBOX", messages[start:start + 500])
@@ -115,7 +125,26 @@ def main():
     if hidden:
         say("and the phone can't get at what is hidden:")
         show(phone, "UID FETCH %d (FLAGS)" % hidden[0])
+
+    say("The phone wants to be told of new mail from there when it isn't connected:")
+    for command in ("PIMAP_OUTBAND_CHANNEL MAIL",
+                    "PIMAP_OUTBAND_ADDRESS phone@example.org",
+                    "PIMAP_XFILTER (INBOX N boss)"):
+        show(phone, "XSETPIMAPPREF " + command)
     phone.logout()
+    for From in ("spam@example.com", sender):
+        deliver(lmtp, user, From)
+        started = time.monotonic()
+        print("  A mail from %s is delivered." % From)
+    wait_for(lambda: relay.mails)
+    print("  %.0f ms later the phone is told, by mail, of the second:" %
+          ((time.monotonic() - started) * 1000))
+    for line in relay.mails[0].text.splitlines():
+        if re.match("To:|Subject:|X-PIMAP|<emn", line):
+            print("     " + line)
+    time.sleep(0.5)
+    assert len(relay.mails) == 1
+    relay.stop()
     joe.logout()
 
 

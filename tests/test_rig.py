@@ -12,7 +12,7 @@ import tempfile
 
 import pytest
 
-from conftest import DOVECOT_24, HERE
+from conftest import DOVECOT_24, HERE, Server, settings
 from imap_client import Client
 
 TOP = os.path.dirname(HERE)
@@ -200,8 +200,25 @@ BROKEN = [
 ]
 
 
+@pytest.fixture
+def demo():
+    """Runs demo.py with a mailbox, on a server that knows its relay."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        relay = sock.getsockname()[1]
+    server = Server.temporary("mdbox", extra=settings({
+        "pimap_channels": "mail", "pimap_mail_relay": "127.0.0.1:%d" % relay,
+        "pimap_mail_pattern": "*@example.org"}))
+    yield lambda path, user: subprocess.run(
+        ["/usr/bin/python3", "-B", HERE + "/demo.py", str(server.port), path,
+         server.vars["LMTP_SOCKET"], str(relay), user],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60)
+    assert server.faults() == []
+    server.stop()
+
+
 @pytest.mark.parametrize("kind", ["mbox", "maildir"])
-def test_demo(server, user, kind, folder):
+def test_demo(demo, kind, folder):
     if kind == "mbox":
         path = folder + "/mail box"
         with open(path, "wb") as mbox:
@@ -215,23 +232,19 @@ def test_demo(server, user, kind, folder):
         for number, message in enumerate(BROKEN):
             with open("%s/cur/%d.rig:2,S" % (path, number), "wb") as file:
                 file.write(message)
-    result = subprocess.run(
-        ["/usr/bin/python3", "-B", HERE + "/demo.py", str(server.port), path, user],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60)
+    result = demo(path, "joe")
     output = result.stdout.decode()
     assert result.returncode == 0, output
     assert "has 6 messages" in output and "boss@example.com" in output
     assert "\x1b" not in output
     assert "S: * 3 EXISTS" in output
+    assert '<emn mailbox="mailat:joe"' in output
 
 
-def test_demo_says_what_it_cannot_show(server, folder):
+def test_demo_says_what_it_cannot_show(demo, folder):
     for name, text in (("empty", b""), ("no-sender", b"From x\nSubject: y\n\nz\n")):
         with open(folder + "/" + name, "wb") as output:
             output.write(text)
-        result = subprocess.run(
-            ["/usr/bin/python3", "-B", HERE + "/demo.py", str(server.port),
-             folder + "/" + name, "demo-" + name],
-            text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60)
-        assert result.returncode == 1 and "Traceback" not in result.stdout
-        assert "no message" in result.stdout
+        result = demo(folder + "/" + name, "demo-" + name)
+        assert result.returncode == 1 and b"Traceback" not in result.stdout
+        assert b"no message" in result.stdout
