@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: LGPL-2.1-only */
+#include "lib.h"
+#include "array.h"
+#include "str.h"
+#include "strescape.h"
+#include "pimap-look.h"
+#include "test-common.h"
+#include "outband-answer.h"
+
+#define GUID "0123456789abcdef0123456789abcdef"
+#define FOLDER "FOLDER\t"GUID"\tINBOX"
+#define DEVICE "DEVICE\tphone\t7\tMAIL\tjoe@foo.com\tEMN\tstate"
+
+/* Returns what the last of the lines returned. */
+static int
+add_lines(struct outband_answer *answer, const char *const *lines,
+	  const char **error_r)
+{
+	int ret = 0;
+
+	*error_r = NULL;
+	for (; *lines != NULL && ret == 0; lines++) {
+		ret = outband_answer_add(answer, t_strsplit_tabescaped(*lines),
+					 error_r);
+	}
+	/* none is left after the one that ended it */
+	test_assert(*lines == NULL);
+	return ret;
+}
+
+static void test_outband_answer_look(void)
+{
+	static const char *const lines[] = {
+		"FOLDER\t0123456789ABCDEF0123456789abcdef\ta\001tb",
+		DEVICE,
+		"EVENT\tNEW_MESSAGE\t4294967295\t1077259200",
+		"EVENT\tSYNC\t0\t1",
+		"DEVICE\tpad\t9223372036854775807\t\t\t\t",
+		"OK",
+		NULL
+	};
+	struct outband_answer *answer = outband_answer_init(GUID);
+	const struct outband_found *found;
+	const struct outband_event *events;
+	const char *error;
+	unsigned int count;
+
+	test_begin("outband_answer_add(): LOOK");
+	test_assert(add_lines(answer, lines, &error) == 1);
+	test_assert(answer->result == OUTBAND_ANSWER_OK);
+	test_assert_strcmp(answer->folder, "a\tb");
+	found = array_get(&answer->found, &count);
+	test_assert(count == 2);
+	test_assert_strcmp(found[0].device, "phone");
+	test_assert(found[0].generation == 7);
+	test_assert_strcmp(found[0].channel, "MAIL");
+	test_assert_strcmp(found[0].address, "joe@foo.com");
+	test_assert_strcmp(found[0].format, "EMN");
+	test_assert_strcmp(found[0].state, "state");
+	events = array_get(&found[0].events, &count);
+	test_assert(count == 2);
+	test_assert_strcmp(events[0].name, "NEW_MESSAGE");
+	test_assert(events[0].uid == 4294967295U);
+	test_assert(events[0].time == 1077259200);
+	test_assert_strcmp(events[1].name, "SYNC");
+	test_assert_strcmp(found[1].state, "");
+	test_assert(array_count(&found[1].events) == 0);
+	outband_answer_deinit(&answer);
+	test_end();
+}
+
+static void test_outband_answer_folders(void)
+{
+	static const char *const lines[] = {
+		FOLDER, "FOLDER\tfedcba9876543210fedcba9876543210\tx", "OK", NULL
+	};
+	struct outband_answer *answer = outband_answer_init(NULL);
+	const char *error;
+
+	test_begin("outband_answer_add(): FOLDERS");
+	test_assert(add_lines(answer, lines, &error) == 1);
+	test_assert(array_count(&answer->folders) == 2);
+	test_assert_strcmp(array_idx_elem(&answer->folders, 0), GUID);
+	outband_answer_deinit(&answer);
+	test_end();
+}
+
+static void test_outband_answer_ends(void)
+{
+	static const struct {
+		const char *line;
+		enum outband_answer_result result;
+		const char *reason;
+	} tests[] = {
+		{ "OK", OUTBAND_ANSWER_OK, "" },
+		{ "GONE", OUTBAND_ANSWER_GONE, "" },
+		{ "FAIL\twhy\001tnot", OUTBAND_ANSWER_FAIL, "why\tnot" },
+		{ "FAIL", OUTBAND_ANSWER_FAIL, "" },
+	};
+	unsigned int i;
+
+	test_begin("outband_answer_add(): ends");
+	for (i = 0; i < N_ELEMENTS(tests); i++) {
+		struct outband_answer *answer = outband_answer_init(GUID);
+		const char *const lines[] = { tests[i].line, NULL };
+		const char *error;
+
+		test_assert_idx(add_lines(answer, lines, &error) == 1, i);
+		test_assert_idx(answer->result == tests[i].result, i);
+		test_assert_strcmp_idx(answer->reason, tests[i].reason, i);
+		outband_answer_deinit(&answer);
+	}
+	test_end();
+}
+
+static void test_outband_answer_invalid(void)
+{
+	static const char *const tests[][4] = {
+		{ "" },
+		{ "ok" },
+		{ "NOTHING" },
+		{ "FOLDER" },
+		{ "FOLDER\t"GUID },
+		{ "FOLDER\t00000000000000000000000000000000\tx" },
+		{ "FOLDER\tfedcba9876543210fedcba9876543210\tx" },
+		{ "FOLDER\t0123456789abcdef0123456789abcde\tx" },
+		{ "FOLDER\t0123456789abcdef0123456789abcdef0\tx" },
+		{ FOLDER, FOLDER },
+		{ DEVICE },
+		{ FOLDER, DEVICE, DEVICE },
+		{ FOLDER, "DEVICE\tphone\t7\tMAIL\tjoe@foo.com\tEMN" },
+		{ FOLDER, "DEVICE\t\t7\tMAIL\tjoe@foo.com\tEMN\tstate" },
+		{ FOLDER, "DEVICE\tphone\t-1\tMAIL\ta\tEMN\tstate" },
+		{ FOLDER, "DEVICE\tphone\t9223372036854775808\tMAIL\ta\tEMN\ts" },
+		{ FOLDER, "DEVICE\tphone\tx\tMAIL\ta\tEMN\tstate" },
+		{ "EVENT\tSYNC\t0\t1" },
+		{ FOLDER, "EVENT\tSYNC\t0\t1" },
+		{ FOLDER, DEVICE, "EVENT\tSYNC\t0" },
+		{ FOLDER, DEVICE, "EVENT\tsync\t0\t1" },
+		{ FOLDER, DEVICE, "EVENT\tSYNC\t4294967296\t1" },
+		{ FOLDER, DEVICE, "EVENT\tSYNC\t-1\t1" },
+		{ FOLDER, DEVICE, "EVENT\tSYNC\t1\t" },
+	};
+	unsigned int i;
+
+	test_begin("outband_answer_add(): invalid");
+	for (i = 0; i < N_ELEMENTS(tests); i++) {
+		struct outband_answer *answer = outband_answer_init(GUID);
+		const char *error;
+
+		test_assert_idx(add_lines(answer, tests[i], &error) == -1, i);
+		test_assert_idx(error != NULL, i);
+		outband_answer_deinit(&answer);
+	}
+	test_end();
+}
+
+static void test_outband_answer_limits(void)
+{
+	static const char *const event[] = { "EVENT", "SYNC", "0", "1", NULL };
+	const char *device[] = {
+		"DEVICE", "x", "1", "MAIL", "a", "EMN", "s", NULL
+	};
+	const char *folder[] = { "FOLDER", GUID, "INBOX", NULL };
+	struct outband_answer *answer = outband_answer_init(GUID);
+	const char *error;
+	string_t *large;
+	unsigned int i;
+
+	test_begin("outband_answer_add(): limits");
+	test_assert(outband_answer_add(answer, folder, &error) == 0);
+	for (i = 0; i < OUTBAND_ANSWER_MAX_DEVICES; i++) {
+		device[1] = t_strdup_printf("d%u", i);
+		test_assert_idx(outband_answer_add(answer, device, &error) == 0,
+				i);
+	}
+	for (i = 0; i < PIMAP_LOOK_MAX_EVENTS; i++) {
+		test_assert_idx(outband_answer_add(answer, event, &error) == 0,
+				i);
+	}
+	test_assert(outband_answer_add(answer, event, &error) == -1);
+	device[1] = "more";
+	test_assert(outband_answer_add(answer, device, &error) == -1);
+	outband_answer_deinit(&answer);
+
+	answer = outband_answer_init(NULL);
+	for (i = 0; i < OUTBAND_ANSWER_MAX_FOLDERS; i++)
+		test_assert_idx(outband_answer_add(answer, folder, &error) == 0,
+				i);
+	test_assert(outband_answer_add(answer, folder, &error) == -1);
+	outband_answer_deinit(&answer);
+
+	answer = outband_answer_init(GUID);
+	large = t_str_new(PIMAP_LOOK_MAX_LINE);
+	for (i = 0; i < PIMAP_LOOK_MAX_LINE - 100; i++)
+		str_append_c(large, 'x');
+	test_assert(outband_answer_add(answer, folder, &error) == 0);
+	device[6] = str_c(large);
+	for (i = 0; i < OUTBAND_ANSWER_MAX_SIZE / PIMAP_LOOK_MAX_LINE; i++) {
+		device[1] = t_strdup_printf("d%u", i);
+		test_assert_idx(outband_answer_add(answer, device, &error) == 0,
+				i);
+	}
+	device[1] = "more";
+	test_assert(outband_answer_add(answer, device, &error) == -1);
+	outband_answer_deinit(&answer);
+	test_end();
+}
+
+int main(void)
+{
+	static void (*const test_functions[])(void) = {
+		test_outband_answer_look,
+		test_outband_answer_folders,
+		test_outband_answer_ends,
+		test_outband_answer_invalid,
+		test_outband_answer_limits,
+		NULL
+	};
+	return test_run(test_functions);
+}

@@ -1,0 +1,529 @@
+/* SPDX-License-Identifier: LGPL-2.1-only */
+#include "lib.h"
+#include "array.h"
+#include "str.h"
+#include "ioloop.h"
+#include "test-common.h"
+#include "outband-store.h"
+
+#include <stdio.h>
+#include <signal.h>
+#include <unistd.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+
+#define PATH ".test-outband-store.sqlite"
+#define GUID "0123456789abcdef0123456789abcdef"
+#define OTHER "fedcba9876543210fedcba9876543210"
+
+static const struct outband_store_vfuncs *const v = &outband_store_sqlite;
+
+static void remove_all(void)
+{
+	i_unlink_if_exists(PATH);
+	i_unlink_if_exists(PATH"-wal");
+	i_unlink_if_exists(PATH"-shm");
+}
+
+static struct outband_store *open_store(void)
+{
+	struct outband_store *store;
+	const char *error;
+
+	if (v->open(NULL, PATH, &store, &error) < 0)
+		i_fatal("%s", error);
+	return store;
+}
+
+static void reopen(struct outband_store **store)
+{
+	v->close(*store);
+	*store = open_store();
+}
+
+static ARRAY_TYPE(outband_accounted)
+accounted(struct outband_store *store, const char *guid)
+{
+	ARRAY_TYPE(outband_accounted) result;
+	const char *error;
+
+	if (v->accounted_get(store, "joe", guid, pool_datastack_create(),
+			     &result, &error) < 0)
+		i_fatal("%s", error);
+	return result;
+}
+
+static const struct outband_accounted *
+first(ARRAY_TYPE(outband_accounted) array)
+{
+	return array_front(&array);
+}
+
+static void
+add_found(ARRAY_TYPE(outband_found) *found, const char *device,
+	  int64_t generation, const char *state, unsigned int events)
+{
+	struct outband_found *f;
+	unsigned int i;
+
+	if (!array_is_created(found))
+		t_array_init(found, 4);
+	f = array_append_space(found);
+	f->device = device;
+	f->generation = generation;
+	f->channel = "MAIL";
+	f->address = t_strdup_printf("address%d", (int)generation);
+	f->format = "EMN";
+	f->state = state;
+	t_array_init(&f->events, 4);
+	for (i = 0; i < events; i++) {
+		struct outband_event *event = array_append_space(&f->events);
+
+		event->name = "NEW_MESSAGE";
+		event->uid = i + 1;
+		event->time = 1000 + i;
+	}
+}
+
+static int
+commit(struct outband_store *store, const char *guid,
+       const ARRAY_TYPE(outband_accounted) *before,
+       const ARRAY_TYPE(outband_found) *found)
+{
+	const char *error;
+	int ret;
+
+	ret = v->commit(store, "joe", guid, "INBOX", before, found, &error);
+	if (ret < 0)
+		i_fatal("%s", error);
+	return ret;
+}
+
+/* A look that finds this of one device */
+static int
+look(struct outband_store *store, const char *device, const char *state,
+     unsigned int events)
+{
+	ARRAY_TYPE(outband_accounted) before = accounted(store, GUID);
+	ARRAY_TYPE(outband_found) found = ARRAY_INIT;
+
+	add_found(&found, device, 1, state, events);
+	return commit(store, GUID, &before, &found);
+}
+
+static void payload(string_t *dest, const struct outband_row *row)
+{
+	str_printfa(dest, "%s %u %"PRId64, row->event.name, row->event.uid,
+		    row->seq);
+}
+
+static int
+head(struct outband_store *store, const char *device, struct outband_row *row_r)
+{
+	const char *error;
+	int ret;
+
+	ret = v->head(store, "joe", device, pool_datastack_create(), row_r,
+		      &error);
+	if (ret < 0)
+		i_fatal("%s", error);
+	return ret;
+}
+
+static int number(struct outband_store *store, struct outband_row *row)
+{
+	const char *error;
+	int ret;
+
+	ret = v->number(store, row, pool_datastack_create(), payload, &error);
+	if (ret < 0)
+		i_fatal("%s", error);
+	return ret;
+}
+
+static void done(struct outband_store *store, const struct outband_row *row)
+{
+	const char *error;
+
+	test_assert(v->done(store, row, &error) == 1);
+}
+
+static void test_outband_store_commit(void)
+{
+	ARRAY_TYPE(outband_accounted) before, now;
+	ARRAY_TYPE(outband_found) found = ARRAY_INIT;
+	const struct outband_accounted *a;
+	struct outband_store *store;
+	struct outband_row row;
+	const char *error;
+
+	test_begin("outband store: commit");
+	remove_all();
+	store = open_store();
+	before = accounted(store, GUID);
+	test_assert(array_count(&before) == 0);
+	add_found(&found, "phone", 1, "s1", 1);
+	test_assert(commit(store, GUID, &before, &found) == 1);
+	/* the same look again: another state is accounted by now */
+	test_assert(commit(store, GUID, &before, &found) == 0);
+
+	reopen(&store);
+	before = accounted(store, GUID);
+	test_assert(array_count(&before) == 1);
+	a = array_front(&before);
+	test_assert_strcmp(a->device, "phone");
+	test_assert_strcmp(a->state, "s1");
+	test_assert(a->generation == 1);
+
+	/* two looks that began with one state */
+	test_assert(look(store, "phone", "s2", 1) == 1);
+	test_assert(commit(store, GUID, &before, &found) == 0);
+	now = accounted(store, GUID);
+	test_assert_strcmp(first(now)->state, "s2");
+	test_assert(first(now)->version != a->version);
+
+	/* one that finds nothing keeps the version */
+	test_assert(look(store, "phone", "s2", 0) == 1);
+	test_assert(first(now)->version ==
+		    first(accounted(store, GUID))->version);
+
+	/* dropped and begun anew is another state, whatever its text */
+	test_assert(v->gone(store, "joe", GUID, &error) == 1);
+	test_assert(head(store, "phone", &row) == 0);
+	test_assert(look(store, "phone", "s2", 0) == 1);
+	test_assert(commit(store, GUID, &now, &found) == 0);
+	test_assert(head(store, "phone", &row) == 0);
+	v->close(store);
+	test_end();
+}
+
+static void test_outband_store_devices(void)
+{
+	ARRAY_TYPE(outband_accounted) before, other;
+	ARRAY_TYPE(outband_found) found = ARRAY_INIT;
+	struct outband_store *store;
+	struct outband_row row;
+
+	test_begin("outband store: devices");
+	remove_all();
+	store = open_store();
+	before = accounted(store, GUID);
+	add_found(&found, "phone", 3, "p", 1);
+	add_found(&found, "pad", 3, "q", 2);
+	test_assert(commit(store, GUID, &before, &found) == 1);
+	other = accounted(store, OTHER);
+	test_assert(commit(store, OTHER, &other, &found) == 1);
+
+	/* the pad isn't notified of the one folder any more */
+	before = accounted(store, GUID);
+	array_clear(&found);
+	add_found(&found, "phone", 3, "p", 0);
+	test_assert(commit(store, GUID, &before, &found) == 1);
+	test_assert(head(store, "pad", &row) == 1);
+	test_assert_strcmp(row.guid, OTHER);
+	test_assert(head(store, "phone", &row) == 1);
+	test_assert_strcmp(row.guid, GUID);
+	before = accounted(store, GUID);
+	test_assert(array_count(&before) == 1);
+
+	/* a look with an older profile than another has had meanwhile */
+	other = accounted(store, OTHER);
+	array_clear(&found);
+	add_found(&found, "phone", 4, "p2", 0);
+	test_assert(commit(store, GUID, &before, &found) == 1);
+	array_clear(&found);
+	add_found(&found, "phone", 3, "p3", 1);
+	add_found(&found, "pad", 3, "q", 0);
+	test_assert(commit(store, OTHER, &other, &found) == 0);
+	test_assert(head(store, "phone", &row) == 1);
+	test_assert_strcmp(row.address, "address4");
+	/* but if it is still older, the profile went back */
+	other = accounted(store, OTHER);
+	test_assert(commit(store, OTHER, &other, &found) == 1);
+	test_assert(head(store, "phone", &row) == 1);
+	test_assert_strcmp(row.address, "address3");
+	v->close(store);
+	test_end();
+}
+
+static void test_outband_store_number(void)
+{
+	struct outband_store *store;
+	struct outband_row row, again;
+	const char *error;
+	int64_t id;
+
+	test_begin("outband store: numbers");
+	remove_all();
+	store = open_store();
+	test_assert(look(store, "phone", "s1", 3) == 1);
+	test_assert(head(store, "phone", &row) == 1);
+	test_assert(row.seq == 0 && row.event.uid == 1 && row.payload == NULL);
+	test_assert(row.event.time == 1000 && row.tries == 0);
+	id = row.id;
+	again = row;
+	test_assert(number(store, &row) == 1);
+	test_assert(row.seq == 1);
+	test_assert_strcmp(row.payload, "NEW_MESSAGE 1 1");
+	/* it has one: no other, and none is lost */
+	test_assert(number(store, &again) == 0);
+	test_assert(again.seq == 0);
+
+	reopen(&store);
+	test_assert(head(store, "phone", &row) == 1);
+	test_assert(row.id == id && row.seq == 1);
+	test_assert_strcmp(row.payload, "NEW_MESSAGE 1 1");
+	row.tries = 2;
+	test_assert(v->retry(store, &row, 12345, &error) == 1);
+	test_assert(head(store, "phone", &row) == 1);
+	test_assert(row.tries == 2 && row.next_try == 12345 && row.seq == 1);
+
+	done(store, &row);
+	test_assert(head(store, "phone", &row) == 1);
+	test_assert(row.event.uid == 2 && row.seq == 0 && row.tries == 0);
+	test_assert(number(store, &row) == 1);
+	test_assert(row.seq == 2);
+	done(store, &row);
+
+	/* numbers outlive what has had them, and the folder, and the user */
+	test_assert(v->gone(store, "joe", "", &error) == 1);
+	test_assert(head(store, "phone", &row) == 0);
+	reopen(&store);
+	test_assert(look(store, "phone", "s1", 1) == 1);
+	test_assert(head(store, "phone", &row) == 1);
+	/* gone meanwhile */
+	again = row;
+	test_assert(v->gone(store, "joe", GUID, &error) == 1);
+	test_assert(number(store, &again) == 0);
+	test_assert(look(store, "phone", "s1", 1) == 1);
+	test_assert(head(store, "phone", &row) == 1);
+	test_assert(row.id > again.id);
+	test_assert(number(store, &row) == 1);
+	test_assert(row.seq == 3);
+	/* another device has numbers of its own */
+	test_assert(look(store, "pad", "s1", 1) == 1);
+	test_assert(head(store, "pad", &row) == 1);
+	test_assert(number(store, &row) == 1);
+	test_assert(row.seq == 1);
+	v->close(store);
+	test_end();
+}
+
+static void test_outband_store_next(void)
+{
+	struct outband_store *store;
+	ARRAY_TYPE(outband_accounted) none;
+	ARRAY_TYPE(outband_found) found = ARRAY_INIT;
+	const char *user = "", *second = "", *error;
+	pool_t pool = pool_datastack_create();
+
+	test_begin("outband store: all folders and devices");
+	remove_all();
+	store = open_store();
+	test_assert(v->folder_next(store, "", "", pool, &user, &second,
+				   &error) == 0);
+	test_assert(v->device_next(store, "", "", pool, &user, &second,
+				   &error) == 0);
+	t_array_init(&none, 1);
+	add_found(&found, "b", 1, "s", 2);
+	add_found(&found, "a", 1, "s", 1);
+	test_assert(v->commit(store, "joe", GUID, "INBOX", &none, &found,
+			      &error) == 1);
+	test_assert(v->commit(store, "ann", OTHER, "x", &none, &found,
+			      &error) == 1);
+	test_assert(v->commit(store, "joe", OTHER, "x", &none, &found,
+			      &error) == 1);
+
+	static const char *const folders[][2] = {
+		{ "ann", OTHER }, { "joe", GUID }, { "joe", OTHER }
+	};
+	static const char *const devices[][2] = {
+		{ "ann", "a" }, { "ann", "b" }, { "joe", "a" }, { "joe", "b" }
+	};
+	unsigned int i;
+
+	user = second = "";
+	for (i = 0; i < N_ELEMENTS(folders); i++) {
+		test_assert_idx(v->folder_next(store, user, second, pool, &user,
+					       &second, &error) == 1, i);
+		test_assert_strcmp_idx(user, folders[i][0], i);
+		test_assert_strcmp_idx(second, folders[i][1], i);
+	}
+	test_assert(v->folder_next(store, user, second, pool, &user, &second,
+				   &error) == 0);
+	user = second = "";
+	for (i = 0; i < N_ELEMENTS(devices); i++) {
+		test_assert_idx(v->device_next(store, user, second, pool, &user,
+					       &second, &error) == 1, i);
+		test_assert_strcmp_idx(user, devices[i][0], i);
+		test_assert_strcmp_idx(second, devices[i][1], i);
+	}
+	test_assert(v->device_next(store, user, second, pool, &user, &second,
+				   &error) == 0);
+	v->close(store);
+	test_end();
+}
+
+/* What a process has done that is killed at any moment is done whole or not at
+   all: what it says it has done is there. */
+static void test_outband_store_killed(void)
+{
+	struct outband_store *store;
+	struct outband_row row;
+	unsigned int i, said, found;
+	int fd[2];
+	pid_t pid;
+
+	test_begin("outband store: killed");
+	remove_all();
+	store = open_store();
+	v->close(store);
+	for (i = 0; i < 20; i++) {
+		unsigned char byte;
+
+		if (pipe(fd) < 0)
+			i_fatal("pipe() failed: %m");
+		pid = fork();
+		if (pid < 0)
+			i_fatal("fork() failed: %m");
+		if (pid == 0) {
+			store = open_store();
+			for (;;) T_BEGIN {
+				/* one event a state, as long as it lives */
+				ARRAY_TYPE(outband_accounted) before =
+					accounted(store, GUID);
+				unsigned int n = 0;
+
+				if (array_count(&before) > 0 &&
+				    str_to_uint(first(before)->state,
+						&n) < 0)
+					i_fatal("state isn't a number");
+				if (look(store, "phone", dec2str(n + 1), 1) != 1)
+					i_fatal("commit failed");
+				if (head(store, "phone", &row) != 1 ||
+				    (row.seq == 0 && number(store, &row) != 1))
+					i_fatal("number failed");
+				if (write(fd[1], "x", 1) != 1)
+					_exit(0);
+			} T_END;
+		}
+		i_close_fd(&fd[1]);
+		for (said = 0; said <= i; said++) {
+			if (read(fd[0], &byte, 1) != 1)
+				break;
+		}
+		test_assert_idx(said == i + 1, i);
+		usleep(i * 150);
+		(void)kill(pid, SIGKILL);
+		if (waitpid(pid, NULL, 0) < 0)
+			i_fatal("waitpid() failed: %m");
+		while (read(fd[0], &byte, 1) == 1)
+			said++;
+		i_close_fd(&fd[0]);
+
+		T_BEGIN {
+			ARRAY_TYPE(outband_accounted) now;
+			const char *error;
+			unsigned int state;
+
+			store = open_store();
+			now = accounted(store, GUID);
+			test_assert_idx(array_count(&now) == 1, i);
+			test_assert_idx(str_to_uint(first(now)->state,
+						    &state) == 0, i);
+			/* as many events as the state says, one numbered */
+			for (found = 0; head(store, "phone", &row) == 1;
+			     found++) {
+				test_assert_idx(found == 0 ||
+						row.seq == 0, i);
+				test_assert_idx(found > 0 ||
+						row.seq == i + 1, i);
+				done(store, &row);
+			}
+			test_assert_idx(found == state, i);
+			test_assert_idx(state >= said && state <= said + 1, i);
+			test_assert(v->gone(store, "joe", GUID, &error) == 1);
+			v->close(store);
+		} T_END;
+	}
+	test_end();
+}
+
+/* A disk that is full: nothing is changed, and all goes on when it isn't. */
+static void test_outband_store_full(void)
+{
+	ARRAY_TYPE(outband_accounted) before;
+	ARRAY_TYPE(outband_found) found = ARRAY_INIT;
+	struct outband_store *store;
+	struct outband_row row;
+	struct rlimit old, limit;
+	const char *error = NULL;
+
+	test_begin("outband store: full");
+	remove_all();
+	store = open_store();
+	test_assert(look(store, "phone", "s1", 1) == 1);
+	before = accounted(store, GUID);
+	add_found(&found, "phone", 1, "s2", 500);
+
+	(void)signal(SIGXFSZ, SIG_IGN);
+	if (getrlimit(RLIMIT_FSIZE, &old) < 0)
+		i_fatal("getrlimit() failed: %m");
+	limit = old;
+	limit.rlim_cur = 48*1024;
+	if (setrlimit(RLIMIT_FSIZE, &limit) < 0)
+		i_fatal("setrlimit() failed: %m");
+	test_assert(v->commit(store, "joe", GUID, "INBOX", &before, &found,
+			      &error) == -1);
+	test_assert(error != NULL);
+	before = accounted(store, GUID);
+	test_assert_strcmp(first(before)->state, "s1");
+	if (setrlimit(RLIMIT_FSIZE, &old) < 0)
+		i_fatal("setrlimit() failed: %m");
+
+	test_assert(commit(store, GUID, &before, &found) == 1);
+	test_assert(head(store, "phone", &row) == 1);
+	v->close(store);
+	test_end();
+}
+
+static void test_outband_store_others(void)
+{
+	struct outband_store *store;
+	const char *error = NULL;
+	FILE *file;
+
+	test_begin("outband store: not ours");
+	remove_all();
+	file = fopen(PATH, "w");
+	if (file == NULL || fputs("this is no database, but a text that is "
+				  "longer than a header of one: x x x x x x x "
+				  "x x x x x x x x x x x x x x x x x x x", file) < 0 ||
+	    fclose(file) != 0)
+		i_fatal("can't write "PATH);
+	test_assert(v->open(NULL, PATH, &store, &error) == -1);
+	test_assert(error != NULL && strstr(error, PATH) != NULL);
+	remove_all();
+	test_assert(v->open(NULL, "/nonexistent/x", &store, &error) == -1);
+	test_end();
+}
+
+int main(void)
+{
+	static void (*const test_functions[])(void) = {
+		test_outband_store_commit,
+		test_outband_store_devices,
+		test_outband_store_number,
+		test_outband_store_next,
+		test_outband_store_killed,
+		test_outband_store_full,
+		test_outband_store_others,
+		NULL
+	};
+	int ret;
+
+	ioloop_time = 1000;
+	ret = test_run(test_functions);
+	remove_all();
+	return ret;
+}
