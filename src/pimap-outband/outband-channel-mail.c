@@ -91,6 +91,8 @@ mail_channel_init(struct event *event_parent, const struct pimap_settings *set,
 		return -1;
 	}
 	channel->event = event_create(event_parent);
+	/* lib-smtp would say for each try what the sender says once */
+	event_set_min_log_level(channel->event, LOG_TYPE_FATAL);
 
 	i_zero(&client_set);
 	client_set.my_hostname = my_hostdomain();
@@ -135,7 +137,8 @@ static void mail_send_finish(struct mail_send *send)
 	void *context = send->context;
 	struct outband_channel_result result = send->result;
 
-	result.error = t_strdup(result.error);
+	result.error = result.error != NULL ? t_strdup(result.error) :
+		"The relay hasn't answered";
 	mail_send_free(send);
 	callback(&result, context);
 }

@@ -46,6 +46,8 @@ struct outband_lane {
 struct outband_sender_channel {
 	struct outband_channel *channel;
 	unsigned int sends;
+	/* it has taken nothing since */
+	bool failing;
 	struct outband_lane *wait_head, *wait_tail;
 };
 
@@ -231,10 +233,16 @@ outband_lane_sent(const struct outband_channel_result *result, void *context)
 	channel->sends--;
 	switch (result->outcome) {
 	case OUTBAND_CHANNEL_SENT:
+		channel->failing = FALSE;
 		outband_lane_event(lane, "sent", NULL);
 		go_on = outband_lane_done(lane);
 		break;
 	case OUTBAND_CHANNEL_RETRY:
+		if (!channel->failing) {
+			e_warning(lane->sender->event, "%s: %s (it is tried on)",
+				  lane->row.channel, result->error);
+		}
+		channel->failing = TRUE;
 		outband_lane_retry(lane, result);
 		outband_lane_event(lane, "retry", result->error);
 		break;
