@@ -4,6 +4,7 @@ what it is told is kept, numbered once and sent, whatever ends in between."""
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import tempfile
 import threading
@@ -508,3 +509,77 @@ def test_settings_that_are_wrong(values):
     finally:
         if server is not None:
             server.stop()
+
+
+class Locked:
+    """The service's database, which another holds while it is in use."""
+
+    def __init__(self, outband):
+        self.db = sqlite3.connect(
+            outband.server.path + "/state/pimap-outband/outband.sqlite",
+            isolation_level=None, check_same_thread=False)
+
+    def __enter__(self):
+        self.db.execute("BEGIN IMMEDIATE")
+
+    def __exit__(self, *args):
+        self.db.execute("ROLLBACK")
+        self.db.close()
+
+
+def test_database_cannot_be_written(outband):
+    """Nothing is sent that isn't numbered, nothing is lost, one line says so."""
+    outband.folder.count = 1
+    hint(outband.server, "HINT", "joe@example.com", GUID)
+    wait_for(lambda: outband.relay.mails)
+    outband.expected.append("database is locked")
+    with Locked(outband):
+        outband.folder.count = 3
+        hint(outband.server, "HINT", "joe@example.com", GUID)
+        assert outband.server.logs("database is locked")
+        time.sleep(3)
+        assert len(outband.relay.mails) == 1
+    wait_for(lambda: len(outband.relay.mails) == 3, 30)
+    assert len(outband.server.faults()) == 1
+
+
+def test_done_cannot_be_written(outband):
+    """What was sent isn't sent again, as long as the service lives."""
+    locked = []
+
+    def before(command, _):
+        if command == "END" and not locked:
+            locked.append(Locked(outband))
+            locked[0].__enter__()
+
+    outband.relay.before = before
+    outband.expected.append("database is locked")
+    outband.folder.count = 2
+    hint(outband.server, "HINT", "joe@example.com", GUID)
+    assert outband.server.logs("database is locked")
+    time.sleep(1)
+    locked[0].__exit__()
+    wait_for(lambda: len(outband.relay.mails) == 2, 20)
+    assert seqs(outband.relay.mails) == [1, 2]
+
+
+def test_many_users(outband):
+    """More than may be sent at once, and than workers"""
+    def answer(job):
+        lines = [line("FOLDER", job[2], "INBOX"),
+                 line("DEVICE", "phone", 1, "MAIL", job[1], "EMN", "done")]
+        if len(job) == 3:
+            lines += [line("EVENT", "NEW_MESSAGE", uid, 1) for uid in (1, 2, 3)]
+        return lines + ["OK\n"]
+
+    outband.worker.answer = answer
+    users = ["u%d@example.com" % n for n in range(100)]
+    for user in users:
+        hint(outband.server, "HINT", user, GUID)
+    wait_for(lambda: len(outband.relay.mails) == 300, 60)
+    sent = {}
+    for mail in outband.relay.mails:
+        sent.setdefault(mail.recipients[0].split()[0], []).append(mail)
+    assert sorted(sent) == sorted("TO:<%s>" % user for user in users)
+    for mails in sent.values():
+        assert seqs(mails) == [1, 2, 3]
