@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: LGPL-2.1-only
 """The service pimap-outband, between a worker and a mail relay of the test's own:
 what it is told is kept, numbered once and sent, whatever ends in between."""
+import email
 import os
 import shutil
 import signal
+import socket
 import sqlite3
 import subprocess
 import tempfile
@@ -209,9 +211,13 @@ def test_relay_is_down_and_comes_back(outband):
     assert len(outband.server.faults()) == 1
 
 
-@pytest.mark.parametrize("command", ["MAIL", "RCPT", "DATA", "END"])
-def test_refused_for_now(outband, command):
-    outband.relay.replies[command] = "451 not now"
+@pytest.mark.parametrize("command,reply", [
+    ("MAIL", "451 not now"), ("RCPT", "451 not now"), ("DATA", "451 not now"),
+    ("END", "451 not now"), ("EHLO", "421 closing"), ("RCPT", "nonsense"),
+    # against the sender, not the notification
+    ("MAIL", "550 not you"), ("CONNECT", "554 no")])
+def test_refused_for_now(outband, command, reply):
+    outband.relay.replies[command] = reply
     outband.expected.append("(it is tried on)")
     outband.folder.count = 1
     tried = threading.Event()
@@ -439,7 +445,7 @@ def test_gone(outband, what):
 @pytest.mark.parametrize("fields", [
     ("HINT", "joe@example.com"), ("HINT", "", GUID), ("HINT", "joe@example.com", "x"),
     ("HINT", "joe@example.com", "0" * 32), ("PROFILE",), ("LOOK", "joe@example.com", GUID),
-    ("HINT", "j" * 513, GUID), ("PROFILE", "j" * 100000)], ids=range(8))
+    ("HINT", "j\no@example.com", GUID), ("HINT", "j" * 513, GUID), ("PROFILE", "j" * 100000)], ids=range(9))
 def test_malformed_hints(outband, fields):
     hint(outband.server, *fields)
     outband.folder.count = 1
@@ -451,10 +457,14 @@ def test_malformed_hints(outband, fields):
 def test_odd_names(outband):
     outband.folder.count = 1
     outband.folder.names[GUID] = "a\tb\nc"
-    hint(outband.server, "HINT", "j\to\ne\001@example.com", GUID)
+    user = "j o\"<&\u00fc@example.com"
+    hint(outband.server, "HINT", user, GUID)
     mail, = wait_for(lambda: list(outband.relay.mails))
-    assert outband.worker.jobs[0][1] == "j\to\ne\001@example.com"
-    assert "mailat:j" not in mail.text.split("\r\n\r\n")[0]
+    assert outband.worker.jobs[0][1] == user
+    message = email.message_from_string(mail.text)
+    assert message.get_payload(decode=True).decode() == (
+        '<emn mailbox="mailat:j o&quot;&lt;&amp;\u00fc@example.com/a&#9;b&#10;c" '
+        'timestamp="2004-02-20T06:40:00Z"></emn>')
 
 
 def test_reload(outband):
@@ -468,9 +478,16 @@ def test_reload(outband):
     hint(outband.server, "HINT", "joe@example.com", GUID)
     wait_for(lambda: len(outband.worker.jobs) == 2)
     before = outband.pid()
+    # it doesn't wait for those who are connected
+    client = socket.socket(socket.AF_UNIX)
+    client.connect(outband.server.path + "/run/pimap-outband")
+    client.sendall(b"VERSION\tpimap-hint\t1\t0\n")
+    assert client.recv(100)
     outband.expected.append("SIGHUP received")
     outband.server.doveadm("reload")
     wait_for(lambda: outband.pid() not in (before, None))
+    assert client.recv(100) == b""
+    client.close()
     del outband.relay.replies["MAIL"]
     wait_for(lambda: len(outband.relay.mails) == 3)
     assert seqs(outband.relay.mails) == [1, 2, 3]
@@ -495,7 +512,8 @@ def test_database_elsewhere():
 
 @pytest.mark.parametrize("values", [
     {"pimap_mail_relay": "127.0.0.1:x"}, {"pimap_mail_from": "joe"},
-    {"pimap_outband_retry_min": "0"}, {"pimap_outband_retry_max": "8 days"}])
+    {"pimap_outband_retry_min": "0"}, {"pimap_outband_expire": "0"},
+    {"pimap_outband_db": "queue.db"}, {"pimap_outband_retry_max": "8 days"}])
 def test_settings_that_are_wrong(values):
     server = None
     try:

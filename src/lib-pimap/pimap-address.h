@@ -6,6 +6,10 @@
    his devices is asked here when it is set, and again before each sending, as
    the administrator may have changed the pattern meanwhile. */
 
+/* A mail that has this header is a notification, and isn't notified itself. Its
+   value is the notification's number. */
+#define PIMAP_ADDRESS_MAIL_HEADER "X-PIMAP-Notification"
+
 /* The address is one that SMTP can be given as it is, without a display name,
    comments or control characters, and matches the pattern, in which * and ? are
    wildcards. Without a pattern ("") it is to be in the user's own domain, so that

@@ -8,6 +8,15 @@
 #include "outband-payload.h"
 #include "outband-answer.h"
 
+bool outband_has_control(const char *str)
+{
+	for (; *str != '\0'; str++) {
+		if ((unsigned char)*str < 0x20 || *str == 0x7f)
+			return TRUE;
+	}
+	return FALSE;
+}
+
 const char *outband_guid_parse(const char *str)
 {
 	guid_128_t guid;
@@ -87,6 +96,7 @@ outband_answer_device(struct outband_answer *answer, const char *const *args,
 		return -1;
 	}
 	if (str_array_length(args) < 6 || args[0][0] == '\0' ||
+	    outband_has_control(args[0]) || outband_has_control(args[2]) ||
 	    str_to_int64(args[1], &generation) < 0 || generation < 0) {
 		*error_r = "invalid DEVICE";
 		return -1;

@@ -50,6 +50,9 @@ void outband_answer_deinit(struct outband_answer **answer);
 int outband_answer_add(struct outband_answer *answer, const char *const *args,
 		       const char **error_r);
 
+/* Are there control characters in it? Nobody is called so, and it may come to be
+   in the log. */
+bool outband_has_control(const char *str);
 /* Returns the text of a GUID from the data stack as it is written everywhere, or
    NULL if that is none. */
 const char *outband_guid_parse(const char *str);

@@ -151,12 +151,12 @@ static void mail_send_finish_later(struct mail_send *send)
 }
 
 static void
-mail_send_result(struct mail_send *send, const char *what,
+mail_send_result(struct mail_send *send, const char *what, bool final,
 		 const struct smtp_reply *reply)
 {
 	struct outband_channel_result *result = &send->result;
 
-	/* a refused recipient is the cause of what comes after it */
+	/* the first refusal is the cause of what comes after it */
 	if (send->result.error != NULL)
 		return;
 	if (smtp_reply_is_success(reply)) {
@@ -164,18 +164,27 @@ mail_send_result(struct mail_send *send, const char *what,
 		return;
 	}
 	/* codes that lib-smtp has made itself are none of the relay's */
-	result->outcome = smtp_reply_is_remote(reply) &&
+	result->outcome = final && smtp_reply_is_remote(reply) &&
 		!smtp_reply_is_temp_fail(reply) ?
 		OUTBAND_CHANNEL_GIVE_UP : OUTBAND_CHANNEL_RETRY;
 	result->error = p_strdup_printf(send->pool, "%s: %s", what,
 					smtp_reply_log(reply));
 }
 
+/* What the relay has against us, its client, or against the sender is no matter of
+   this notification: the administrator can mend it before it expires. */
+static void
+mail_send_from(const struct smtp_reply *reply, struct mail_send *send)
+{
+	if (!smtp_reply_is_success(reply))
+		mail_send_result(send, "MAIL FROM", FALSE, reply);
+}
+
 static void
 mail_send_rcpt(const struct smtp_reply *reply, struct mail_send *send)
 {
 	if (!smtp_reply_is_success(reply))
-		mail_send_result(send, "RCPT TO", reply);
+		mail_send_result(send, "RCPT TO", TRUE, reply);
 }
 
 static void
@@ -187,7 +196,7 @@ mail_send_rcpt_data(const struct smtp_reply *reply ATTR_UNUSED,
 static void
 mail_send_data(const struct smtp_reply *reply, struct mail_send *send)
 {
-	mail_send_result(send, "DATA", reply);
+	mail_send_result(send, "DATA", TRUE, reply);
 }
 
 static void mail_send_transaction_finished(struct mail_send *send)
@@ -239,6 +248,7 @@ mail_channel_send(struct outband_channel *_channel,
 		SMTP_CLIENT_SSL_MODE_NONE, NULL);
 	send->trans = smtp_client_transaction_create(send->conn, channel->from,
 		NULL, 0, mail_send_transaction_finished, send);
+	smtp_client_transaction_start(send->trans, mail_send_from, send);
 	smtp_client_transaction_add_rcpt(send->trans, to, NULL, mail_send_rcpt,
 					 mail_send_rcpt_data, send);
 	input = i_stream_create_from_data(str_data(mail), str_len(mail));

@@ -11,6 +11,8 @@
 /* No user's name is longer, and no hint. */
 #define OUTBAND_HINT_MAX_USER 512
 #define OUTBAND_HINT_MAX_LINE 2048
+/* Clients that don't say anything take the place of others. */
+#define OUTBAND_HINT_IDLE_SECS (5*60)
 
 struct outband_hints {
 	struct event *event;
@@ -30,7 +32,8 @@ bool outband_hint_parse(const char *const *args, const char **user_r,
 	unsigned int count = str_array_length(args);
 
 	if (count < 2 || args[1][0] == '\0' ||
-	    strlen(args[1]) > OUTBAND_HINT_MAX_USER) {
+	    strlen(args[1]) > OUTBAND_HINT_MAX_USER ||
+	    outband_has_control(args[1])) {
 		*error_r = "no user in it";
 		return FALSE;
 	}
@@ -86,6 +89,7 @@ static const struct connection_settings outband_hint_set = {
 	.service_name_out = PIMAP_HINT_PROTOCOL,
 	.major_version = PIMAP_HINT_MAJOR,
 	.minor_version = PIMAP_HINT_MINOR,
+	.input_idle_timeout_secs = OUTBAND_HINT_IDLE_SECS,
 	.input_max_size = OUTBAND_HINT_MAX_LINE,
 	.output_max_size = IO_BLOCK_SIZE,
 };

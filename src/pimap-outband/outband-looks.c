@@ -73,7 +73,7 @@ static void outband_looks_sweep_begin(struct outband_looks *looks);
 
 static unsigned int outband_look_hash(const struct outband_look *look)
 {
-	return str_hash(look->user) ^ str_hash(look->guid);
+	return str_hash(look->user) * 31 + str_hash(look->guid);
 }
 
 static int
@@ -401,6 +401,11 @@ static int outband_look_begin(struct outband_look *look, const char **error_r)
 			str_append_c(line, '\t');
 			str_append_tabescaped(line, accounted->state);
 		}
+	}
+	if (str_len(line) >= PIMAP_LOOK_MAX_LINE) {
+		*error_r = t_strdup_printf("User %s: the states of folder %s "
+			"are too long for a job", look->user, look->guid);
+		return -1;
 	}
 	/* A mark that comes from now on causes another. */
 	return outband_workers_send(looks->workers, str_c(line), guid,

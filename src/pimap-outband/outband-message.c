@@ -8,6 +8,7 @@
 #include "base64.h"
 #include "message-date.h"
 #include "smtp-address.h"
+#include "pimap-address.h"
 #include "outband-store.h"
 #include "outband-message.h"
 
@@ -56,7 +57,7 @@ void outband_message_append(string_t *dest, const struct outband_row *row,
 		    (int64_t)row->created, row->id, hostname);
 	str_append(dest, "Subject: Mail notification\r\n"
 		   "Auto-Submitted: auto-generated\r\n");
-	str_printfa(dest, OUTBAND_MESSAGE_HEADER": %"PRId64"\r\n", row->seq);
+	str_printfa(dest, PIMAP_ADDRESS_MAIL_HEADER": %"PRId64"\r\n", row->seq);
 	str_append(dest, "MIME-Version: 1.0\r\n"
 		   "Content-Type: text/vnd.wap.emn+xml; charset=utf-8\r\n");
 	if (plain)

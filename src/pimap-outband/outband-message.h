@@ -5,11 +5,7 @@
 struct outband_row;
 struct smtp_address;
 
-/* The mail of the channel MAIL. A mail that has this header is a notification,
-   and isn't notified itself (R-14.5). Its value is the number. */
-#define OUTBAND_MESSAGE_HEADER "X-PIMAP-Notification"
-
-/* Appends the mail (RFC 5322, lines end in CRLF, none is longer than 998). The same
+/* Appends the mail of the channel MAIL (RFC 5322, lines end in CRLF, none is longer than 998). The same
    row gives the same octets each time. hostname is this machine's. */
 void outband_message_append(string_t *dest, const struct outband_row *row,
 			    const struct smtp_address *from,

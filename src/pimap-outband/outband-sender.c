@@ -65,7 +65,7 @@ static void outband_lane_run(struct outband_lane *lane);
 
 static unsigned int outband_lane_hash(const struct outband_lane *lane)
 {
-	return str_hash(lane->user) ^ str_hash(lane->device);
+	return str_hash(lane->user) * 31 + str_hash(lane->device);
 }
 
 static int

@@ -210,6 +210,8 @@ int main(int argc, char *argv[])
 				       &error) < 0)
 		i_fatal("Error reading configuration: %s", error);
 	master_service_init_log(master_service);
+	/* also while somebody is connected: the next process waits for the lock */
+	master_service_set_die_with_master(master_service, TRUE);
 	master_service_set_die_callback(master_service, outband_die);
 
 	outband_init(&service, state_dir);

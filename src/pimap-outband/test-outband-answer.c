@@ -130,6 +130,8 @@ static void test_outband_answer_invalid(void)
 		{ FOLDER, DEVICE, DEVICE },
 		{ FOLDER, "DEVICE\tphone\t7\tMAIL\tjoe@foo.com\tEMN" },
 		{ FOLDER, "DEVICE\t\t7\tMAIL\tjoe@foo.com\tEMN\tstate" },
+		{ FOLDER, "DEVICE\tpho\001nne\t7\tMAIL\ta\tEMN\tstate" },
+		{ FOLDER, "DEVICE\tphone\t7\tMA\001rIL\ta\tEMN\tstate" },
 		{ FOLDER, "DEVICE\tphone\t-1\tMAIL\ta\tEMN\tstate" },
 		{ FOLDER, "DEVICE\tphone\t9223372036854775808\tMAIL\ta\tEMN\ts" },
 		{ FOLDER, "DEVICE\tphone\tx\tMAIL\ta\tEMN\tstate" },

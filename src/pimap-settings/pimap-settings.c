@@ -129,6 +129,14 @@ pimap_settings_check(void *_set, pool_t pool, const char **error_r)
 			"such time zone in this system", set->pimap_timezone);
 		return FALSE;
 	}
+	if (set->pimap_outband_db[0] != '\0' && set->pimap_outband_db[0] != '/') {
+		*error_r = "pimap_outband_db must be an absolute path";
+		return FALSE;
+	}
+	if (set->pimap_outband_expire == 0) {
+		*error_r = "pimap_outband_expire must not be 0";
+		return FALSE;
+	}
 	if (set->pimap_outband_retry_min == 0 ||
 	    set->pimap_outband_retry_min > set->pimap_outband_retry_max ||
 	    set->pimap_outband_retry_max > PIMAP_OUTBAND_MAX_RETRY) {
