@@ -87,6 +87,20 @@ static void outband_worker_destroy(struct connection *conn)
 	struct outband_workers *workers = worker->workers;
 	bool greeted = conn->version_received;
 
+	if (worker->answer != NULL) {
+		switch (conn->disconnect_reason) {
+		case CONNECTION_DISCONNECT_BUFFER_FULL:
+			e_error(conn->event, "A worker sent an invalid answer: "
+				"its line is too long");
+			break;
+		case CONNECTION_DISCONNECT_IDLE_TIMEOUT:
+			e_error(conn->event, "A worker hasn't answered for %u s",
+				OUTBAND_WORKER_TIMEOUT_SECS);
+			break;
+		default:
+			break;
+		}
+	}
 	timeout_remove(&worker->to_idle);
 	connection_deinit(conn);
 	if (workers->deinitializing)
