@@ -46,7 +46,7 @@ class Folder:
 
 
 class Outband:
-    def __init__(self, **values):
+    def __init__(self, conf="", **values):
         self.relay = Relay()
         self.server = Server.temporary("maildir", extra=settings(dict(
             {"pimap_mail_relay": "127.0.0.1:%d" % self.relay.port,
@@ -58,7 +58,7 @@ service pimap-worker {
     mode = 0
   }
 }
-""")
+""" + conf)
         # what is in lines of the log that are no faults
         self.expected = []
         self.folder = Folder()
@@ -425,6 +425,28 @@ def test_profile_looks_at_all_folders(outband):
     assert seqs(outband.relay.mails) == [1, 3, 4]
 
 
+@pytest.mark.parametrize("outband", [
+    {"pimap_outband_retry_min": "1 min", "pimap_outband_retry_max": "1 min"}],
+    indirect=True)
+def test_folder_that_no_longer_notifies(outband):
+    """What waits behind its notifications goes at once."""
+    outband.relay.replies["RCPT"] = "451 not now"
+    outband.expected.append("(it is tried on)")
+    tried = threading.Event()
+    outband.relay.before = lambda command, _: command == "RCPT" and tried.set()
+    outband.folder.count = 1
+    hint(outband.server, "HINT", "joe@example.com", GUID)
+    assert tried.wait(15)
+    hint(outband.server, "HINT", "joe@example.com", OTHER)
+    wait_for(lambda: len(outband.worker.jobs) == 2)
+    time.sleep(0.3)
+    del outband.relay.replies["RCPT"]
+    outband.folder.devices = []
+    hint(outband.server, "HINT", "joe@example.com", GUID)
+    wait_for(lambda: outband.relay.mails)
+    assert seqs(outband.relay.mails) == [2]
+
+
 @pytest.mark.parametrize("what", ["HINT", "PROFILE"])
 def test_gone(outband, what):
     """With the folder, or the user, goes what is queued."""
@@ -472,6 +494,8 @@ def test_odd_names(outband):
         'timestamp="2004-02-20T06:40:00Z"></emn>')
 
 
+@pytest.mark.parametrize("outband", [{}, {"conf": "shutdown_clients = no\n"}],
+                         ids=["", "clients-stay"], indirect=True)
 def test_reload(outband):
     """Another process takes over, with what is left."""
     outband.folder.count = 1
