@@ -9,11 +9,13 @@ import signal
 import socket
 import subprocess
 import tempfile
+import types
 
 import pytest
 
 from conftest import DOVECOT_24, HERE, Server, settings
 from imap_client import Client
+from worker_client import Worker
 
 TOP = os.path.dirname(HERE)
 MESSAGE = b"From: a@example.org\r\nSubject: x\r\n\r\nbody\r\n"
@@ -153,7 +155,7 @@ def test_refusals(folder):
 
 def test_any_user(folder):
     """As an ordinary user, in a tree of his own; device logins, doveadm, LMTP's
-    socket are all there."""
+    socket and pimap-worker are all there."""
     tree = folder + "/tree"
     shutil.copytree(HERE, tree + "/tests", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(TOP + "/doc", tree + "/doc")
@@ -165,6 +167,8 @@ def test_any_user(folder):
             for lib in os.listdir(top + built):
                 if lib.endswith(".so"):
                     shutil.copy(top + built + "/" + lib, tree + built)
+    os.makedirs(tree + "/src/pimap-worker", exist_ok=True)
+    shutil.copy(top + "/src/pimap-worker/pimap-worker", tree + "/src/pimap-worker/")
     prefix = ()
     if os.getuid() == 0:
         nobody = pwd.getpwnam("nobody")
@@ -185,6 +189,8 @@ def test_any_user(folder):
     with socket.socket(socket.AF_UNIX) as lmtp:
         lmtp.connect(server["LMTP_SOCKET"])
         assert lmtp.recv(3) == b"220"
+    with Worker(types.SimpleNamespace(path=folder + "/dovecot")) as worker:
+        assert worker.folders("joe") == {}
     phone.close()
     stop(folder + "/dovecot", **options)
 

@@ -237,7 +237,8 @@ namespace virtual {
             assert worker.look("joe", folders["INBOX"]).new("P1") == [1]
             assert worker.job("LOOK", "joe", 32 * "0") == [["GONE"]]
         server.close_clients()
-        assert server.faults() == []
+        # 2.4 would have what is global in another place
+        assert [line for line in server.faults() if " config: Warning: " not in line] == []
     finally:
         server.stop()
 
@@ -338,19 +339,22 @@ def test_unreadable_message(server, user, worker, client, profile):
         os.chmod(path, 0)
     inbox = worker.folders(user)["INBOX"]
     look = worker.look(user, inbox)
-    # what needn't be read is told; sdbox has the received date in the file
+    # what needn't be read is told; sdbox may have to read the received date, too
     assert look.new("P1") == [1, 4]
-    assert look.new("P2") == ([1, 4] if server.format == "sdbox" else [1, 2, 3, 4])
+    told = look.new("P2")
+    assert told in ([1, 4], [1, 2, 3, 4])
     again = worker.look(user, inbox, look.states)
     assert again.new("P1") == [] and again.states == look.states
     append(client, "INBOX", "yes 5")
+    told += again.new("P2")
     look = worker.look(user, inbox, again.states)
     assert look.new("P1") == [5]
+    told += look.new("P2")
     for path in paths[1:3]:
         os.chmod(path, 0o600)
     look = worker.look(user, inbox, look.states)
     assert look.new("P1") == [2]
-    assert look.new("P2") == ([2, 3] if server.format == "sdbox" else [])
+    assert sorted(told + look.new("P2")) == [1, 2, 3, 4, 5]
     look = worker.look(user, inbox, look.states)
     assert look.new("P1") == []
     assert look.states["P1"].endswith(":6:")
