@@ -1,17 +1,19 @@
 # SPDX-License-Identifier: LGPL-2.1-only
 """pimap-worker: what a look finds, and what it doesn't find a second time."""
 
+import datetime
 import glob
 import os
 import random
-import socket
+import threading
 import time
+import zoneinfo
 
 import pytest
 
 from cases import HEAD, lmtp
 from conftest import DOVECOT_24, Server, settings
-from worker_client import Profile, Worker, profile_path
+from worker_client import Profile, Worker
 
 MESSAGE = HEAD + b"Subject: %s\r\n\r\nbody %s\r\n"
 
@@ -154,6 +156,22 @@ def test_folders(server, user, worker, client, profile):
     assert other != guids["Work/Deep"]
     append(client, "Play/Deep", "new")
     assert worker.look(user, other, {}).new("P2") == [1]
+
+
+def test_folder_in_the_place_of_another(user, worker, client, profile):
+    """What Dovecot's index of folders says of it is older."""
+    for turn in range(5):
+        client.ok("CREATE Work")
+        append(client, "Work", "a")
+        client.ok("STATUS Work (MESSAGES)")
+        client.ok("RENAME Work Play%d" % turn)
+        client.ok("CREATE Work")
+        guids = worker.folders(user)
+        for name in ("Work", "Play%d" % turn):
+            look = worker.look(user, guids[name])
+            assert look.name == name and look.new("P1") == ([] if name == "Work" else [1])
+        client.ok("DELETE Work")
+        assert worker.job("LOOK", user, guids["Work"]) == [["GONE"]]
 
 
 def test_special_folders():
@@ -462,6 +480,9 @@ def test_users(server, user, worker, client, profile):
         worker.send("LOOK", name, guid)
     answers = [worker.answer() for _ in range(3)]
     assert answers[0] == answers[2] and [len(answer) for answer in answers] == [4, 5, 4]
+    # a login name is no user
+    answer, = worker.job("FOLDERS", user + "#P1")
+    assert answer[0] in ("GONE", "FAIL")
     # without a profile
     third = server.client(user + "3")
     third.ok("SELECT INBOX")
@@ -524,7 +545,7 @@ def test_invalid_jobs(server, user, client, profile):
     for line in ("", "FOLDERS", "FOLDERS\t", "FOLDERS\tjoe\tx", "LOOK", "LOOK\tjoe",
                  "LOOK\tjoe\tx", "LOOK\tjoe\t" + guid[1:], "LOOK\tjoe\t%s\tP1" % guid,
                  "LOOK\tjoe\t%s\tP1\t1:0:1:1:\tP2" % guid, "folders\tjoe", "SLEEP\tjoe",
-                 "LOOK\tjoe\t%s\t%s" % (guid, 1024*1024 * "x")):
+                 "LOOK\tjoe\t%s\tP1\t%s" % (guid, 1024*1024 * "x")):
         with Worker(server) as worker:
             try:
                 worker.sock.sendall(line.encode() + b"\n")
@@ -611,3 +632,71 @@ def test_told_once(server, user, worker, client, profile):
                 judged[device] = next_uid
                 assert {uid for name, uid in told if name == device} == expected[device]
     assert looks > 10 and all(expected.values())
+
+
+def test_told_once_while_mail_comes(server, user, worker, client, profile):
+    """Looks beside deliveries: each message is told exactly once."""
+    inbox = worker.folders(user)["INBOX"]
+    turns = 40
+
+    def deliver():
+        for turn in range(turns):
+            lmtp(server, user, message(b"%d" % turn))
+
+    def save():
+        other = server.client(user)
+        for turn in range(turns):
+            append(other, "INBOX", *["a"] * (1 + turn % 3))
+    threads = [threading.Thread(target=target) for target in (deliver, save)]
+    for thread in threads:
+        thread.start()
+    told, states, looks = [], {}, 0
+    while any(thread.is_alive() for thread in threads):
+        look = worker.look(user, inbox, states)
+        told += look.new("P1")
+        states = look.states
+        looks += bool(look.events["P1"])
+    for thread in threads:
+        thread.join()
+    told += worker.look(user, inbox, states).new("P1")
+    client.ok("NOOP")
+    assert looks > 2 and told == client.fetch_all() and len(told) > 2 * turns
+
+
+def zone_elsewhere():
+    """A time zone in which it is morning or evening, and another one than UTC's"""
+    for hours in list(range(1, 13)) + list(range(-11, 0)):
+        zone = zoneinfo.ZoneInfo("Etc/GMT%+d" % -hours)
+        now = datetime.datetime.now(zone)
+        if now.hour in (6, 18):
+            return zone, now.replace(hour=0, minute=0, second=0)
+    raise AssertionError("there is none")
+
+
+def test_settings():
+    """The time zone, and defaults with a filter of the configuration"""
+    zone, midnight = zone_elsewhere()
+    extra = settings({"pimap_timezone": zone.key, "pimap_default_notification": "today",
+                      "pimap_default_event": "ALL"})
+    if DOVECOT_24:
+        extra += "pimap_filter today {\n  criteria = DAYSBEFORETODAY 0\n}\n"
+    else:
+        extra += "plugin {\n  pimap_filter_today = DAYSBEFORETODAY 0\n}\n"
+    server = Server.temporary("sdbox", extra=extra)
+    try:
+        client = server.client("joe")
+        for seconds in (-60, 60):
+            when = midnight + datetime.timedelta(seconds=seconds)
+            client.ok('APPEND INBOX "%s" {1+}\r\nx' % when.strftime("%d-%b-%Y %H:%M:%S %z"))
+        profile = Profile(server, "joe")
+        profile.device("P1", notify="D")
+        profile.device("P2", notify="D", event="NONE")
+        profile.write()
+        with Worker(server) as worker:
+            look = worker.look("joe", worker.folders("joe")["INBOX"])
+            assert look.new("P1") == [2] and look.new("P2") == []
+            assert look.events["P1"][0][2] == int(midnight.timestamp()) + 60
+        server.close_clients()
+        assert [line for line in server.faults() if " config: Warning: " not in line] == []
+    finally:
+        server.stop()
