@@ -167,8 +167,9 @@ def test_any_user(folder):
             for lib in os.listdir(top + built):
                 if lib.endswith(".so"):
                     shutil.copy(top + built + "/" + lib, tree + built)
-    os.makedirs(tree + "/src/pimap-worker", exist_ok=True)
-    shutil.copy(top + "/src/pimap-worker/pimap-worker", tree + "/src/pimap-worker/")
+    for name in ("pimap-outband", "pimap-worker"):
+        os.makedirs("%s/src/%s" % (tree, name), exist_ok=True)
+        shutil.copy("%s/src/%s/%s" % (top, name, name), "%s/src/%s/" % (tree, name))
     prefix = ()
     if os.getuid() == 0:
         nobody = pwd.getpwnam("nobody")

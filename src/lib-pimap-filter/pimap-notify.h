@@ -11,7 +11,8 @@ struct pimap_user;
 
 /* Which folders notify which devices (R-1.5, R-13.4): those with a notification
    filter, for devices that have a channel. Only folders in the user's own
-   namespaces do. */
+   namespaces do, and of these none that he has no right to read and no virtual
+   ones, whose messages notify where they are. */
 
 /* The device's channel, or NULL: NONE. device may be NULL. */
 const char *pimap_notify_get_channel(const struct pimap_user *puser,
@@ -23,9 +24,9 @@ bool pimap_notify_has(const struct pimap_user *puser,
 		      const struct pimap_device *device,
 		      const guid_128_t guid, bool special);
 
-/* Goes through the user's own folders, which are open but not synced. Returns 0, or -1 and
-   error_r if one couldn't be looked at, or the callback has returned -1 (it sets
-   error_r then). Blocks on the disk. */
+/* Goes through the user's folders that may notify, which are open but not synced.
+   Returns 0, or -1 and error_r if one couldn't be looked at, or the callback has
+   returned -1 (it sets error_r then). Blocks on the disk. */
 typedef int
 pimap_notify_folder_callback_t(struct mailbox *box, const guid_128_t guid,
 			       bool special, void *context,
@@ -34,8 +35,7 @@ int pimap_notify_foreach(struct pimap_user *puser,
 			 pimap_notify_folder_callback_t *callback,
 			 void *context, const char **error_r);
 
-/* The user's own folder of that GUID, open but not synced, which the caller frees.
-   Returns 1; 0 if there is none (any more); -1 and error_r. Device sessions aren't
+/* The one of that GUID, open but not synced, which the caller frees. Returns 1; 0 if there is none (any more); -1 and error_r. Device sessions aren't
    what this is for: the folder may show a view there. */
 int pimap_notify_find_folder(struct pimap_user *puser, const guid_128_t guid,
 			     struct mailbox **box_r, bool *special_r,

@@ -4,6 +4,9 @@
 
 #include "seq-range-array.h"
 
+/* A message that can't be read is tried again so many times, then it is told as SYNC
+   (R-1.10). */
+#define PIMAP_LOOK_TRIES 3
 /* A look that can't read more messages than these gives one SYNC in their place. */
 #define PIMAP_LOOK_MAX_UNDECIDED 100
 
@@ -13,8 +16,8 @@ struct pimap_look_state {
 	/* of the baseline that it began with (pimap-profile.h); 0: with UID 1 */
 	uint32_t generation;
 	uint32_t uid_validity, next_uid;
-	/* those that couldn't be read */
-	ARRAY_TYPE(seq_range) undecided;
+	/* those that couldn't be read: once, twice and so on */
+	ARRAY_TYPE(seq_range) undecided[PIMAP_LOOK_TRIES];
 };
 
 /* Both allocate from the pool. Returns -1 if the text isn't a state of this

@@ -50,6 +50,8 @@ struct look_device {
 	const char *criteria;
 	struct pimap_look_state state;
 	ARRAY(struct look_event) events;
+	/* what couldn't be read now */
+	ARRAY_TYPE(seq_range) unreadable;
 };
 
 static HASH_TABLE(char *, void *) logged_errors;
@@ -104,15 +106,13 @@ look_add_event(struct look_device *ldev, const char *name, uint32_t uid,
 static void look_set_event(struct look_device *ldev, const char *name)
 {
 	array_clear(&ldev->events);
-	array_clear(&ldev->state.undecided);
 	look_add_event(ldev, name, 0, ioloop_time);
 }
 
 static bool look_is_full(const struct look_device *ldev)
 {
 	return array_count(&ldev->events) > PIMAP_LOOK_MAX_EVENTS ||
-		seq_range_count(&ldev->state.undecided) >
-			PIMAP_LOOK_MAX_UNDECIDED;
+		seq_range_count(&ldev->unreadable) > PIMAP_LOOK_MAX_UNDECIDED;
 }
 
 /* Adds an event for each of the messages with these sequences that passes. Returns
@@ -204,8 +204,7 @@ look_search(struct look_device *ldev, const ARRAY_TYPE(seq_range) *seqs,
 	array_delete(&ldev->events, old_count,
 		     array_count(&ldev->events) - old_count);
 	if (count == 1) {
-		mailbox_get_uid_range(ldev->look->box, seqs,
-				      &ldev->state.undecided);
+		mailbox_get_uid_range(ldev->look->box, seqs, &ldev->unreadable);
 		return 0;
 	}
 	look_split(seqs, count, &first, &second);
@@ -221,9 +220,11 @@ look_get_seqs(const struct look_device *ldev, ARRAY_TYPE(seq_range) *seqs)
 	ARRAY_TYPE(seq_range) uids;
 	const struct seq_range *range;
 	uint32_t seq1, seq2;
+	unsigned int i;
 
 	t_array_init(&uids, 8);
-	array_append_array(&uids, &ldev->state.undecided);
+	for (i = 0; i < PIMAP_LOOK_TRIES; i++)
+		seq_range_array_merge(&uids, &ldev->state.undecided[i]);
 	if (ldev->state.next_uid < look->next_uid) {
 		seq_range_array_add_range(&uids, ldev->state.next_uid,
 					  look->next_uid - 1);
@@ -236,18 +237,46 @@ look_get_seqs(const struct look_device *ldev, ARRAY_TYPE(seq_range) *seqs)
 	}
 }
 
+/* What couldn't be read again is a try nearer to being given up. */
+static void look_update_undecided(struct look_device *ldev)
+{
+	ARRAY_TYPE(seq_range) *undecided = ldev->state.undecided;
+	ARRAY_TYPE(seq_range) fresh;
+	unsigned int i;
+
+	t_array_init(&fresh, 8);
+	array_append_array(&fresh, &ldev->unreadable);
+	for (i = 0; i < PIMAP_LOOK_TRIES; i++) {
+		(void)seq_range_array_remove_seq_range(&fresh, &undecided[i]);
+		seq_range_array_intersect(&undecided[i], &ldev->unreadable);
+	}
+	if (array_count(&undecided[PIMAP_LOOK_TRIES-1]) > 0)
+		look_add_event(ldev, "SYNC", 0, ioloop_time);
+	for (i = PIMAP_LOOK_TRIES; --i > 0; ) {
+		array_clear(&undecided[i]);
+		array_append_array(&undecided[i], &undecided[i-1]);
+	}
+	array_clear(&undecided[0]);
+	array_append_array(&undecided[0], &fresh);
+}
+
 static int look_find_new(struct look_device *ldev, const char **error_r)
 {
 	ARRAY_TYPE(seq_range) seqs;
 
 	t_array_init(&seqs, 8);
 	look_get_seqs(ldev, &seqs);
-	array_clear(&ldev->state.undecided);
 	ldev->state.next_uid = ldev->look->next_uid;
 	if (look_search(ldev, &seqs, error_r) < 0)
 		return -1;
-	if (look_is_full(ldev))
+	if (look_is_full(ldev)) {
 		look_set_event(ldev, "SYNC");
+		pimap_look_state_init(ldev->pool, ldev->state.generation,
+				      ldev->state.uid_validity,
+				      ldev->state.next_uid, &ldev->state);
+	} else {
+		look_update_undecided(ldev);
+	}
 	return 0;
 }
 
@@ -369,6 +398,7 @@ look_device(const struct look *look, const struct pimap_device *device,
 	const char *error;
 
 	p_array_init(&ldev.events, pool, 8);
+	p_array_init(&ldev.unreadable, pool, 8);
 	look_get_state(&ldev, state);
 	if (look_get_criteria(&ldev, &error) < 0) {
 		/* what comes now is told when that is mended */
