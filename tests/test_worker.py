@@ -410,6 +410,15 @@ def test_many_unreadable_messages(server, user, worker, client, profile):
     (event, uid, _), = look.events["P1"]
     assert (event, uid) == ("SYNC", 0)
     assert worker.look(user, inbox, look.states).new("P1") == []
+    # a hundred of which all but one are known
+    os.chmod(paths[100], 0o600)
+    known = worker.look(user, inbox)
+    append(client, "INBOX", "yes 110")
+    client.ok("NOOP")
+    os.chmod(mail_files(server, user)[-1], 0)
+    look = worker.look(user, inbox, known.states)
+    (event, uid, _), = look.events["P1"]
+    assert (event, uid) == ("SYNC", 0) and look.states["P1"].endswith(":112:::")
 
 
 @pytest.mark.expects_faults
@@ -467,6 +476,32 @@ def test_damaged_profile(server, user, worker, client, profile):
     assert all("pimap-worker(%s)" % user.lower() in line for line in server.faults()[before:])
     profile.write()
     assert worker.look(user, inbox).new("P1") == [1]
+
+
+@pytest.mark.expects_faults
+@pytest.mark.parametrize("server", ["sdbox"], indirect=True)
+def test_damaged_folder(server, user, worker, client, profile):
+    """Nothing of an answer that isn't whole; other folders are told of."""
+    for name in ("INBOX", "Work", "Play", "Rest"):
+        client.command("CREATE " + name)
+        append(client, name, "a")
+    guids = worker.folders(user)
+    # others are listed before it
+    name = [name for name in guids if name != "INBOX"][-1]
+    folder = "%s/mail/%s/sdbox/mailboxes/%s/dbox-Mails" % (server.path, user.lower(), name)
+    os.rename(folder, folder + ".away")
+    for path in (folder, folder + "/dovecot.index.log"):
+        os.mkdir(path)
+        os.chown(path, os.stat(folder + ".away").st_uid, os.stat(folder + ".away").st_gid)
+    (word, reason), = worker.job("FOLDERS", user)
+    assert word == "FAIL" and name in reason
+    (word, reason), = worker.job("LOOK", user, guids[name])
+    assert word == "FAIL" and name in reason
+    assert worker.look(user, guids["INBOX"]).new("P1") == [1]
+    os.rmdir(folder + "/dovecot.index.log")
+    os.rmdir(folder)
+    os.rename(folder + ".away", folder)
+    assert worker.look(user, guids[name]).new("P1") == [1]
 
 
 @pytest.mark.parametrize("server", ["sdbox"], indirect=True)
