@@ -146,8 +146,8 @@ def test_found_without_a_hint_after_a_crash(outband):
     outband.folder.count = 1
     hint(outband.server, "HINT", "joe@example.com", GUID)
     wait_for(lambda: outband.relay.mails)
-    outband.kill()
     outband.folder.count = 3
+    outband.kill()
     wait_for(lambda: len(outband.relay.mails) == 3)
     assert seqs(outband.relay.mails) == [1, 2, 3]
 

@@ -9,7 +9,8 @@
 
 #define OUTBAND_ANSWER_MAX_DEVICES 1000
 #define OUTBAND_ANSWER_MAX_FOLDERS 100000
-#define OUTBAND_ANSWER_MAX_SIZE (64*1024*1024)
+/* of one; the process has 256 MB (default_vsz_limit) */
+#define OUTBAND_ANSWER_MAX_SIZE (16*1024*1024)
 
 enum outband_answer_result {
 	OUTBAND_ANSWER_OK,
