@@ -145,13 +145,14 @@ class Relay:
         self.server.server_close()
 
 
-def hint(server, *fields):
-    """Sends one, as a mail process does, and doesn't wait for anything."""
+def hint(server, *fields, wait=True):
+    """Sends one, and waits for the other side's version, or not, as a mail process
+    does."""
     with socket.socket(socket.AF_UNIX) as sock:
         sock.connect(server.path + "/run/pimap-outband")
         sock.sendall(("VERSION\tpimap-hint\t1\t0\n" + line(*fields)).encode())
-        # it is read when the other side says its version
-        sock.recv(100)
+        if wait:
+            sock.recv(100)
 
 
 def wait_for(condition, seconds=15):
