@@ -6,5 +6,6 @@
 
 const struct outband_channel_vfuncs *const outband_channels[] = {
 	&outband_channel_mail,
+	&outband_channel_program,
 	NULL
 };

@@ -57,6 +57,7 @@ struct outband_channel {
 };
 
 extern const struct outband_channel_vfuncs outband_channel_mail;
+extern const struct outband_channel_vfuncs outband_channel_program;
 /* All of them, NULL at the end */
 extern const struct outband_channel_vfuncs *const outband_channels[];
 

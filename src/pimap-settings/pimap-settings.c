@@ -24,6 +24,8 @@
 /* timers have milliseconds, in an int */
 #define PIMAP_OUTBAND_MAX_RETRY (7*24*60*60)
 
+#define PIMAP_PROGRAM_MAX_TIMEOUT (60*60)
+
 #define DEF(type, name) \
 	SETTING_DEFINE_STRUCT_##type(#name, name, struct pimap_settings)
 
@@ -59,6 +61,8 @@ static const struct setting_define pimap_setting_defines[] = {
 	DEF(STR, pimap_mail_relay),
 	DEF(STR, pimap_mail_from),
 	DEF(STR, pimap_mail_pattern),
+	DEF(STR, pimap_program_path),
+	DEF(TIME, pimap_program_timeout),
 
 	SETTING_DEFINE_LIST_END
 };
@@ -92,6 +96,8 @@ static const struct pimap_settings pimap_default_settings = {
 	.pimap_mail_relay = "",
 	.pimap_mail_from = "",
 	.pimap_mail_pattern = "",
+	.pimap_program_path = "",
+	.pimap_program_timeout = 30,
 };
 
 static bool
@@ -142,6 +148,17 @@ pimap_settings_check(void *_set, pool_t pool, const char **error_r)
 	    set->pimap_outband_retry_max > PIMAP_OUTBAND_MAX_RETRY) {
 		*error_r = "pimap_outband_retry_min and pimap_outband_retry_max "
 			"must be 1 s at least, 7 days at most, in this order";
+		return FALSE;
+	}
+	if (set->pimap_program_path[0] != '\0' &&
+	    set->pimap_program_path[0] != '/') {
+		*error_r = "pimap_program_path must be an absolute path";
+		return FALSE;
+	}
+	if (set->pimap_program_timeout == 0 ||
+	    set->pimap_program_timeout > PIMAP_PROGRAM_MAX_TIMEOUT) {
+		*error_r = "pimap_program_timeout must be 1 s at least, 1 hour "
+			"at most";
 		return FALSE;
 	}
 	return TRUE;

@@ -67,6 +67,9 @@ struct pimap_settings {
 	const char *pimap_mail_relay;
 	const char *pimap_mail_from;
 	const char *pimap_mail_pattern;
+	/* The channel PROGRAM: an absolute path, "" = there is none; seconds */
+	const char *pimap_program_path;
+	unsigned int pimap_program_timeout;
 };
 
 /* A filter that every user has */

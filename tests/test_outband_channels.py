@@ -1,0 +1,257 @@
+# SPDX-License-Identifier: LGPL-2.1-only
+"""The channels other than MAIL: what their peers get, and what becomes of a
+notification that they don't take."""
+import os
+import shutil
+import stat
+import tempfile
+import time
+
+import pytest
+
+from conftest import Server, settings
+from outband_peers import Worker, hint, line, wait_for
+
+GUID = "0123456789abcdef0123456789abcdef"
+# the worker of the tests is another than the server's
+NO_WORKER = """
+service pimap-worker {
+  unix_listener pimap-worker {
+    mode = 0
+  }
+}
+log_debug = event=pimap_notification_finished or event=pimap_program_finished
+"""
+
+
+class Outband:
+    """The service, with a worker that finds what a test puts into events: the fields
+    of EVENT, for each device."""
+
+    def __init__(self, channel, address, values):
+        self.channel, self.address = channel, address
+        self.format, self.folder = "EMN", "INBOX"
+        self.events = {"phone": []}
+        self.server = Server.temporary("maildir", extra=settings(dict(
+            {"pimap_outband_retry_min": "1 s", "pimap_outband_retry_max": "1 s"},
+            **values)) + NO_WORKER)
+        self.worker = Worker(self.server, self.answer)
+
+    def answer(self, job):
+        if job[0] == "FOLDERS":
+            return [line("FOLDER", GUID, self.folder), "OK\n"]
+        states = dict(zip(job[3::2], job[4::2]))
+        lines = [line("FOLDER", job[2], self.folder)]
+        for device, events in self.events.items():
+            lines.append(line("DEVICE", device, 1, self.channel, self.address,
+                              self.format, len(events)))
+            for event in events[int(states.get(device, 0)):]:
+                lines.append(line("EVENT", *event))
+        return lines + ["OK\n"]
+
+    def new(self, *fields, device="phone", count=1):
+        """A new message, of which the worker tells these fields"""
+        for _ in range(count):
+            events = self.events.setdefault(device, [])
+            events.append(("NEW_MESSAGE", len(events) + 1, 1077259200) + fields)
+        hint(self.server, "HINT", "joe@example.com", GUID)
+
+    def stop(self):
+        self.worker.stop()
+        self.server.stop()
+
+
+class Program(Outband):
+    """Each run leaves a file with its environment, one with its input, and one that
+    tells how it went on."""
+
+    SCRIPT = """#!/bin/sh
+run=%(path)s/$PIMAP_DEVICE-$PIMAP_SEQ-$$
+env > $run.env
+cat > $run.in
+ls -l /proc/self/fd/ > $run.fds
+%(rest)s
+"""
+
+    def __init__(self, rest="exit 0", **values):
+        self.path = tempfile.mkdtemp(prefix="pimap-program.")
+        os.chmod(self.path, 0o777)
+        self.program = self.path + "/program"
+        self.write(rest)
+        super().__init__("PROGRAM", "the address $(id)",
+                         dict({"pimap_program_path": self.program}, **values))
+
+    def write(self, rest):
+        # never half of it
+        with open(self.program + ".new", "w") as script:
+            script.write(self.SCRIPT % {"path": self.path, "rest": rest})
+        os.chmod(self.program + ".new", 0o755)
+        os.rename(self.program + ".new", self.program)
+
+    def files(self, suffix):
+        """What those of the runs say, by device, number and process"""
+        found = {}
+        for name in sorted(os.listdir(self.path)):
+            if name.endswith("." + suffix):
+                with open(self.path + "/" + name) as file:
+                    found[name[:-len(suffix) - 1]] = file.read()
+        return found
+
+    def stop(self):
+        super().stop()
+        shutil.rmtree(self.path)
+
+
+@pytest.fixture
+def program(request):
+    program = Program(**getattr(request, "param", {}))
+    yield program
+    faults = program.server.faults()
+    program.stop()
+    if request.node.get_closest_marker("expects_faults") is None:
+        assert faults == []
+
+
+def test_program(program):
+    program.write("echo 'told it'; echo 'and \\033[1m this' >&2; touch $run.end")
+    program.new()
+    run, = wait_for(lambda: program.files("end"))
+    assert run.startswith("phone-1-")
+    assert program.files("in")[run] == ('<emn mailbox="mailat:joe@example.com" '
+                                        'timestamp="2004-02-20T06:40:00Z"></emn>')
+    env = dict(text.split("=", 1) for text in program.files("env")[run].splitlines())
+    for name in ("PATH", "PWD", "SHLVL", "_", "OLDPWD"):
+        env.pop(name, None)
+    assert env == {"PIMAP_USER": "joe@example.com", "PIMAP_DEVICE": "phone",
+                   "PIMAP_ADDRESS": "the address $(id)", "PIMAP_SEQ": "1",
+                   "PIMAP_EVENT": "NEW_MESSAGE"}
+    # its standard ones, and that of ls
+    fds = [text.split()[-3] for text in program.files("fds")[run].splitlines()[1:]]
+    assert fds == ["0", "1", "2", "3"]
+    # as the log has it
+    assert program.server.logs("told it?and ?[1m this")
+    assert program.server.logs("(NEW_MESSAGE by PROGRAM): sent")
+    program.new()
+    wait_for(lambda: len(program.files("end")) == 2)
+    assert sorted(name[:8] for name in program.files("end")) == ["phone-1-", "phone-2-"]
+
+
+@pytest.mark.parametrize("program", [{"rest": "exit 75"}, {"rest": "kill -TERM $$"}],
+                         indirect=True)
+def test_program_tries_again(program):
+    """With the same number and octets, and nothing passes it"""
+    program.new(count=2)
+    wait_for(lambda: len(program.files("in")) >= 2)
+    assert {name[:8] for name in program.files("in")} == {"phone-1-"}
+    assert len(set(program.files("in").values())) == 1
+    program.write("touch $run.end")
+    wait_for(lambda: len(program.files("end")) == 2)
+    assert [name[:8] for name in program.files("end")] == ["phone-1-", "phone-2-"]
+
+
+@pytest.mark.expects_faults
+@pytest.mark.parametrize("program", [{"rest": "exit 1"}], indirect=True)
+def test_program_gives_up(program):
+    program.new()
+    assert program.server.logs("Notification 1 (NEW_MESSAGE by PROGRAM): given up: " +
+                               program.program + " exited with status 1")
+    program.write("touch $run.end")
+    program.new()
+    run, = wait_for(lambda: program.files("end"))
+    assert run.startswith("phone-2-")
+    assert len(program.files("in")) == 2
+
+
+@pytest.mark.parametrize("program", [
+    {"rest": "sleep 1234 & echo $! > $run.pid; wait", "pimap_program_timeout": "1 s"}],
+    indirect=True)
+def test_program_takes_too_long(program):
+    """It ends with what it has started, and doesn't hold up other devices."""
+    program.new()
+    pids = wait_for(lambda: any(program.files("pid").values()) and program.files("pid"))
+    pid = int(list(pids.values())[0])
+    program.new(device="other")
+    wait_for(lambda: any(name.startswith("other-1-") for name in program.files("pid")))
+    assert program.server.logs("took longer than 1 s")
+
+    def ended():
+        try:
+            with open("/proc/%d/stat" % pid) as file:
+                return file.read().rsplit(")", 1)[1].split()[0] == "Z"
+        except FileNotFoundError:
+            return True
+    wait_for(ended)
+    program.write("touch $run.end")
+    wait_for(lambda: len(program.files("end")) == 2)
+
+
+@pytest.mark.parametrize("program", [
+    {"rest": "head -c 3000000 /dev/zero | tr '\\0' x; touch $run.end; exec sleep 1"}],
+    indirect=True)
+def test_program_says_much(program):
+    """More than a pipe takes is read, and isn't kept"""
+    program.new()
+    wait_for(lambda: program.files("end"))
+    assert program.server.logs("by PROGRAM): sent")
+    assert len(program.server.log()) < 100000
+
+
+@pytest.mark.parametrize("program", [{"rest": "sleep 1; touch $run.end"}], indirect=True)
+def test_program_runs_are_bounded(program):
+    for n in range(25):
+        program.events["d%d" % n] = []
+    start = time.monotonic()
+    for n in range(25):
+        program.new(device="d%d" % n)
+    most = 0
+
+    def finished():
+        nonlocal most
+        done = len(program.files("end"))
+        most = max(most, len(program.files("env")) - done)
+        return done == 25
+    wait_for(finished)
+    # a run of the next may begin while files are counted
+    assert 8 <= most <= 11
+    assert time.monotonic() - start >= 3
+
+
+@pytest.mark.expects_faults
+def test_program_is_missing(program):
+    """It may come back: nothing is given up, and the log isn't filled."""
+    mode = os.stat(program.program).st_mode
+    os.chmod(program.program, mode & ~(stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH))
+    program.new()
+    assert program.server.logs("can't be executed: Permission denied (it is tried again)")
+    time.sleep(2.5)
+    assert len(program.server.faults()) == 1
+    program.write("touch $run.end")
+    wait_for(lambda: program.files("end"))
+
+
+@pytest.mark.expects_faults
+def test_program_without_interpreter(program):
+    with open(program.program, "w") as script:
+        script.write("#!/no/such/interpreter\n")
+    program.new()
+    assert program.server.logs("It can't be executed")
+    assert program.server.logs("exited with status 75")
+    program.write("touch $run.end")
+    wait_for(lambda: program.files("end"))
+
+
+def test_program_reads_nothing(program):
+    """A text of more than a pipe takes isn't waited for, and comes to one that reads
+    it in whole."""
+    program.folder = "long" * 50000
+    text = ('<emn mailbox="mailat:joe@example.com/%s" '
+            'timestamp="2004-02-20T06:40:00Z"></emn>' % program.folder)
+    program.write("touch $run.end")
+    program.new()
+    run, = wait_for(lambda: program.files("end"))
+    assert program.files("in")[run] == text
+    with open(program.program, "w") as script:
+        script.write("#!/bin/sh\nexec <&-\ntouch %s/a.end\n" % program.path)
+    program.new()
+    wait_for(lambda: "a" in program.files("end"))
+    assert program.server.logs("Notification 2 (NEW_MESSAGE by PROGRAM): sent")
