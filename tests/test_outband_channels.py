@@ -4,13 +4,14 @@ notification that they don't take."""
 import os
 import shutil
 import stat
+import subprocess
 import tempfile
 import time
 
 import pytest
 
 from conftest import Server, settings
-from outband_peers import Worker, hint, line, wait_for
+from outband_peers import Relay, Worker, hint, line, wait_for
 
 GUID = "0123456789abcdef0123456789abcdef"
 # the worker of the tests is another than the server's
@@ -255,3 +256,111 @@ def test_program_reads_nothing(program):
     program.new()
     wait_for(lambda: "a" in program.files("end"))
     assert program.server.logs("Notification 2 (NEW_MESSAGE by PROGRAM): sent")
+
+
+# RFC 8291, section 5
+KEYS = ("BCVxsr7N_eNgVRqvHtD0zTZsEc6-VV-JvLexhqUzORcxaOzi6-AYWXvTBHm4bjyPjs7Vd8pZGH6SRpkNtoIAiw4 "
+        "BTBZMqHH6r4Tts7J_aSIgg")
+PUSH = "https://push.example/x " + KEYS
+
+
+@pytest.fixture(scope="module")
+def site():
+    server = Server.temporary("sdbox", extra=settings({
+        "pimap_channels": "WebPush mail program", "pimap_mail_pattern": "*@sms.example",
+        "pimap_webpush_hosts": "10.9.0.0/16 push.test"}))
+    yield server
+    assert server.faults() == []
+    server.stop()
+
+
+def set_pref(site, phone, user, way, name, value):
+    """Returns what it says to refuse it, or None."""
+    if way == "imap":
+        result = phone.command('XSETPIMAPPREF %s "%s"' % (name, value))
+        if result.status == "OK":
+            return None
+        assert result.status == "NO" and result.text.startswith("[CANNOT] "), result
+        return result.text
+    args = ("pimap", "pref", "set", "-u", user, "P1", name, value)
+    result = subprocess.run([site.vars["DOVEADM"], *args], text=True, stderr=subprocess.PIPE)
+    assert (result.returncode == 0) == (result.stderr == "")
+    return result.stderr or None
+
+
+@pytest.mark.parametrize("way", ["imap", "doveadm"])
+def test_address_fits_the_channel(site, user, way):
+    """R-5.4, R-14.5: whichever of both is set last"""
+    phone = site.client(user + "#P1")
+    phone.ok("XSETPIMAPPREF PIMAP_EVENT_FILTER ALL")
+
+    def put(name, value):
+        error = set_pref(site, phone, user, way, "PIMAP_OUTBAND_" + name, value)
+        answer = phone.ok("XGETPIMAPPREFS (PIMAP_OUTBAND_%s)" % name).lines("* ")[0]
+        kept = answer[len("* XGETPIMAPPREFS (PIMAP_OUTBAND_%s " % name):-1].strip('"')
+        assert (kept == (value or "NIL")) == (error is None)
+        return error
+    # any address, as long as there is no channel
+    assert put("ADDRESS", "13335559999") is None
+    assert "not an address" in put("CHANNEL", "MAIL")
+    assert "isn't <endpoint>" in put("CHANNEL", "WEBPUSH")
+    assert put("CHANNEL", "PROGRAM") is None
+    assert put("CHANNEL", "NONE") is None
+    assert put("ADDRESS", "joe@sms.example") is None
+    assert put("CHANNEL", "MAIL") is None
+    assert "pimap_mail_pattern" in put("ADDRESS", "joe@example.org")
+    assert put("ADDRESS", "ann@sms.example") is None
+    assert "takes" in put("CHANNEL", "UDP")
+    assert "isn't <endpoint>" in put("CHANNEL", "WEBPUSH")
+    # none fits all
+    assert put("ADDRESS", "") is None
+    assert put("CHANNEL", "WEBPUSH") is None
+    assert put("ADDRESS", PUSH) is None
+    assert put("ADDRESS", "https://push.example/x BCVxsr7N/eNgVRqvHtD0zTZsEc6+VV+JvLexhqUzORcxaOzi6"
+                          "+AYWXvTBHm4bjyPjs7Vd8pZGH6SRpkNtoIAiw4= BTBZMqHH6r4Tts7J/aSIgg==") is None
+    # one of 900 octets
+    assert put("ADDRESS", PUSH.replace("/x", "/" + "x" * 880)) is None
+    for endpoint, reason in (
+            ("http://push.example/", "https"), ("https://127.0.0.1/", "public"),
+            ("https://10.8.0.1/", "public"), ("https://[::ffff:127.0.0.1]/", "public"),
+            ("https://[64:ff9b::7f00:1]/", "public"), ("https://[fd00::1]/", "public"),
+            ("https://100.64.0.1/", "public"), ("https://2130706433/", "host"),
+            ("https://0x7f.1/", "host"), ("https://good@127.0.0.1/", "URL"),
+            ("https://push.example:25/", "port"),
+            ("https://permanently-removed.invalid/x", "ended")):
+        assert reason in put("ADDRESS", endpoint + " " + KEYS), endpoint
+    assert put("ADDRESS", "https://10.9.8.7/ " + KEYS) is None
+    assert put("ADDRESS", "https://push.test:25/ " + KEYS) is None
+    for keys in ("", " x y", " " + KEYS[1:], " " + KEYS[:-1], " B" + KEYS.replace("iw4", "iw5"),
+                 " " + KEYS.replace("iw4", "iw8"), " BA" + "A" * 85 + " " + KEYS.split()[1]):
+        assert put("ADDRESS", "https://push.example/" + keys) is not None, keys
+    assert "not an address" in put("CHANNEL", "MAIL")
+    assert put("CHANNEL", "NONE") is None
+    assert put("ADDRESS", "anything") is None
+
+
+def test_channels_offered(site, server, user):
+    """R-13.8: those that are configured"""
+    def offered(site):
+        return [line for line in site.client(user + "#P1").ok("XPROVISION P1").lines("* XPROVISION")
+                if "CHANNEL" in line]
+    assert offered(site) == ["* XPROVISION XPIMAPPREF PIMAP_OUTBAND_CHANNEL "
+                             "(MAIL PROGRAM WEBPUSH NONE)"]
+    assert offered(server) == ["* XPROVISION XPIMAPPREF PIMAP_OUTBAND_CHANNEL (NONE)"]
+
+
+@pytest.mark.expects_faults
+def test_address_before_sending():
+    """R-14.5: the pattern may have changed since it was set"""
+    relay = Relay()
+    outband = Outband("MAIL", "joe@elsewhere.example",
+                      {"pimap_mail_relay": "127.0.0.1:%d" % relay.port})
+    outband.new()
+    assert outband.server.logs("given up: The address isn't allowed: "
+                               "it isn't in the user's own domain")
+    outband.address = "ann@example.com"
+    outband.new()
+    mail, = wait_for(lambda: list(relay.mails))
+    assert mail.recipients[0].startswith("TO:<ann@example.com>")
+    outband.stop()
+    relay.stop()

@@ -5,6 +5,7 @@
 #include "wildcard-match.h"
 #include "smtp-address.h"
 #include "pimap-address.h"
+#include "pimap-webpush.h"
 
 bool pimap_address_mail_is_allowed(const char *user, const char *address,
 				   const char *pattern, const char **error_r)
@@ -35,4 +36,34 @@ bool pimap_address_mail_is_allowed(const char *user, const char *address,
 		return TRUE;
 	*error_r = "it isn't in the user's own domain";
 	return FALSE;
+}
+
+static bool
+address_webpush_is_allowed(const char *address, const char *hosts,
+			   const char **error_r)
+{
+	struct pimap_webpush_address addr;
+
+	if (pimap_webpush_address_parse(address, &addr, error_r) < 0)
+		return FALSE;
+	return pimap_webpush_host_is_allowed(&addr,
+		addr.ip.family == 0 ? NULL : &addr.ip, hosts, error_r);
+}
+
+bool pimap_address_is_allowed(const struct pimap_address_rules *rules,
+			      const char *channel, const char *address,
+			      const char **error_r)
+{
+	if (address == NULL || address[0] == '\0')
+		return TRUE;
+	if (strcmp(channel, "MAIL") == 0) {
+		return pimap_address_mail_is_allowed(rules->user, address,
+			rules->mail_pattern, error_r);
+	}
+	if (strcmp(channel, "WEBPUSH") == 0) {
+		return address_webpush_is_allowed(address,
+			rules->webpush_hosts, error_r);
+	}
+	/* NONE; PROGRAM: that is for the program to say */
+	return TRUE;
 }

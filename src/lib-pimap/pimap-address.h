@@ -17,4 +17,19 @@
 bool pimap_address_mail_is_allowed(const char *user, const char *address,
 				   const char *pattern, const char **error_r);
 
+/* What the site has configured of addresses */
+struct pimap_address_rules {
+	const char *user;
+	const char *mail_pattern;
+	/* pimap_webpush_host_is_allowed() */
+	const char *webpush_hosts;
+};
+
+/* May the user have this address for this channel? No address at all fits each
+   channel, and so does any one where the channel is NONE (R-5.4). Of names, only
+   those who connect know where they lead. Returns TRUE, or FALSE and error_r. */
+bool pimap_address_is_allowed(const struct pimap_address_rules *rules,
+			      const char *channel, const char *address,
+			      const char **error_r);
+
 #endif

@@ -8,7 +8,9 @@
 #include "pimap-pref.h"
 
 /* What isn't acted on yet is not offered */
-const char *const pimap_channels[] = { "MAIL", "NONE", NULL };
+const char *const pimap_channels[] = {
+	"MAIL", "PROGRAM", "WEBPUSH", "NONE", NULL
+};
 static const char *const values_new_format[] = { "NONE", NULL };
 static const char *const values_push[] = { "OFF", NULL };
 static const char *const values_encryption[] = { "NONE", NULL };
@@ -68,6 +70,33 @@ pimap_pref_get_values(const struct pimap_pref_def *def,
 	return def->site_values ? defaults->channels : def->values;
 }
 
+/* Does the channel have an address that fits it, if it has one? */
+static int
+pref_check_address(const struct pimap_device *device,
+		   const struct pimap_pref_def *def,
+		   const struct pimap_defaults *defaults, const char *value,
+		   const char **error_r)
+{
+	const char *channel, *address, *error;
+
+	if (strcmp(def->name, PIMAP_PREF_CHANNEL) == 0) {
+		channel = value;
+		address = pimap_device_get_pref(device, PIMAP_PREF_ADDRESS);
+	} else if (strcmp(def->name, PIMAP_PREF_ADDRESS) == 0) {
+		channel = pimap_device_get_pref(device, PIMAP_PREF_CHANNEL);
+		address = value;
+	} else {
+		return 0;
+	}
+	if (channel == NULL ||
+	    pimap_address_is_allowed(&defaults->address_rules, channel,
+				     address, &error))
+		return 0;
+	*error_r = t_strdup_printf("%s %s doesn't take the address: %s",
+				   PIMAP_PREF_CHANNEL, channel, error);
+	return -1;
+}
+
 int pimap_pref_set(struct pimap_profile *profile, struct pimap_device *device,
 		   const struct pimap_pref_def *def,
 		   const struct pimap_defaults *defaults, const char *value,
@@ -94,6 +123,8 @@ int pimap_pref_set(struct pimap_profile *profile, struct pimap_device *device,
 		}
 		value = values[i];
 	}
+	if (pref_check_address(device, def, defaults, value, error_r) < 0)
+		return -1;
 	if (!def->site_default &&
 	    strcmp(value, def->default_value == NULL ? "" :
 		   def->default_value) == 0)

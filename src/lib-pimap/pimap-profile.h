@@ -3,6 +3,7 @@
 #define PIMAP_PROFILE_H
 
 #include "guid.h"
+#include "pimap-address.h"
 
 /* A user's profile: his named filters and, for each device, its mode, its
    preferences and the filters that it has on its folders (R-1.1, R-2.8, R-5.1,
@@ -110,6 +111,7 @@ struct pimap_defaults {
 	enum pimap_device_mode mode;
 	/* the channels that are configured, and NONE, ended by NULL */
 	const char *const *channels;
+	struct pimap_address_rules address_rules;
 };
 
 struct pimap_profile {

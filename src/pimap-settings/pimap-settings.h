@@ -70,6 +70,8 @@ struct pimap_settings {
 	/* The channel PROGRAM: an absolute path, "" = there is none; seconds */
 	const char *pimap_program_path;
 	unsigned int pimap_program_timeout;
+	/* The channel WEBPUSH: hosts that needn't be public */
+	const char *pimap_webpush_hosts;
 };
 
 /* A filter that every user has */
