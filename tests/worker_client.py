@@ -87,7 +87,7 @@ class Look:
                 self.devices[device], self.states[device] = fields, state
                 self.events[device] = []
             else:
-                kind, event, uid, time = line
+                kind, event, uid, time, *fields = line
                 assert kind == "EVENT"
                 self.events[device].append((event, int(uid), int(time)))
 

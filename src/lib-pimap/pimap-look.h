@@ -32,9 +32,11 @@
         DEVICE  <device> <generation> <channel> <address> <format> <state>
                                        for each device that the folder notifies, with
                                        its new state
-        EVENT   <event> <UID> <time>   of the device above, in the order in which they
+        EVENT   <event> <UID> <time> [<sender> <subject> <body>]
+                                       of the device above, in the order in which they
                                        are to be told; R-13.2's name, INTERNALDATE or
-                                       the time of the event in seconds since 1970
+                                       the time of the event in seconds since 1970;
+                                       what the format EXTENDED tells, "" = nothing
 
    A state is text that only the worker understands. What a look has found is valid
    only as long as the accounted states are those that it was asked with: both the

@@ -4,6 +4,8 @@
 #include "lib.h"
 #include "array.h"
 #include "guid.h"
+#include "str.h"
+#include "strescape.h"
 #include "pimap-look.h"
 #include "outband-payload.h"
 #include "outband-answer.h"
@@ -122,6 +124,24 @@ outband_answer_device(struct outband_answer *answer, const char *const *args,
 	return 0;
 }
 
+static const char *
+outband_answer_get_fields(struct outband_answer *answer,
+			  const char *const *args)
+{
+	string_t *fields;
+	unsigned int i;
+
+	if (args[0] == NULL)
+		return "";
+	fields = t_str_new(128);
+	for (i = 0; i < OUTBAND_PAYLOAD_FIELDS && args[i] != NULL; i++) {
+		if (i > 0)
+			str_append_c(fields, '\t');
+		str_append_tabescaped(fields, args[i]);
+	}
+	return p_strdup(answer->pool, str_c(fields));
+}
+
 static int
 outband_answer_event(struct outband_answer *answer, const char *const *args,
 		     const char **error_r)
@@ -147,6 +167,7 @@ outband_answer_event(struct outband_answer *answer, const char *const *args,
 		return -1;
 	}
 	event.name = p_strdup(answer->pool, args[0]);
+	event.fields = outband_answer_get_fields(answer, args + 3);
 	array_push_back(&found->events, &event);
 	return 0;
 }

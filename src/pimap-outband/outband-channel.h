@@ -36,6 +36,10 @@ struct outband_channel_vfuncs {
 	const char *name;
 	/* so many are sent at the same time: the others wait here, not there */
 	unsigned int max_sends;
+	/* bytes of a notification, 0 = any number */
+	size_t max_size;
+	/* only the device can read it */
+	bool encrypts;
 
 	/* Returns 1, 0 if the administrator hasn't configured it, or -1 and
 	   error_r. The settings live longer than the channel. */

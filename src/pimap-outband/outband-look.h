@@ -20,6 +20,8 @@ struct outband_event {
 	const char *name;
 	uint32_t uid;
 	time_t time;
+	/* for EXTENDED: sender, subject and body, tab-escaped, or "" */
+	const char *fields;
 };
 
 /* A device that the folder notifies */

@@ -11,6 +11,7 @@
 #include "pimap-address.h"
 #include "outband-store.h"
 #include "outband-message.h"
+#include "outband-payload.h"
 
 #define MESSAGE_MAX_LINE 900
 /* octets that give a line of 76 */
@@ -58,8 +59,9 @@ void outband_message_append(string_t *dest, const struct outband_row *row,
 	str_append(dest, "Subject: Mail notification\r\n"
 		   "Auto-Submitted: auto-generated\r\n");
 	str_printfa(dest, PIMAP_ADDRESS_MAIL_HEADER": %"PRId64"\r\n", row->seq);
-	str_append(dest, "MIME-Version: 1.0\r\n"
-		   "Content-Type: text/vnd.wap.emn+xml; charset=utf-8\r\n");
+	str_printfa(dest, "MIME-Version: 1.0\r\n"
+		    "Content-Type: %s; charset=utf-8\r\n",
+		    outband_payload_type(row->payload));
 	if (plain)
 		str_printfa(dest, "\r\n%s\r\n", row->payload);
 	else {

@@ -5,6 +5,9 @@
 #include "lib.h"
 #include "str.h"
 #include "unichar.h"
+#include "strescape.h"
+#include "pimap-text.h"
+#include "outband-store.h"
 #include "outband-payload.h"
 
 #include <time.h>
@@ -54,16 +57,21 @@ static void append_xml_attribute(string_t *dest, const char *value)
 	}
 }
 
+static void get_utc(time_t when, struct tm *tm_r)
+{
+	/* years that EMN can't have are none that mail comes from */
+	if (gmtime_r(&when, tm_r) == NULL || tm_r->tm_year < -1900 ||
+	    tm_r->tm_year > 9999 - 1900) {
+		when = 0;
+		(void)gmtime_r(&when, tm_r);
+	}
+}
+
 static void append_utc(string_t *dest, time_t when)
 {
 	struct tm tm;
 
-	/* years that EMN can't have are none that mail comes from */
-	if (gmtime_r(&when, &tm) == NULL || tm.tm_year < -1900 ||
-	    tm.tm_year > 9999 - 1900) {
-		when = 0;
-		(void)gmtime_r(&when, &tm);
-	}
+	get_utc(when, &tm);
 	str_printfa(dest, "%04d-%02d-%02dT%02d:%02d:%02dZ",
 		    tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday,
 		    tm.tm_hour, tm.tm_min, tm.tm_sec);
@@ -76,6 +84,184 @@ void outband_payload_emn(string_t *dest, const char *account, time_t when)
 	str_append(dest, "\" timestamp=\"");
 	append_utc(dest, when);
 	str_append(dest, "\"></emn>");
+}
+
+/* IMAP's quoted string, in UTF-8. What ends lines or rules devices never leaves. */
+static void append_quoted(string_t *dest, const char *value)
+{
+	string_t *valid = t_str_new(strlen(value) + 16);
+	const unsigned char *p;
+
+	if (!uni_utf8_get_valid_data((const unsigned char *)value,
+				     strlen(value), valid))
+		value = str_c(valid);
+	str_append_c(dest, '"');
+	for (p = (const unsigned char *)value; *p != '\0'; p++) {
+		if (*p == '"' || *p == '\\')
+			str_append_c(dest, '\\');
+		if (*p < 0x20 || *p == 0x7f)
+			str_append(dest, UNICODE_REPLACEMENT_CHAR_UTF8);
+		else if (*p == 0xc2 && p[1] < 0xa0) {
+			str_append(dest, UNICODE_REPLACEMENT_CHAR_UTF8);
+			p++;
+		} else if (*p == 0xe2 && p[1] == 0x80 &&
+			   (p[2] == 0xa8 || p[2] == 0xa9)) {
+			str_append(dest, UNICODE_REPLACEMENT_CHAR_UTF8);
+			p += 2;
+		} else {
+			str_append_c(dest, *p);
+		}
+	}
+	str_append_c(dest, '"');
+}
+
+static void append_atom_or_quoted(string_t *dest, const char *value)
+{
+	const unsigned char *p;
+
+	for (p = (const unsigned char *)value; *p != '\0'; p++) {
+		if (*p <= 0x20 || *p >= 0x7f || strchr("(){%*\"\\]", *p) != NULL)
+			break;
+	}
+	if (*p != '\0' || p == (const unsigned char *)value ||
+	    strcasecmp(value, "NIL") == 0)
+		append_quoted(dest, value);
+	else
+		str_append(dest, value);
+}
+
+static void append_nstring(string_t *dest, const char *value)
+{
+	if (value[0] == '\0')
+		str_append(dest, "NIL");
+	else
+		append_quoted(dest, value);
+}
+
+static void
+append_extended_message(string_t *dest, const struct outband_row *row,
+			const char *const *fields)
+{
+	static const char *const months[] = {
+		"Jan", "Feb", "Mar", "Apr", "May", "Jun",
+		"Jul", "Aug", "Sep", "Oct", "Nov", "Dec"
+	};
+	struct tm tm;
+
+	get_utc(row->event.time, &tm);
+	str_printfa(dest, " %u ", row->event.uid);
+	append_nstring(dest, fields[0]);
+	str_printfa(dest, " \"%02d-%s-%04d\" \"%02d:%02d:%02d\" ",
+		    tm.tm_mday, months[tm.tm_mon], tm.tm_year + 1900,
+		    tm.tm_hour, tm.tm_min, tm.tm_sec);
+	append_nstring(dest, fields[1]);
+	if (fields[2][0] != '\0') {
+		str_append_c(dest, ' ');
+		append_quoted(dest, fields[2]);
+	}
+}
+
+/* Cuts the one of the fields that can be spared best by so many bytes. Returns FALSE
+   if there is nothing left to cut. */
+static bool payload_cut_fields(const char **fields, size_t bytes)
+{
+	static const unsigned int order[OUTBAND_PAYLOAD_FIELDS] = { 2, 1, 0 };
+	unsigned int i, field;
+	size_t len;
+
+	for (i = 0; i < OUTBAND_PAYLOAD_FIELDS; i++) {
+		field = order[i];
+		len = strlen(fields[field]);
+		if (len == 0)
+			continue;
+		len = pimap_text_cut(fields[field],
+				     len > bytes ? len - bytes : 0);
+		while (len > 0 && fields[field][len-1] == ' ')
+			len--;
+		fields[field] = t_strndup(fields[field], len);
+		return TRUE;
+	}
+	return FALSE;
+}
+
+static void
+payload_get_fields(const struct outband_row *row, bool clear,
+		   const char **fields_r)
+{
+	const char *const *args = NULL;
+	unsigned int i;
+
+	if (clear && row->event.fields != NULL)
+		args = t_strsplit_tabescaped(row->event.fields);
+	for (i = 0; i < OUTBAND_PAYLOAD_FIELDS; i++) {
+		string_t *clean = t_str_new(128);
+
+		if (args != NULL && *args != NULL) {
+			pimap_text_append_clean(clean, *args, SIZE_MAX);
+			args++;
+		}
+		fields_r[i] = str_c(clean);
+	}
+}
+
+void outband_payload_extended(string_t *dest, const struct outband_row *row,
+			      size_t max, bool clear)
+{
+	const char *fields[OUTBAND_PAYLOAD_FIELDS];
+	const size_t start = str_len(dest);
+	size_t head;
+	bool cut = TRUE;
+
+	payload_get_fields(row, clear, fields);
+	str_printfa(dest, "_%%$P-IMAP$%%_ %"PRId64" ", row->seq);
+	append_atom_or_quoted(dest, outband_payload_account(row->user,
+							    row->folder));
+	str_printfa(dest, " %s", row->event.name);
+	head = str_len(dest);
+	if (row->event.uid != 0) {
+		append_extended_message(dest, row, fields);
+		while (cut && str_len(dest) - start > max) {
+			cut = payload_cut_fields(fields,
+				str_len(dest) - start - max);
+			str_truncate(dest, head);
+			append_extended_message(dest, row, fields);
+		}
+		if (str_len(dest) - start > max)
+			str_truncate(dest, head);
+	}
+	if (str_len(dest) - start > max) {
+		/* the device looks at all folders */
+		str_truncate(dest, start);
+		str_printfa(dest, "_%%$P-IMAP$%%_ %"PRId64" ", row->seq);
+		append_atom_or_quoted(dest, row->user);
+		str_append(dest, " FULL_SYNC");
+	}
+}
+
+void outband_payload_append(string_t *dest, const struct outband_row *row)
+{
+	const size_t max = row->max_size == 0 ? SIZE_MAX : row->max_size;
+	const size_t start = str_len(dest);
+
+	/* only EXTENDED can say these */
+	if (strcmp(row->format, "EXTENDED") == 0 ||
+	    strcmp(row->event.name, "LOCK_DOWN") == 0 ||
+	    strcmp(row->event.name, "NEW_ENC_KEY") == 0) {
+		outband_payload_extended(dest, row, max, row->fields_allowed);
+		return;
+	}
+	outband_payload_emn(dest, outband_payload_account(row->user,
+							  row->folder),
+			    row->event.time);
+	if (str_len(dest) - start > max) {
+		str_truncate(dest, start);
+		outband_payload_emn(dest, row->user, row->event.time);
+	}
+}
+
+const char *outband_payload_type(const char *payload)
+{
+	return payload[0] == '<' ? "text/vnd.wap.emn+xml" : "text/plain";
 }
 
 bool outband_payload_event_is_known(const char *event)

@@ -159,9 +159,7 @@ static bool outband_lane_done(struct outband_lane *lane)
 static void
 outband_sender_payload(string_t *dest, const struct outband_row *row)
 {
-	outband_payload_emn(dest, outband_payload_account(row->user,
-							  row->folder),
-			    row->event.time);
+	outband_payload_append(dest, row);
 }
 
 static struct outband_sender_channel *
@@ -306,6 +304,10 @@ static int outband_lane_prepare(struct outband_lane *lane)
 			       &lane->channel->wait_tail, lane);
 		return -1;
 	}
+	row->max_size = lane->channel->channel->v->max_size;
+	row->fields_allowed = lane->channel->channel->v->encrypts ||
+		str_array_icase_find(t_strsplit_spaces(
+			sender->set->pimap_clear_text, " ,"), row->channel);
 	if (row->seq == 0) {
 		ret = store->v->number(store, row, lane->pool,
 				       outband_sender_payload, &error);

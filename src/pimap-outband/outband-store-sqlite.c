@@ -65,7 +65,8 @@ static const char *const outband_sqlite_schema =
 	" id INTEGER PRIMARY KEY AUTOINCREMENT,"
 	" user TEXT NOT NULL, device TEXT NOT NULL, guid TEXT NOT NULL,"
 	" folder TEXT NOT NULL, event TEXT NOT NULL, uid INTEGER NOT NULL,"
-	" time INTEGER NOT NULL, seq INTEGER, payload TEXT,"
+	" time INTEGER NOT NULL, fields TEXT NOT NULL,"
+	" seq INTEGER, payload TEXT,"
 	" tries INTEGER NOT NULL DEFAULT 0,"
 	" next_try INTEGER NOT NULL DEFAULT 0, created INTEGER NOT NULL,"
 	" CHECK ((seq IS NULL) = (payload IS NULL)));"
@@ -109,8 +110,8 @@ static const char *const outband_sqlite_sql[STMT_COUNT] = {
 		" WHERE user = ?1 AND device = ?2 RETURNING next_seq - 1",
 	[STMT_QUEUE_ADD] =
 		"INSERT INTO queue"
-		" (user, device, guid, folder, event, uid, time, created)"
-		" VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+		" (user, device, guid, folder, event, uid, time, fields,"
+		" created) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
 	[STMT_QUEUE_DROP_DEVICE] =
 		"DELETE FROM queue"
 		" WHERE user = ?1 AND device = ?2 AND guid = ?3",
@@ -120,7 +121,7 @@ static const char *const outband_sqlite_sql[STMT_COUNT] = {
 	[STMT_QUEUE_HEAD] =
 		"SELECT q.id, q.guid, q.folder, q.event, q.uid, q.time,"
 		" ifnull(q.seq, 0), q.payload, q.tries, q.next_try, q.created,"
-		" d.channel, d.address, d.format"
+		" d.channel, d.address, d.format, q.fields"
 		" FROM queue q JOIN devices d USING (user, device)"
 		" WHERE q.user = ?1 AND q.device = ?2 ORDER BY q.id LIMIT 1",
 	[STMT_QUEUE_NUMBER] =
@@ -531,9 +532,10 @@ sqlite_outband_commit_found(struct sqlite_outband_store *store,
 	sqlite3_stmt *stmt;
 
 	array_foreach(&found->events, event) {
-		stmt = sqlite_outband_bind(store, STMT_QUEUE_ADD, "tttttiii",
+		stmt = sqlite_outband_bind(store, STMT_QUEUE_ADD, "tttttiiti",
 			user, found->device, guid, folder, event->name,
 			(int64_t)event->uid, (int64_t)event->time,
+			event->fields == NULL ? "" : event->fields,
 			(int64_t)ioloop_time);
 		if (sqlite_outband_run(store, stmt, error_r) < 0)
 			return -1;
@@ -671,6 +673,7 @@ sqlite_outband_head(struct outband_store *_store, const char *user,
 	row_r->channel = column_text(stmt, 11, pool);
 	row_r->address = column_text(stmt, 12, pool);
 	row_r->format = column_text(stmt, 13, pool);
+	row_r->event.fields = column_text(stmt, 14, pool);
 	(void)sqlite3_reset(stmt);
 	return 1;
 }

@@ -31,6 +31,11 @@ struct outband_row {
 
 	/* the device's, as the registry has it now */
 	const char *channel, *address, *format;
+
+	/* What the channel can carry, 0 = anything, and whether it may tell the
+	   fields of messages (R-14.2). Set by the sender. */
+	size_t max_size;
+	bool fields_allowed;
 };
 
 /* Appends the text of the notification when its number is known. */

@@ -61,6 +61,10 @@ struct pimap_settings {
 	unsigned int pimap_outband_expire;
 	unsigned int pimap_outband_retry_min;
 	unsigned int pimap_outband_retry_max;
+	/* octets of a message's text that EXTENDED tells, 0 = none; the channels
+	   that may tell of messages without encryption, separated by blanks */
+	uoff_t pimap_outband_body;
+	const char *pimap_clear_text;
 	/* The channel MAIL: host[:port], "" = there is none; the sender, "" =
 	   pimap@ this host; what addresses must match, "" = in the user's own
 	   domain (R-14.5) */

@@ -24,6 +24,7 @@
 #include "pimap-pref.h"
 #include "pimap-user.h"
 #include "pimap-worker.h"
+#include "worker-fields.h"
 
 /* of what has been logged once */
 #define MAX_LOGGED 1000
@@ -32,6 +33,7 @@ struct look_event {
 	const char *name;
 	uint32_t uid;
 	time_t time;
+	struct worker_fields fields;
 };
 
 struct look {
@@ -52,6 +54,8 @@ struct look_device {
 	ARRAY(struct look_event) events;
 	/* what couldn't be read now */
 	ARRAY_TYPE(seq_range) unreadable;
+	/* its format wants the fields of messages */
+	bool extended;
 };
 
 static HASH_TABLE(char *, void *) logged_errors;
@@ -100,6 +104,16 @@ look_add_event(struct look_device *ldev, const char *name, uint32_t uid,
 	event->name = name;
 	event->uid = uid;
 	event->time = time;
+}
+
+/* Of the event that was added last */
+static void look_read_fields(struct look_device *ldev, struct mail *mail)
+{
+	struct look_event *event = array_back_modifiable(&ldev->events);
+
+	worker_fields_read(mail, ldev->pool,
+			   ldev->look->puser->set->pimap_outband_body,
+			   &event->fields);
 }
 
 /* One event in the place of all others */
@@ -152,6 +166,8 @@ look_search_once(struct look_device *ldev, const ARRAY_TYPE(seq_range) *seqs,
 		if (mail_get_received_date(mail, &received) == 0) {
 			look_add_event(ldev, "NEW_MESSAGE", mail->uid,
 				       received);
+			if (ldev->extended)
+				look_read_fields(ldev, mail);
 		} else if (!mail->expunged)
 			ret = 0;
 	}
@@ -361,6 +377,11 @@ static int look_get_criteria(struct look_device *ldev, const char **error_r)
 	return 0;
 }
 
+static const char *look_field(const char *text)
+{
+	return text == NULL ? "" : text;
+}
+
 static void
 look_print_device(const struct look_device *ldev, string_t *answer)
 {
@@ -380,8 +401,18 @@ look_print_device(const struct look_device *ldev, string_t *answer)
 		      address == NULL ? "" : address, format, str_c(state),
 		      NULL);
 	array_foreach(&ldev->events, event) T_BEGIN {
-		worker_answer(answer, "EVENT", event->name, dec2str(event->uid),
-			      dec2str(event->time), NULL);
+		const char *uid = dec2str(event->uid);
+		const char *time = dec2str(event->time);
+
+		if (ldev->extended) {
+			worker_answer(answer, "EVENT", event->name, uid, time,
+				      look_field(event->fields.sender),
+				      look_field(event->fields.subject),
+				      look_field(event->fields.body), NULL);
+		} else {
+			worker_answer(answer, "EVENT", event->name, uid, time,
+				      NULL);
+		}
 	} T_END;
 }
 
@@ -399,6 +430,8 @@ look_device(const struct look *look, const struct pimap_device *device,
 
 	p_array_init(&ldev.events, pool, 8);
 	p_array_init(&ldev.unreadable, pool, 8);
+	ldev.extended = strcmp(pimap_pref_get(device, &look->puser->defaults,
+		pimap_pref_find(PIMAP_PREF_FORMAT)), "EXTENDED") == 0;
 	look_get_state(&ldev, state);
 	if (look_get_criteria(&ldev, &error) < 0) {
 		/* what comes now is told when that is mended */
