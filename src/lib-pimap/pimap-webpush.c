@@ -8,6 +8,8 @@
 #include "wildcard-match.h"
 #include "pimap-webpush.h"
 
+#include <ctype.h>
+
 /* P-256. A number is 8 words, the least significant one first. libcrypto would do
    this, but IMAP processes are better without it: loading takes them longer than a
    short session. Nothing here is secret. */
