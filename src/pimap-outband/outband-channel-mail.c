@@ -58,6 +58,7 @@ struct mail_send {
 
 static int
 mail_channel_init(struct event *event_parent, const struct pimap_settings *set,
+		  const char *dir ATTR_UNUSED,
 		  struct outband_channel **channel_r, const char **error_r)
 {
 	struct smtp_client_settings client_set;

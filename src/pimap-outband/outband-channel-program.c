@@ -69,6 +69,7 @@ struct program_send {
 static int
 program_channel_init(struct event *event_parent,
 		     const struct pimap_settings *set,
+		     const char *dir ATTR_UNUSED,
 		     struct outband_channel **channel_r, const char **error_r)
 {
 	struct program_channel *channel;

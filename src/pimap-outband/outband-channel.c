@@ -7,5 +7,8 @@
 const struct outband_channel_vfuncs *const outband_channels[] = {
 	&outband_channel_mail,
 	&outband_channel_program,
+#ifdef PIMAP_HAVE_WEBPUSH
+	&outband_channel_webpush,
+#endif
 	NULL
 };

@@ -16,12 +16,15 @@ enum outband_channel_outcome {
 	/* not now */
 	OUTBAND_CHANNEL_RETRY,
 	/* it will never be taken */
-	OUTBAND_CHANNEL_GIVE_UP
+	OUTBAND_CHANNEL_GIVE_UP,
+	/* neither this one nor any other to that address: there is no such device
+	   any more */
+	OUTBAND_CHANNEL_UNREGISTER
 };
 
 struct outband_channel_result {
 	enum outband_channel_outcome outcome;
-	/* of the last two */
+	/* of all but SENT */
 	const char *error;
 	/* of RETRY: the peer wants it not sooner, 0 = it doesn't say */
 	unsigned int retry_secs;
@@ -42,9 +45,10 @@ struct outband_channel_vfuncs {
 	bool encrypts;
 
 	/* Returns 1, 0 if the administrator hasn't configured it, or -1 and
-	   error_r. The settings live longer than the channel. */
+	   error_r. The settings live longer than the channel. dir is the
+	   service's own directory. */
 	int (*init)(struct event *event_parent,
-		    const struct pimap_settings *set,
+		    const struct pimap_settings *set, const char *dir,
 		    struct outband_channel **channel_r, const char **error_r);
 	/* What is being sent is broken off, without a callback. */
 	void (*deinit)(struct outband_channel *channel);
@@ -62,6 +66,7 @@ struct outband_channel {
 
 extern const struct outband_channel_vfuncs outband_channel_mail;
 extern const struct outband_channel_vfuncs outband_channel_program;
+extern const struct outband_channel_vfuncs outband_channel_webpush;
 /* All of them, NULL at the end */
 extern const struct outband_channel_vfuncs *const outband_channels[];
 

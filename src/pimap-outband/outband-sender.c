@@ -134,7 +134,8 @@ outband_lane_event(struct outband_lane *lane, const char *result,
 
 	if (error != NULL)
 		e->add_str("error", error);
-	if (strcmp(result, "given up") == 0 || strcmp(result, "expired") == 0)
+	if (strcmp(result, "given up") == 0 || strcmp(result, "expired") == 0 ||
+	    strcmp(result, "unregistered") == 0)
 		e_warning(e->event(), "%s", text);
 	else
 		e_debug(e->event(), "%s", text);
@@ -243,6 +244,10 @@ outband_lane_sent(const struct outband_channel_result *result, void *context)
 		channel->failing = TRUE;
 		outband_lane_retry(lane, result);
 		outband_lane_event(lane, "retry", result->error);
+		break;
+	case OUTBAND_CHANNEL_UNREGISTER:
+		outband_lane_event(lane, "unregistered", result->error);
+		go_on = outband_lane_done(lane);
 		break;
 	case OUTBAND_CHANNEL_GIVE_UP:
 		outband_lane_event(lane, "given up", result->error);
@@ -389,7 +394,7 @@ int outband_sender_start(struct outband_sender *sender,
 }
 
 int outband_sender_init(struct event *event_parent,
-			const struct pimap_settings *set,
+			const struct pimap_settings *set, const char *dir,
 			struct outband_sender **sender_r, const char **error_r)
 {
 	struct outband_sender *sender;
@@ -404,8 +409,8 @@ int outband_sender_init(struct event *event_parent,
 			  outband_lane_cmp);
 	i_array_init(&sender->channels, 4);
 	for (i = 0; outband_channels[i] != NULL; i++) {
-		ret = outband_channels[i]->init(sender->event, set, &channel,
-						error_r);
+		ret = outband_channels[i]->init(sender->event, set, dir,
+						&channel, error_r);
 		if (ret < 0) {
 			outband_sender_deinit(&sender);
 			return -1;

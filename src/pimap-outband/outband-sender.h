@@ -15,7 +15,7 @@ struct outband_sender;
 /* The settings live longer than it. Returns 0, or -1 and error_r if a channel's
    settings are wrong. */
 int outband_sender_init(struct event *event_parent,
-			const struct pimap_settings *set,
+			const struct pimap_settings *set, const char *dir,
 			struct outband_sender **sender_r, const char **error_r);
 /* What is being sent is broken off, and sent again by the next one. */
 void outband_sender_deinit(struct outband_sender **sender);

@@ -31,7 +31,8 @@ struct outband_service {
 	pool_t pool;
 	const struct pimap_settings *set;
 	struct event *event;
-	const char *db_path, *lock_path;
+	/* the directory that it has for itself, and files there */
+	const char *dir, *db_path, *lock_path;
 
 	int lock_fd;
 	struct file_lock *lock;
@@ -120,6 +121,9 @@ outband_paths_init(struct outband_service *s, const char *state_dir)
 
 	if (s->set->pimap_outband_db[0] != '\0') {
 		s->db_path = s->set->pimap_outband_db;
+		dir = strrchr(s->db_path, '/');
+		s->dir = dir == NULL ? "." :
+			p_strdup_until(s->pool, s->db_path, dir);
 	} else {
 		dir = t_strconcat(state_dir, "/"OUTBAND_DIR, NULL);
 		restrict_access_get_env(&access);
@@ -130,6 +134,7 @@ outband_paths_init(struct outband_service *s, const char *state_dir)
 		} else if (errno != EEXIST) {
 			i_fatal("mkdir(%s) failed: %m", dir);
 		}
+		s->dir = p_strdup(s->pool, dir);
 		s->db_path = p_strconcat(s->pool, dir, "/"OUTBAND_DB, NULL);
 	}
 	s->lock_path = p_strconcat(s->pool, s->db_path, ".lock", NULL);
@@ -174,7 +179,8 @@ static void outband_init(struct outband_service *s, const char *state_dir)
 
 	s->event = event_create(NULL);
 	s->lock_fd = -1;
-	if (outband_sender_init(s->event, s->set, &s->sender, &error) < 0)
+	if (outband_sender_init(s->event, s->set, s->dir, &s->sender,
+				&error) < 0)
 		i_fatal("%s", error);
 	s->looks = outband_looks_init(s->event, PIMAP_WORKER_SOCKET,
 				      outband_found, s);

@@ -65,6 +65,9 @@ static const struct setting_define pimap_setting_defines[] = {
 	DEF(STR, pimap_mail_pattern),
 	DEF(STR, pimap_program_path),
 	DEF(TIME, pimap_program_timeout),
+	DEF(STR, pimap_webpush_subject),
+	DEF(STR, pimap_webpush_key),
+	DEF(STR, pimap_webpush_ca),
 	DEF(STR, pimap_webpush_hosts),
 
 	SETTING_DEFINE_LIST_END
@@ -103,6 +106,9 @@ static const struct pimap_settings pimap_default_settings = {
 	.pimap_mail_pattern = "",
 	.pimap_program_path = "",
 	.pimap_program_timeout = 30,
+	.pimap_webpush_subject = "",
+	.pimap_webpush_key = "",
+	.pimap_webpush_ca = "",
 	.pimap_webpush_hosts = "",
 };
 

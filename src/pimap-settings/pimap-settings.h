@@ -74,7 +74,13 @@ struct pimap_settings {
 	/* The channel PROGRAM: an absolute path, "" = there is none; seconds */
 	const char *pimap_program_path;
 	unsigned int pimap_program_timeout;
-	/* The channel WEBPUSH: hosts that needn't be public */
+	/* The channel WEBPUSH: how push services reach the administrator, a URL,
+	   "" = there is none; path of the key, "" = webpush.pem in the service's
+	   directory; of certificates that they may have, "" = the system's;
+	   hosts that needn't be public (R-14.5) */
+	const char *pimap_webpush_subject;
+	const char *pimap_webpush_key;
+	const char *pimap_webpush_ca;
 	const char *pimap_webpush_hosts;
 };
 
