@@ -258,7 +258,7 @@ def test_impossible_values(name, value, capfd):
             Server.temporary("sdbox", extra=settings({name: value}))
         assert name in capfd.readouterr().err
         return
-    with running(settings({name: value}), faults=["Invalid settings"]) as server:
+    with running(settings({name: value}), faults=["Invalid settings", "pimap-outband"]) as server:
         attempt(server, "joe").ok("SELECT INBOX")
         with pytest.raises(ConnectionError):
             attempt(server, "joe#P1").command("SELECT INBOX")

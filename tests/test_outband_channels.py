@@ -69,7 +69,8 @@ class Program(Outband):
     SCRIPT = """#!/bin/sh
 run=%(path)s/$PIMAP_DEVICE-$PIMAP_SEQ-$$
 env > $run.env
-cat > $run.in
+cat > $run.part
+mv $run.part $run.in
 ls -l /proc/self/fd/ > $run.fds
 %(rest)s
 """
@@ -137,6 +138,7 @@ def test_program(program):
     assert sorted(name[:8] for name in program.files("end")) == ["phone-1-", "phone-2-"]
 
 
+@pytest.mark.expects_faults
 @pytest.mark.parametrize("program", [{"rest": "exit 75"}, {"rest": "kill -TERM $$"}],
                          indirect=True)
 def test_program_tries_again(program):
@@ -163,6 +165,7 @@ def test_program_gives_up(program):
     assert len(program.files("in")) == 2
 
 
+@pytest.mark.expects_faults
 @pytest.mark.parametrize("program", [
     {"rest": "sleep 1234 & echo $! > $run.pid; wait", "pimap_program_timeout": "1 s"}],
     indirect=True)
@@ -223,7 +226,7 @@ def test_program_is_missing(program):
     mode = os.stat(program.program).st_mode
     os.chmod(program.program, mode & ~(stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH))
     program.new()
-    assert program.server.logs("can't be executed: Permission denied (it is tried again)")
+    assert program.server.logs("can't be executed: Permission denied (it is tried on)")
     time.sleep(2.5)
     assert len(program.server.faults()) == 1
     program.write("touch $run.end")

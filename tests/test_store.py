@@ -91,6 +91,8 @@ def test_ok_comes_after_it_is_durable(server, user, profile, tmp_path):
     """As the client sees it"""
     log = str(tmp_path / "strace")
     phone = server.client(user + "#P1")
+    # the line may be late
+    assert server.logs("user=<%s>" % user.lower())
     pid = re.findall(r"user=<%s>.* mpid=(\d+)" % re.escape(user.lower()), server.log())[-1]
     tracer = subprocess.Popen(["strace", "-q", "-o", log, "-e", "trace=fsync,rename,write,writev",
                                "-p", pid], stderr=subprocess.PIPE)

@@ -225,7 +225,7 @@ def test_webpush_key_of_the_administrator():
     key = path + "/key.pem"
     push = WebPush(pimap_webpush_key=key)
     push.new()
-    assert push.server.logs("Web Push: open(%s) failed" % key)
+    assert push.server.logs("WEBPUSH: open(%s) failed" % key)
     time.sleep(2.5)
     assert not os.path.exists(key)
     assert len(push.server.faults()) == 1

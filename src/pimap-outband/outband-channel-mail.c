@@ -168,6 +168,8 @@ mail_send_result(struct mail_send *send, const char *what, bool final,
 	result->outcome = final && smtp_reply_is_remote(reply) &&
 		!smtp_reply_is_temp_fail(reply) ?
 		OUTBAND_CHANNEL_GIVE_UP : OUTBAND_CHANNEL_RETRY;
+	/* unless it is only against this recipient */
+	result->fault = !final || !smtp_reply_is_remote(reply);
 	result->error = p_strdup_printf(send->pool, "%s: %s", what,
 					smtp_reply_log(reply));
 }
@@ -228,6 +230,7 @@ mail_channel_send(struct outband_channel *_channel,
 	send->context = context;
 	/* what no callback says is neither sent nor refused */
 	send->result.outcome = OUTBAND_CHANNEL_RETRY;
+	send->result.fault = TRUE;
 	DLLIST_PREPEND(&channel->sends, send);
 
 	if (!pimap_address_mail_is_allowed(row->user, row->address,

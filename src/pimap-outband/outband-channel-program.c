@@ -35,7 +35,6 @@ struct program_channel {
 	char *env_path;
 	unsigned int timeout_msecs;
 	struct program_send *sends;
-	bool error_logged;
 };
 
 struct program_send {
@@ -201,6 +200,7 @@ program_send_exited(const struct child_wait_status *status,
 	e_debug(e->event(), "%s: %s", send->channel->path,
 		str_sanitize(str_c(send->output), PROGRAM_MAX_OUTPUT));
 	result->outcome = OUTBAND_CHANNEL_RETRY;
+	result->fault = TRUE;
 	if (send->timed_out) {
 		result->error = p_strdup_printf(send->pool,
 			"%s took longer than %u s", send->channel->path,
@@ -363,17 +363,11 @@ program_channel_send(struct outband_channel *_channel,
 
 	T_BEGIN {
 		if (program_send_start(send, row, &error) < 0) {
-			if (!channel->error_logged) {
-				e_error(channel->event, "%s (it is tried "
-					"again)", error);
-			}
-			channel->error_logged = TRUE;
 			send->result.outcome = OUTBAND_CHANNEL_RETRY;
+			send->result.fault = TRUE;
 			send->result.error = p_strdup(pool, error);
 			send->to_finish = timeout_add_short(0,
 				program_send_finish, send);
-		} else {
-			channel->error_logged = FALSE;
 		}
 	} T_END;
 }

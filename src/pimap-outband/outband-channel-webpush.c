@@ -49,7 +49,6 @@ struct webpush_channel {
 	struct webpush_send *sends;
 
 	HASH_TABLE(char *, void *) ended;
-	bool error_logged;
 };
 
 struct webpush_send {
@@ -579,15 +578,10 @@ static void webpush_send_try(struct webpush_send *send)
 	send->addr.origin = p_strdup(send->pool, addr.origin);
 	send->addr.target = p_strdup(send->pool, addr.target);
 	if (webpush_channel_prepare(channel, &error) < 0) {
-		if (!channel->error_logged) {
-			e_error(channel->event, "Web Push: %s (it is tried "
-				"again)", error);
-		}
-		channel->error_logged = TRUE;
+		send->result.fault = TRUE;
 		webpush_send_finish(send, OUTBAND_CHANNEL_RETRY, error);
 		return;
 	}
-	channel->error_logged = FALSE;
 	webpush_send_begin(send);
 }
 

@@ -26,6 +26,10 @@ struct outband_channel_result {
 	enum outband_channel_outcome outcome;
 	/* of all but SENT */
 	const char *error;
+	/* of RETRY: the administrator has to mend it. Not so where the peer is
+	   one that a user has chosen. It is logged, once until the channel works
+	   again. */
+	bool fault;
 	/* of RETRY: the peer wants it not sooner, 0 = it doesn't say */
 	unsigned int retry_secs;
 };

@@ -237,11 +237,11 @@ outband_lane_sent(const struct outband_channel_result *result, void *context)
 		go_on = outband_lane_done(lane);
 		break;
 	case OUTBAND_CHANNEL_RETRY:
-		if (!channel->failing) {
+		if (result->fault && !channel->failing) {
 			e_warning(lane->sender->event, "%s: %s (it is tried on)",
 				  lane->row.channel, result->error);
+			channel->failing = TRUE;
 		}
-		channel->failing = TRUE;
 		outband_lane_retry(lane, result);
 		outband_lane_event(lane, "retry", result->error);
 		break;
