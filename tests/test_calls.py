@@ -81,6 +81,8 @@ def test_how_often_the_profile_is_looked_at(server, user, tmp_path):
         # a changed one is read, once
         server.doveadm("pimap", "filter", "set", "-u", user.lower(), "F2", "UNSEEN")
         assert [cost("NOOP") for _ in range(3)] == [2, 1, 1]
+        # which devices aren't in it is no matter of one that is
+        assert tracer.calls(profile + ".sessions") == 0
 
 
 def test_folders_are_looked_for_once(server, user, tmp_path):

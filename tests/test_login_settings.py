@@ -3,15 +3,23 @@
 pimap_services, pimap_unknown_devices, pimap_default_* (R-1.2, R-2.1, R-2.8)."""
 
 import contextlib
+import fcntl
+import glob
+import os
+import re
+import signal
+import struct
 import subprocess
+import time
 
 import pytest
 
-from conftest import DOVECOT_24, Server, settings
+from conftest import DOVECOT_24, HIBERNATION, Server, settings
 from imap_client import Client
-from test_login import (MASTER, WAYS, add_device, admitted, attempt, lmtp_reply, mark, refuses,
-                        running, set_args_23, whoami, write_users)
+from test_login import (MASTER, WAYS, add_device, admitted, attempt, devices, lmtp_reply, mark,
+                        refuses, running, set_args_23, whoami, write_users)
 from test_settings import prefs
+from test_users import ONE_PROCESS
 
 MESSAGE = b"From: a@example.org\r\nSubject: %s\r\n\r\nbody\r\n"
 
@@ -150,6 +158,160 @@ def test_unknown_devices():
         assert any("profile" in line for line in faults)
         with open(server.vars["LOG"], "w"):
             pass
+
+
+SESSIONS = "/mail/joe/sdbox/dovecot-pimap-profile.sessions"
+
+
+def is_locked(path):
+    """Whether some session is noted in the file"""
+    with open(path, "r+b") as file:
+        lock = fcntl.fcntl(file, fcntl.F_OFD_GETLK,
+                           struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
+    return struct.unpack("hhqqi4x", lock)[0] != fcntl.F_UNLCK
+
+
+def waits_for(condition):
+    """Sessions end after their clients have gone."""
+    deadline = time.monotonic() + 10
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def refused_device(server):
+    return "Too many devices" in server.doveadm("pimap", "device", "add", "-u", "joe", "P9",
+                                                fails=True)
+
+
+MAKE = "XSETPIMAPPREF PIMAP_EVENT_FILTER ALL"
+
+
+def made(client, command=MAKE):
+    result = client.command(command)
+    assert result.status == "OK" or result.text.startswith("[LIMIT] Too many devices"), result
+    return result.status == "OK"
+
+
+def log_out(server, client):
+    client.logout()
+    server.clients.remove(client)
+
+
+@pytest.mark.parametrize("processes", ["", ONE_PROCESS], ids=["processes", "one-process"])
+def test_unknown_devices_count(processes):
+    """Those that have a session, for pimap_max_devices; each of them once"""
+    with running(settings({"pimap_max_devices": 3}) + processes) as server:
+        server.doveadm("pimap", "device", "add", "-u", "joe", "P1")
+        first, second, again, third, fourth = (
+            attempt(server, "joe#" + device) for device in ("P1", "P2", "P2", "P3", "P4"))
+        plain, other = attempt(server, "joe"), attempt(server, "ann#P2")
+        for client in (second, third, again, fourth):
+            assert not made(client)
+        for device in ("P2", "P4", "P5"):
+            assert not made(plain, "XPROVISION " + device)
+        assert refused_device(server)
+        assert "Too many devices" in server.doveadm(
+            "pimap", "pref", "set", "-u", "joe", "P9", "PIMAP_EVENT_FILTER", "ALL", fails=True)
+        assert devices(server, "joe") == {"P1"}
+        # it's no matter of those that are known, or of other users
+        assert made(first) and made(plain, "XPROVISION P1") and made(other)
+        log_out(server, fourth)
+        assert waits_for(lambda: made(third))
+        assert devices(server, "joe") == {"P1", "P3"}
+        # what is left is for the device that has sessions, not for another
+        assert refused_device(server) and not made(plain, "XPROVISION P5")
+        log_out(server, again)
+        time.sleep(0.3)
+        assert refused_device(server)
+        assert made(second)
+        assert devices(server, "joe") == {"P1", "P2", "P3"}
+        assert not made(attempt(server, "joe#P4"))
+
+
+def test_unknown_devices_that_end():
+    """A session that is killed counts no more; one whose device was removed does."""
+    with running(settings({"pimap_max_devices": 2}), faults=["killed with signal 9"]) as server:
+        server.doveadm("pimap", "device", "add", "-u", "joe", "P1")
+        first, second, _ = (attempt(server, "joe#" + device) for device in ("P1", "P2", "P3"))
+        pid = re.findall(r"Login: user=<joe\W.* mpid=(\d+)", server.log())[-1]
+        assert not made(second)
+        os.kill(int(pid), signal.SIGKILL)
+        assert waits_for(lambda: made(second))
+        server.doveadm("pimap", "device", "remove", "-u", "joe", "P1")
+        # as soon as it has looked
+        prefs(first, "PIMAP_EVENT_FILTER")
+        assert refused_device(server)
+        assert made(first)
+        assert devices(server, "joe") == {"P1", "P2"}
+
+
+def test_unknown_devices_before_there_is_a_profile():
+    """They keep nothing, and count when they have seen that there is one."""
+    with running(settings({"pimap_max_devices": 2})) as server:
+        first, second, third = (attempt(server, "joe#" + device) for device in ("P1", "P2", "P3"))
+        assert glob.glob(server.path + "/mail/joe/**/*pimap*", recursive=True) == []
+        assert made(first)
+        assert not os.path.exists(server.path + SESSIONS)
+        for client in (second, third):
+            prefs(client, "PIMAP_EVENT_FILTER")
+        assert not made(second) and not made(third)
+        log_out(server, third)
+        assert waits_for(lambda: made(second))
+        # nothing is left of what has become known
+        prefs(second, "PIMAP_EVENT_FILTER")
+        assert waits_for(lambda: not is_locked(server.path + SESSIONS))
+
+
+def test_known_devices_are_not_noted():
+    with running() as server:
+        server.doveadm("pimap", "device", "add", "-u", "joe", "P1")
+        known = attempt(server, "joe#P1")
+        known.ok("SELECT INBOX")
+        assert made(known)
+        known.ok("NOOP")
+        attempt(server, "joe").ok("XPROVISION P2")
+        assert not os.path.exists(server.path + SESSIONS)
+        unknown = attempt(server, "joe#P3")
+        assert is_locked(server.path + SESSIONS)
+        log_out(server, unknown)
+        assert waits_for(lambda: not is_locked(server.path + SESSIONS))
+        attempt(server, "joe#P2").ok("SELECT INBOX")
+        known.ok("NOOP")
+        assert not is_locked(server.path + SESSIONS)
+
+
+def test_unknown_device_that_sleeps():
+    """It isn't counted while imap-hibernate has it."""
+    with running(settings({"pimap_max_devices": 2}) + HIBERNATION +
+                 "imap_hibernate_timeout = 1s\n") as server:
+        server.doveadm("pimap", "device", "add", "-u", "joe", "P1")
+        phone = attempt(server, "joe#P2")
+        phone.ok("SELECT INBOX")
+        assert is_locked(server.path + SESSIONS)
+        phone.idle()
+        assert server.logs("Successfully hibernated imap client")
+        assert waits_for(lambda: not is_locked(server.path + SESSIONS))
+        phone.done()
+        assert is_locked(server.path + SESSIONS)
+        assert refused_device(server)
+        assert made(phone)
+
+
+def test_sessions_that_cannot_be_noted():
+    """The devices may be made, and the log says what is wrong."""
+    with running(settings({"pimap_max_devices": 2}), faults=["sessions) failed"]) as server:
+        server.doveadm("pimap", "device", "add", "-u", "joe", "P1")
+        os.mkdir(server.path + SESSIONS)
+        second, _ = attempt(server, "joe#P2"), attempt(server, "joe#P3")
+        assert made(second)
+        assert devices(server, "joe") == {"P1", "P2"}
+        log_out(server, second)
+        server.wait_for_log()
+        assert [line.count("sessions) failed: Is a directory")
+                for line in server.faults()] == [1, 1]
 
 
 DEFAULTS = {"pimap_default_view": "NONE", "pimap_default_notification": "ALL",

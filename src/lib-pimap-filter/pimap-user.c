@@ -75,6 +75,18 @@ pimap_user_match_device(struct pimap_user *puser,
 	return 0;
 }
 
+/* Nothing is noted, or done, for a device that is in the profile. */
+static void pimap_user_note_session(struct pimap_user *puser)
+{
+	const bool known =
+		pimap_profile_find_device(puser->profile, puser->device) != NULL;
+	const char *error;
+
+	if (pimap_store_set_session(puser->store, known ? NULL : puser->device,
+				    &error) < 0)
+		pimap_user_log_error(puser, error);
+}
+
 int pimap_user_get_profile(struct pimap_user *puser,
 			   const struct pimap_profile **profile_r,
 			   const char **error_r)
@@ -94,6 +106,8 @@ int pimap_user_get_profile(struct pimap_user *puser,
 	if (puser->device != NULL && puser->set->pimap_device_any_case &&
 	    pimap_user_match_device(puser, puser->profile, error_r) < 0)
 		return -1;
+	if (ret > 0 && puser->views_enabled)
+		pimap_user_note_session(puser);
 	*profile_r = puser->profile;
 	return 0;
 }
@@ -241,13 +255,22 @@ struct pimap_device *
 pimap_user_change_get_device(struct pimap_user_change *change, const char *id,
 			     enum pimap_device_mode mode)
 {
+	const unsigned int max = change->puser->set->pimap_max_devices;
+	const unsigned int count = array_count(&change->profile->devices);
 	struct pimap_device *device =
 		pimap_profile_find_device(change->profile, id);
+	unsigned int others;
+	const char *error;
 
 	if (device != NULL)
 		return device;
-	if (array_count(&change->profile->devices) >=
-	    change->puser->set->pimap_max_devices)
+	if (count >= max)
+		return NULL;
+	/* what isn't known doesn't keep a device from being made */
+	if (pimap_store_count_sessions(change->puser->store, change->profile,
+				       id, max - count, &others, &error) < 0)
+		pimap_user_log_error(change->puser, error);
+	else if (others >= max - count)
 		return NULL;
 	return pimap_profile_add_device(change->profile, id, mode);
 }

@@ -116,7 +116,7 @@ int pimap_user_change_begin(struct pimap_user *puser,
 			    struct pimap_user_change *change_r,
 			    const char **error_r);
 /* The device in the profile, added in that mode if it wasn't there; NULL if the
-   user has as many as he may. */
+   user has as many as he may. Others that have a session count, too. */
 struct pimap_device *
 pimap_user_change_get_device(struct pimap_user_change *change, const char *id,
 			     enum pimap_device_mode mode);

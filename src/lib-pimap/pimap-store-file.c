@@ -13,6 +13,7 @@
 #include "write-full.h"
 #include "pimap-profile.h"
 #include "pimap-store.h"
+#include "pimap-store-sessions.h"
 
 #include <stdio.h>
 #include <sys/stat.h>
@@ -30,6 +31,8 @@ struct pimap_store_file {
 	int fd;
 	struct stat st;
 	bool read_once;
+
+	struct pimap_store_sessions sessions;
 };
 
 #define STORE_LOCK_TIMEOUT_SECS 30
@@ -306,12 +309,35 @@ static const char *const *store_file_get_watch_paths(struct pimap_store *store)
 	return array_front(&existing);
 }
 
+static int
+store_file_set_session(struct pimap_store *store, const char *id,
+		       const char **error_r)
+{
+	struct pimap_store_file *fstore = store_file(store);
+
+	/* a login alone leaves no file */
+	if (id != NULL && fstore->fd == -1)
+		return 0;
+	return pimap_store_sessions_set(&fstore->sessions, id, error_r);
+}
+
+static int
+store_file_count_sessions(struct pimap_store *store,
+			  const struct pimap_profile *profile, const char *id,
+			  unsigned int max, unsigned int *count_r,
+			  const char **error_r)
+{
+	return pimap_store_sessions_count(&store_file(store)->sessions, profile,
+					  id, max, count_r, error_r);
+}
+
 static void store_file_free(struct pimap_store *store)
 {
 	struct pimap_store_file *fstore = store_file(store);
 
 	i_assert(fstore->lock_fd == -1);
 	i_close_fd(&fstore->fd);
+	pimap_store_sessions_deinit(&fstore->sessions);
 	i_free(fstore->path);
 	i_free(fstore->dir);
 	i_free(fstore->lock_path);
@@ -326,6 +352,8 @@ static const struct pimap_store_vfuncs store_file_vfuncs = {
 	.write_unlock = store_file_write_unlock,
 	.unlock = store_file_unlock,
 	.get_watch_paths = store_file_get_watch_paths,
+	.set_session = store_file_set_session,
+	.count_sessions = store_file_count_sessions,
 	.free = store_file_free,
 };
 
@@ -340,5 +368,7 @@ struct pimap_store *pimap_store_file_create(const char *path)
 	fstore->tmp_path = i_strconcat(path, ".tmp", NULL);
 	fstore->fd = -1;
 	fstore->lock_fd = -1;
+	pimap_store_sessions_init(&fstore->sessions,
+				  t_strconcat(path, ".sessions", NULL));
 	return &fstore->store;
 }

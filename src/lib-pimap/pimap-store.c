@@ -53,6 +53,21 @@ void pimap_store_rollback(struct pimap_store *store)
 	store->v->unlock(store);
 }
 
+int pimap_store_set_session(struct pimap_store *store, const char *id,
+			    const char **error_r)
+{
+	return store->v->set_session(store, id, error_r);
+}
+
+int pimap_store_count_sessions(struct pimap_store *store,
+			       const struct pimap_profile *profile,
+			       const char *id, unsigned int max,
+			       unsigned int *count_r, const char **error_r)
+{
+	return store->v->count_sessions(store, profile, id, max, count_r,
+					error_r);
+}
+
 void pimap_store_free(struct pimap_store **_store)
 {
 	struct pimap_store *store = *_store;

@@ -28,6 +28,14 @@ struct pimap_store_vfuncs {
 	void (*unlock)(struct pimap_store *store);
 	/* See pimap_store_get_watch_paths(). */
 	const char *const *(*get_watch_paths)(struct pimap_store *store);
+	/* See pimap_store_set_session(). */
+	int (*set_session)(struct pimap_store *store, const char *id,
+			   const char **error_r);
+	/* Called while locked. See pimap_store_count_sessions(). */
+	int (*count_sessions)(struct pimap_store *store,
+			      const struct pimap_profile *profile,
+			      const char *id, unsigned int max,
+			      unsigned int *count_r, const char **error_r);
 	void (*free)(struct pimap_store *store);
 };
 
@@ -70,6 +78,21 @@ enum pimap_store_result
 pimap_store_commit(struct pimap_store *store,
 		   const struct pimap_profile *profile, const char **error_r);
 void pimap_store_rollback(struct pimap_store *store);
+
+/* Lets all processes know that there is a session of this device, which isn't in
+   the profile that pimap_store_read() has returned last; NULL: there is none, or
+   its device is in the profile. Lasts until the next call, until the store is
+   freed or the process has ended. While nothing is stored nothing is noted.
+   Returns 0, or -1 and error_r. (R-2.1) */
+int pimap_store_set_session(struct pimap_store *store, const char *id,
+			    const char **error_r);
+/* Called within a change. Counts the devices with such sessions that are neither
+   in the profile nor this one, no further than to max. Some may be missed. Returns 0,
+   or -1 and error_r; count_r is set in any case. */
+int pimap_store_count_sessions(struct pimap_store *store,
+			       const struct pimap_profile *profile,
+			       const char *id, unsigned int max,
+			       unsigned int *count_r, const char **error_r);
 
 void pimap_store_free(struct pimap_store **store);
 

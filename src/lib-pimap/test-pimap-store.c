@@ -16,6 +16,7 @@
 
 #define TEST_DIR ".test-pimap-store"
 #define TEST_PATH TEST_DIR"/new/deep/profile"
+#define SESSIONS_PATH TEST_PATH".sessions"
 
 static void test_dir_remove(void)
 {
@@ -292,6 +293,236 @@ static void test_pimap_store_full(void)
 	test_end();
 }
 
+static void read_store(struct pimap_store *store)
+{
+	struct pimap_profile *profile;
+	const char *error;
+	int ret;
+
+	ret = pimap_store_read(store, &profile, &error);
+	if (ret < 0)
+		i_fatal("read: %s", error);
+	if (ret > 0)
+		pimap_profile_free(&profile);
+}
+
+static struct pimap_store *session_begin(const char *id)
+{
+	struct pimap_store *store = pimap_store_file_create(TEST_PATH);
+	const char *error;
+
+	read_store(store);
+	if (pimap_store_set_session(store, id, &error) < 0)
+		i_fatal("set_session: %s", error);
+	return store;
+}
+
+static unsigned int
+count_sessions(struct pimap_store *store, const char *id, unsigned int max)
+{
+	struct pimap_profile *profile;
+	unsigned int count;
+	const char *error;
+
+	if (pimap_store_begin(store, &profile, &error) < 0)
+		i_fatal("begin: %s", error);
+	if (pimap_store_count_sessions(store, profile, id, max, &count,
+				       &error) < 0)
+		i_fatal("count_sessions: %s", error);
+	pimap_store_rollback(store);
+	pimap_profile_free(&profile);
+	return count;
+}
+
+static void add_device(struct pimap_store *store, const char *id)
+{
+	struct pimap_profile *profile;
+	const char *error;
+
+	if (pimap_store_begin(store, &profile, &error) < 0)
+		i_fatal("begin: %s", error);
+	(void)pimap_profile_add_device(profile, id, PIMAP_DEVICE_MODE_VIEW);
+	if (pimap_store_commit(store, profile, &error) != PIMAP_STORE_OK)
+		i_fatal("commit: %s", error);
+	pimap_profile_free(&profile);
+}
+
+static void test_pimap_store_sessions(void)
+{
+	struct pimap_store *store, *s1, *s1_again, *s2, *s3;
+	const char *error;
+	struct stat st;
+
+	test_begin("store: sessions");
+	/* nothing there yet, and nothing is made */
+	s1 = session_begin("P1");
+	test_assert(stat(TEST_DIR, &st) < 0);
+	store = pimap_store_file_create(TEST_PATH);
+	add_filter(store, "F1");
+	test_assert(count_sessions(store, "P9", 10) == 0);
+	test_assert(pimap_store_set_session(s1, NULL, &error) == 0);
+	test_assert(stat(SESSIONS_PATH, &st) < 0);
+	/* it has to have read that there is a profile */
+	test_assert(pimap_store_set_session(s1, "P1", &error) == 0);
+	test_assert(stat(SESSIONS_PATH, &st) < 0);
+	read_store(s1);
+	test_assert(pimap_store_set_session(s1, "P1", &error) == 0);
+	test_assert(stat(SESSIONS_PATH, &st) == 0 &&
+		    (st.st_mode & 0777) == 0600 && st.st_size == 0);
+	test_assert(count_sessions(store, "P9", 10) == 1);
+
+	/* not the one that is to be added; devices, not sessions */
+	test_assert(count_sessions(store, "P1", 10) == 0);
+	test_assert(count_sessions(s1, "P1", 10) == 0);
+	s1_again = session_begin("P1");
+	test_assert(count_sessions(store, "P9", 10) == 1);
+	s2 = session_begin("P2");
+	s3 = session_begin("P3");
+	test_assert(count_sessions(store, "P9", 10) == 3);
+	test_assert(count_sessions(store, "P2", 10) == 2);
+	/* one's own session counts when another device is added */
+	test_assert(count_sessions(s1, "P9", 10) == 3);
+	test_assert(count_sessions(s2, "P2", 10) == 2);
+	test_assert(count_sessions(store, "P9", 2) == 2);
+	test_assert(count_sessions(store, "P9", 0) == 0);
+
+	/* those that are in the profile don't count, noted or not */
+	add_device(store, "P2");
+	test_assert(count_sessions(store, "P9", 10) == 2);
+	test_assert(pimap_store_set_session(s2, NULL, &error) == 0);
+	test_assert(count_sessions(store, "P9", 10) == 2);
+	/* the same again changes nothing, another takes its place */
+	test_assert(pimap_store_set_session(s3, "P3", &error) == 0);
+	test_assert(count_sessions(store, "P3", 10) == 1);
+	test_assert(pimap_store_set_session(s3, "P4", &error) == 0);
+	test_assert(count_sessions(store, "P3", 10) == 2);
+	test_assert(count_sessions(store, "P4", 10) == 1);
+
+	/* they go, one after the other */
+	pimap_store_free(&s3);
+	test_assert(count_sessions(store, "P9", 10) == 1);
+	pimap_store_free(&s1);
+	test_assert(count_sessions(store, "P9", 10) == 1);
+	pimap_store_free(&s1_again);
+	test_assert(count_sessions(store, "P9", 10) == 0);
+	pimap_store_free(&s2);
+	pimap_store_free(&store);
+	test_dir_remove();
+	test_end();
+}
+
+/* Whatever the order in which they come, none is missed. */
+static void test_pimap_store_sessions_many(void)
+{
+	enum { SESSIONS = 200 };
+	struct pimap_store *store = pimap_store_file_create(TEST_PATH);
+	struct pimap_store *sessions[SESSIONS];
+	unsigned int i;
+
+	test_begin("store: many sessions");
+	add_filter(store, "F1");
+	for (i = 0; i < SESSIONS; i++) T_BEGIN {
+		sessions[i] = session_begin(t_strdup_printf("phone%u", i));
+		test_assert_idx(count_sessions(store, "P9", 1000) == i + 1, i);
+	} T_END;
+	test_assert(count_sessions(store, "phone7", 1000) == SESSIONS - 1);
+	test_assert(count_sessions(store, "P9", 50) == 50);
+	for (i = 0; i < SESSIONS; i++) {
+		pimap_store_free(&sessions[i]);
+		test_assert_idx(count_sessions(store, "P9", 1000) ==
+				SESSIONS - 1 - i, i);
+	}
+	pimap_store_free(&store);
+	test_dir_remove();
+	test_end();
+}
+
+/* The kernel ends what a killed process had. */
+static void test_pimap_store_sessions_killed(void)
+{
+	struct pimap_store *store = pimap_store_file_create(TEST_PATH);
+	char c = 'x';
+	int fds[2], status;
+	pid_t pid;
+
+	test_begin("store: killed session");
+	add_filter(store, "F1");
+	if (pipe(fds) < 0 || (pid = fork()) < 0)
+		i_fatal("pipe() or fork() failed: %m");
+	if (pid == 0) {
+		(void)session_begin("P1");
+		if (write(fds[1], &c, 1) == 1)
+			(void)pause();
+		_exit(1);
+	}
+	i_close_fd(&fds[1]);
+	test_assert(read(fds[0], &c, 1) == 1);
+	test_assert(count_sessions(store, "P9", 10) == 1);
+	test_assert(kill(pid, SIGKILL) == 0 &&
+		    waitpid(pid, &status, 0) == pid && WIFSIGNALED(status));
+	test_assert(count_sessions(store, "P9", 10) == 0);
+	i_close_fd(&fds[0]);
+	pimap_store_free(&store);
+	test_dir_remove();
+	test_end();
+}
+
+/* What isn't a file, and locks that others have put there. */
+static void test_pimap_store_sessions_faults(void)
+{
+	struct pimap_store *store = pimap_store_file_create(TEST_PATH);
+	struct pimap_store *session;
+	struct pimap_profile *profile;
+	struct flock fl = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+	unsigned int count = 1;
+	const char *error;
+	pid_t pid;
+	char c = 'x';
+	int fd, fds[2], status;
+
+	test_begin("store: sessions, faults");
+	add_filter(store, "F1");
+	if (mkdir(SESSIONS_PATH, 0700) < 0)
+		i_fatal("mkdir() failed: %m");
+	session = pimap_store_file_create(TEST_PATH);
+	read_store(session);
+	test_assert(pimap_store_set_session(session, "P1", &error) < 0);
+	test_assert(strstr(error, "open("SESSIONS_PATH") failed: ") != NULL);
+	test_assert(pimap_store_begin(store, &profile, &error) == 0);
+	test_assert(pimap_store_count_sessions(store, profile, "P9", 10,
+					       &count, &error) < 0);
+	test_assert(count == 0 && strstr(error, SESSIONS_PATH) != NULL);
+	pimap_store_rollback(store);
+	pimap_profile_free(&profile);
+	if (rmdir(SESSIONS_PATH) < 0)
+		i_fatal("rmdir() failed: %m");
+	test_assert(pimap_store_set_session(session, "P1", &error) == 0);
+	test_assert(count_sessions(store, "P9", 10) == 1);
+	pimap_store_free(&session);
+
+	/* all of the file is one lock */
+	if (pipe(fds) < 0 || (pid = fork()) < 0)
+		i_fatal("pipe() or fork() failed: %m");
+	if (pid == 0) {
+		fd = open(SESSIONS_PATH, O_RDWR);
+		if (fd == -1 || fcntl(fd, F_SETLK, &fl) < 0)
+			_exit(1);
+		if (write(fds[1], &c, 1) == 1)
+			(void)pause();
+		_exit(1);
+	}
+	i_close_fd(&fds[1]);
+	test_assert(read(fds[0], &c, 1) == 1);
+	test_assert(count_sessions(store, "P9", 10) == 1);
+	test_assert(kill(pid, SIGKILL) == 0 &&
+		    waitpid(pid, &status, 0) == pid && WIFSIGNALED(status));
+	test_assert(count_sessions(store, "P9", 10) == 0);
+	i_close_fd(&fds[0]);
+	pimap_store_free(&store);
+	test_dir_remove();
+	test_end();
+}
+
 int main(void)
 {
 	static void (*const test_functions[])(void) = {
@@ -302,6 +533,10 @@ int main(void)
 		test_pimap_store_parallel,
 		test_pimap_store_killed,
 		test_pimap_store_full,
+		test_pimap_store_sessions,
+		test_pimap_store_sessions_many,
+		test_pimap_store_sessions_killed,
+		test_pimap_store_sessions_faults,
 		NULL
 	};
 	test_dir_remove();
