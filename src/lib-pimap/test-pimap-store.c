@@ -382,6 +382,7 @@ static void test_pimap_store_sessions(void)
 	test_assert(count_sessions(store, "P2", 10) == 2);
 	/* one's own session counts when another device is added */
 	test_assert(count_sessions(s1, "P9", 10) == 3);
+	test_assert(count_sessions(s2, "P9", 10) == 3);
 	test_assert(count_sessions(s2, "P2", 10) == 2);
 	test_assert(count_sessions(store, "P9", 2) == 2);
 	test_assert(count_sessions(store, "P9", 0) == 0);
@@ -397,6 +398,10 @@ static void test_pimap_store_sessions(void)
 	test_assert(pimap_store_set_session(s3, "P4", &error) == 0);
 	test_assert(count_sessions(store, "P3", 10) == 2);
 	test_assert(count_sessions(store, "P4", 10) == 1);
+	test_assert(pimap_store_set_session(s3, NULL, &error) == 0);
+	test_assert(count_sessions(store, "P9", 10) == 1);
+	test_assert(pimap_store_set_session(s3, "P4", &error) == 0);
+	test_assert(count_sessions(store, "P9", 10) == 2);
 
 	/* they go, one after the other */
 	pimap_store_free(&s3);
