@@ -19,14 +19,14 @@ SUBJECT = "mailto:postmaster@example.com"
 
 class WebPush(Outband):
     def __init__(self, host="localhost", names=("localhost",), hosts="localhost", trusted=True,
-                 endpoint=None, **values):
+                 endpoint=None, listen="127.0.0.1", **values):
         self.path = tempfile.mkdtemp(prefix="pimap-webpush.")
         os.chmod(self.path, 0o755)
         issuer = certificate(self.path + "/ca", ())
         if not trusted:
             certificate(self.path + "/ca", ())
         certificate(self.path + "/service", names, issuer)
-        self.service = PushService(self.path + "/service.pem")
+        self.service = PushService(self.path + "/service.pem", listen)
         self.device = Device()
         self.origin = "https://%s:%d" % (host, self.service.port)
         super().__init__("WEBPUSH", self.device.address(
@@ -187,7 +187,8 @@ def test_webpush_private_address(push):
 
 @pytest.mark.parametrize("push", [
     {"hosts": "127.0.0.0/8"},
-    {"host": "127.0.0.1", "names": ("127.0.0.1",), "hosts": "127.0.0.1"}], indirect=True)
+    {"host": "127.0.0.1", "names": ("127.0.0.1",), "hosts": "127.0.0.1"},
+    {"host": "[::1]", "names": ("::1",), "hosts": "::1", "listen": "::1"}], indirect=True)
 def test_webpush_allowed_address(push):
     push.new()
     assert push.server.logs("(NEW_MESSAGE by WEBPUSH): sent")
