@@ -56,6 +56,8 @@ struct mail_send {
 #define MAIL_CHANNEL(_channel) \
 	container_of(_channel, struct mail_channel, channel)
 
+static const struct smtp_address no_sender = { .localpart = NULL };
+
 static int
 mail_channel_init(struct event *event_parent, const struct pimap_settings *set,
 		  const char *dir ATTR_UNUSED,
@@ -250,7 +252,8 @@ mail_channel_send(struct outband_channel *_channel,
 	send->conn = smtp_client_connection_create(channel->client,
 		SMTP_PROTOCOL_SMTP, channel->host, channel->port,
 		SMTP_CLIENT_SSL_MODE_NONE, NULL);
-	send->trans = smtp_client_transaction_create(send->conn, channel->from,
+	/* nobody is to answer it, by a bounce either */
+	send->trans = smtp_client_transaction_create(send->conn, &no_sender,
 		NULL, 0, mail_send_transaction_finished, send);
 	smtp_client_transaction_start(send->trans, mail_send_from, send);
 	smtp_client_transaction_add_rcpt(send->trans, to, NULL, mail_send_rcpt,
