@@ -236,7 +236,7 @@ def test_unknown_devices_that_end():
     with running(settings({"pimap_max_devices": 2}), faults=["killed with signal 9"]) as server:
         server.doveadm("pimap", "device", "add", "-u", "joe", "P1")
         first, second, _ = (attempt(server, "joe#" + device) for device in ("P1", "P2", "P3"))
-        pid = re.findall(r"Login: user=<joe\W.* mpid=(\d+)", server.log())[-1]
+        pid = re.findall(r"user=<joe\W.* mpid=(\d+)", server.log())[-1]
         assert not made(second)
         os.kill(int(pid), signal.SIGKILL)
         assert waits_for(lambda: made(second))
