@@ -49,7 +49,7 @@ static void test_outband_payload_emn(void)
 	test_end();
 }
 
-static bool str_begins_with(const char *text, const char *prefix)
+static bool test_begins_with(const char *text, const char *prefix)
 {
 	return strncmp(text, prefix, strlen(prefix)) == 0;
 }
@@ -242,10 +242,10 @@ test_payload_cut(struct outband_row *row, const char *sender,
 	if (str_array_length(words) < 9)
 		return;
 	test_assert_strcmp_idx(words[4], "5", idx);
-	test_assert_idx(str_begins_with(sender, words[5]), idx);
-	test_assert_idx(str_begins_with(subject, words[8]), idx);
+	test_assert_idx(test_begins_with(sender, words[5]), idx);
+	test_assert_idx(test_begins_with(subject, words[8]), idx);
 	if (words[9] != NULL)
-		test_assert_idx(str_begins_with(body, words[9]), idx);
+		test_assert_idx(test_begins_with(body, words[9]), idx);
 	/* the less important one first, and no more than must be: a blank at the
 	   cut and a character that doesn't fit */
 	if (strlen(words[8]) < strlen(subject))
