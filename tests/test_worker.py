@@ -286,13 +286,15 @@ def test_went_back(user, worker, client, profile):
     append(client, "INBOX", "a", "b")
     inbox = worker.folders(user)["INBOX"]
     uidvalidity = client.status("INBOX", "UIDVALIDITY")["UIDVALIDITY"]
+    now = worker.look(user, inbox).states["P1"]
+    assert now.startswith("2:0:%d:3::::" % uidvalidity)
     for state in ("1:0:%d:4:::" % uidvalidity, "1:0:%d:1:::" % (uidvalidity + 1),
                   "1:0:%d:9:4::" % uidvalidity):
         look = worker.look(user, inbox, {"P1": state})
         (event, uid, when), = look.events["P1"]
         assert (event, uid) == ("STATE_COMPARISON_SYNC", 0)
         assert abs(when - time.time()) < 60
-        assert look.states["P1"] == "1:0:%d:3:::" % uidvalidity
+        assert look.states["P1"] == now
         assert worker.look(user, inbox, look.states).new("P1") == []
     # a baseline of another folder's life
     profile.known("P1", inbox, 5, uidvalidity - 1, 2)
@@ -375,7 +377,7 @@ def test_unreadable_message(server, user, worker, client, profile):
     assert sorted(told + look.new("P2")) == [1, 2, 3, 4, 5]
     look = worker.look(user, inbox, look.states)
     assert look.new("P1") == []
-    assert look.states["P1"].endswith(":6:::")
+    assert ":6::::" in look.states["P1"]
     # tried again three times
     os.chmod(paths[0], 0)
     looks = [worker.look(user, inbox)]
@@ -418,7 +420,7 @@ def test_many_unreadable_messages(server, user, worker, client, profile):
     os.chmod(mail_files(server, user)[-1], 0)
     look = worker.look(user, inbox, known.states)
     (event, uid, _), = look.events["P1"]
-    assert (event, uid) == ("SYNC", 0) and look.states["P1"].endswith(":112:::")
+    assert (event, uid) == ("SYNC", 0) and ":112::::" in look.states["P1"]
 
 
 @pytest.mark.expects_faults
@@ -450,7 +452,8 @@ def test_invalid_states(server, user, worker, client, profile):
     append(client, "INBOX", "a")
     inbox = worker.folders(user)["INBOX"]
     uidvalidity = client.status("INBOX", "UIDVALIDITY")["UIDVALIDITY"]
-    for state in ("", "x", "2:0:%d:2:::" % uidvalidity, "1:0:%d:2:2::" % uidvalidity, "\t\n\r\x01"):
+    for state in ("", "x", "2:0:%d:2:::" % uidvalidity, "3:0:%d:2::::0:-:-" % uidvalidity,
+                  "1:0:%d:2:2::" % uidvalidity, "\t\n\r\x01"):
         before = len(server.faults())
         assert worker.look(user, inbox, {"P1": state}).new("P1") == [1]
     assert server.logs("The state of device P1 is invalid")

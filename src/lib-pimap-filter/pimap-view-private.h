@@ -211,9 +211,6 @@ bool pimap_view_match_is_expired(const struct pimap_view *view);
 void pimap_view_modseq_synced(struct mailbox *box, struct pimap_view *view,
 			      struct mailbox_sync_status *status);
 
-/* The modseq up to which the view is synced. */
-uint64_t pimap_view_get_synced_modseq(struct mail_index_view *real);
-
 /* pimap-view-state.c */
 
 /* Makes kept, leaving and late those of the view's state. */

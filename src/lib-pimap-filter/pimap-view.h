@@ -88,6 +88,9 @@ extern pimap_view_search_begins_t *pimap_view_search_begins;
    view. */
 bool pimap_view_expires(struct mailbox *box);
 
+/* The modseq up to which a mailbox's own view is synced. */
+uint64_t pimap_view_get_synced_modseq(struct mail_index_view *real);
+
 /* A session goes on in another process: */
 
 /* Appends to dest what the mailbox shows, in a line without its end; nothing if

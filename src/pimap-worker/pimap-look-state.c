@@ -1,70 +1,178 @@
 /* SPDX-License-Identifier: LGPL-2.1-only */
 /* Accounted states as text:
 
-     1:<baseline's generation>:<UIDVALIDITY>:<UIDNEXT>:<once>:<twice>:...
+     2:<baseline's generation>:<UIDVALIDITY>:<UIDNEXT>:<once>:<twice>:...
+      :<HIGHESTMODSEQ>:<newest>:<pushed>
 
-   The last ones are the UIDs of messages that couldn't be read so often: empty, or
-   UIDs and ranges of them, rising, separated by commas. */
+   After UIDNEXT the UIDs of messages that couldn't be read so often: empty, or
+   UIDs and ranges of them, rising, separated by commas. Of the newest ones
+   <UID>.<GUID>, separated by commas, or "-" if they aren't known. What is pushed is
+   "-", <filters>=<UIDs> or <filters>*<number of messages>.
+
+   Version 1 ends before HIGHESTMODSEQ. It is still read. */
 
 #include "lib.h"
 #include "array.h"
 #include "str.h"
 #include "pimap-look-state.h"
 
-#define STATE_VERSION "1"
+#define STATE_VERSION "2"
+#define STATE_VERSION_1 "1"
 
+#define STATE_FIELDS_1 (4 + PIMAP_LOOK_TRIES)
+#define STATE_FIELDS (STATE_FIELDS_1 + 3)
+
+#define STATE_FILTERS_LEN 16
+
+/* Adds a UID or a range that is above all there is. */
 static bool
-state_add_range(struct pimap_look_state *state, ARRAY_TYPE(seq_range) *uids,
-		const char *text)
+state_add_range(const struct pimap_look_state *state,
+		ARRAY_TYPE(seq_range) *uids, const char *text)
 {
 	const struct seq_range *last;
-	unsigned int i, count, total = 0;
+	unsigned int count;
 	const char *dash = strchr(text, '-');
 	uint32_t seq1, seq2;
 
 	if (str_to_uint32(dash == NULL ? text : t_strdup_until(text, dash),
 			  &seq1) < 0 ||
 	    str_to_uint32(dash == NULL ? text : dash + 1, &seq2) < 0 ||
-	    seq1 == 0 || seq1 > seq2 || seq2 >= state->next_uid ||
-	    seq2 - seq1 >= PIMAP_LOOK_MAX_UNDECIDED)
+	    seq1 == 0 || seq1 > seq2 || seq2 >= state->next_uid)
 		return FALSE;
 	last = array_get(uids, &count);
 	if (count > 0 && last[count-1].seq2 >= seq1)
 		return FALSE;
 	seq_range_array_add_range(uids, seq1, seq2);
-	for (i = 0; i < PIMAP_LOOK_TRIES; i++) {
-		if (&state->undecided[i] != uids &&
-		    seq_range_array_have_common(&state->undecided[i], uids))
+	return TRUE;
+}
+
+static bool
+state_parse_uids(const struct pimap_look_state *state,
+		 ARRAY_TYPE(seq_range) *uids, const char *text)
+{
+	const char *const *ranges;
+
+	if (text[0] == '\0')
+		return TRUE;
+	ranges = t_strsplit(text, ",");
+	for (; *ranges != NULL; ranges++) {
+		if (!state_add_range(state, uids, *ranges))
 			return FALSE;
-		total += seq_range_count(&state->undecided[i]);
 	}
-	return total <= PIMAP_LOOK_MAX_UNDECIDED;
+	return TRUE;
+}
+
+/* None is in two of them, and they aren't too many. */
+static bool state_undecided_are_valid(const struct pimap_look_state *state)
+{
+	const ARRAY_TYPE(seq_range) *undecided = state->undecided;
+	const struct seq_range *range;
+	unsigned int i, j;
+	uint64_t total = 0;
+
+	for (i = 0; i < PIMAP_LOOK_TRIES; i++) {
+		array_foreach(&undecided[i], range)
+			total += (uint64_t)range->seq2 - range->seq1 + 1;
+	}
+	if (total > PIMAP_LOOK_MAX_UNDECIDED)
+		return FALSE;
+	for (i = 0; i < PIMAP_LOOK_TRIES; i++) {
+		for (j = 0; j < i; j++) {
+			if (seq_range_array_have_common(&undecided[i],
+							&undecided[j]))
+				return FALSE;
+		}
+	}
+	return TRUE;
+}
+
+static bool
+state_parse_newest(struct pimap_look_state *state, const char *text)
+{
+	const char *const *messages, *p;
+	struct pimap_look_message *message;
+	uint32_t last_uid = 0;
+
+	if (strcmp(text, "-") == 0)
+		return TRUE;
+	state->newest_known = TRUE;
+	if (text[0] == '\0')
+		return TRUE;
+	messages = t_strsplit(text, ",");
+	if (str_array_length(messages) > PIMAP_LOOK_NEWEST)
+		return FALSE;
+	for (; *messages != NULL; messages++) {
+		message = array_append_space(&state->newest);
+		p = strchr(*messages, '.');
+		if (p == NULL ||
+		    str_to_uint32(t_strdup_until(*messages, p),
+				  &message->uid) < 0 ||
+		    message->uid <= last_uid ||
+		    message->uid >= state->next_uid ||
+		    (p[1] != '\0' &&
+		     guid_128_from_string(p + 1, message->guid) < 0))
+			return FALSE;
+		last_uid = message->uid;
+	}
+	return TRUE;
+}
+
+static bool
+state_parse_pushed(struct pimap_look_state *state, const char *text)
+{
+	const char *rest;
+
+	if (strcmp(text, "-") == 0)
+		return TRUE;
+	if (strlen(text) <= STATE_FILTERS_LEN ||
+	    str_to_uint64_hex(t_strndup(text, STATE_FILTERS_LEN),
+			      &state->pushed_filters) < 0)
+		return FALSE;
+	rest = text + STATE_FILTERS_LEN + 1;
+	switch (text[STATE_FILTERS_LEN]) {
+	case '=':
+		state->pushed_type = PIMAP_LOOK_PUSHED_UIDS;
+		return state_parse_uids(state, &state->pushed, rest);
+	case '*':
+		state->pushed_type = PIMAP_LOOK_PUSHED_COUNT;
+		return str_to_uint32(rest, &state->pushed_count) == 0 &&
+			state->pushed_count < state->next_uid;
+	}
+	return FALSE;
 }
 
 static int
 state_parse_fields(const char *const *fields, struct pimap_look_state *state)
 {
-	const char *const *ranges;
+	const unsigned int count = str_array_length(fields);
 	unsigned int i;
 
-	if (str_array_length(fields) != 4 + PIMAP_LOOK_TRIES ||
-	    strcmp(fields[0], STATE_VERSION) != 0 ||
-	    str_to_uint32(fields[1], &state->generation) < 0 ||
+	if (count == 0)
+		return -1;
+	if (strcmp(fields[0], STATE_VERSION) == 0) {
+		if (count != STATE_FIELDS)
+			return -1;
+	} else if (strcmp(fields[0], STATE_VERSION_1) != 0 ||
+		   count != STATE_FIELDS_1)
+		return -1;
+	if (str_to_uint32(fields[1], &state->generation) < 0 ||
 	    str_to_uint32(fields[2], &state->uid_validity) < 0 ||
 	    str_to_uint32(fields[3], &state->next_uid) < 0 ||
 	    state->next_uid == 0)
 		return -1;
 	for (i = 0; i < PIMAP_LOOK_TRIES; i++) {
-		if (fields[4+i][0] == '\0')
-			continue;
-		ranges = t_strsplit(fields[4+i], ",");
-		for (; *ranges != NULL; ranges++) {
-			if (!state_add_range(state, &state->undecided[i],
-					     *ranges))
-				return -1;
-		}
+		if (!state_parse_uids(state, &state->undecided[i],
+				      fields[4+i]))
+			return -1;
 	}
-	return 0;
+	if (!state_undecided_are_valid(state))
+		return -1;
+	if (count == STATE_FIELDS_1)
+		return 0;
+	fields += STATE_FIELDS_1;
+	return str_to_uint64(fields[0], &state->modseq) == 0 &&
+		state_parse_newest(state, fields[1]) &&
+		state_parse_pushed(state, fields[2]) ? 0 : -1;
 }
 
 int pimap_look_state_parse(pool_t pool, const char *text,
@@ -92,6 +200,8 @@ void pimap_look_state_init(pool_t pool, uint32_t generation,
 	state_r->next_uid = I_MAX(next_uid, 1);
 	for (i = 0; i < PIMAP_LOOK_TRIES; i++)
 		p_array_init(&state_r->undecided[i], pool, 4);
+	p_array_init(&state_r->newest, pool, PIMAP_LOOK_NEWEST);
+	p_array_init(&state_r->pushed, pool, 4);
 }
 
 static void
@@ -108,6 +218,36 @@ state_print_uids(const ARRAY_TYPE(seq_range) *uids, string_t *dest)
 	}
 }
 
+static void
+state_print_newest(const struct pimap_look_state *state, string_t *dest)
+{
+	const struct pimap_look_message *message;
+	const char *sep = "";
+
+	if (!state->newest_known)
+		str_append_c(dest, '-');
+	else array_foreach(&state->newest, message) {
+		str_printfa(dest, "%s%u.", sep, message->uid);
+		if (!guid_128_is_empty(message->guid))
+			str_append(dest, guid_128_to_string(message->guid));
+		sep = ",";
+	}
+}
+
+bool pimap_look_state_pushed_fits(const struct pimap_look_state *state,
+				  size_t max_size)
+{
+	string_t *str;
+	bool ret;
+
+	T_BEGIN {
+		str = t_str_new(1024);
+		state_print_uids(&state->pushed, str);
+		ret = str_len(str) <= max_size;
+	} T_END;
+	return ret;
+}
+
 void pimap_look_state_print(const struct pimap_look_state *state,
 			    string_t *dest)
 {
@@ -118,5 +258,19 @@ void pimap_look_state_print(const struct pimap_look_state *state,
 	for (i = 0; i < PIMAP_LOOK_TRIES; i++) {
 		str_append_c(dest, ':');
 		state_print_uids(&state->undecided[i], dest);
+	}
+	str_printfa(dest, ":%"PRIu64":", state->modseq);
+	state_print_newest(state, dest);
+	str_append_c(dest, ':');
+	if (state->pushed_type == PIMAP_LOOK_PUSHED_NONE) {
+		str_append_c(dest, '-');
+		return;
+	}
+	str_printfa(dest, "%016"PRIx64, state->pushed_filters);
+	if (state->pushed_type == PIMAP_LOOK_PUSHED_COUNT)
+		str_printfa(dest, "*%u", state->pushed_count);
+	else {
+		str_append_c(dest, '=');
+		state_print_uids(&state->pushed, dest);
 	}
 }

@@ -7,56 +7,27 @@
 
 #include "lib.h"
 #include "array.h"
+#include "byteorder.h"
 #include "guid.h"
 #include "hash.h"
-#include "ioloop.h"
+#include "sha1.h"
 #include "str.h"
 #include "mail-index.h"
-#include "mail-search.h"
-#include "mail-search-build.h"
 #include "mail-storage-private.h"
 #include "mail-user.h"
-#include "pimap-compat.h"
 #include "pimap-criteria.h"
 #include "pimap-look.h"
-#include "pimap-look-state.h"
 #include "pimap-notify.h"
 #include "pimap-pref.h"
 #include "pimap-user.h"
+#include "pimap-view.h"
 #include "pimap-worker.h"
-#include "worker-fields.h"
+#include "worker-look.h"
 
 /* of what has been logged once */
 #define MAX_LOGGED 1000
-
-struct look_event {
-	const char *name;
-	uint32_t uid;
-	time_t time;
-	struct worker_fields fields;
-};
-
-struct look {
-	struct pimap_user *puser;
-	struct mailbox *box;
-	guid_128_t guid;
-	/* of what was synced */
-	uint32_t uid_validity, next_uid;
-};
-
-struct look_device {
-	const struct look *look;
-	const struct pimap_device *device;
-	pool_t pool;
-	/* both filters; NULL: nothing is told */
-	const char *criteria;
-	struct pimap_look_state state;
-	ARRAY(struct look_event) events;
-	/* what couldn't be read now */
-	ARRAY_TYPE(seq_range) unreadable;
-	/* its format wants the fields of messages */
-	bool extended;
-};
+/* All states of a folder are in one line of a job. */
+#define LOOK_MAX_PUSHED_SIZE (64*1024)
 
 static HASH_TABLE(char *, void *) logged_errors;
 
@@ -95,226 +66,12 @@ void worker_look_deinit(void)
 	hash_table_destroy(&logged_errors);
 }
 
-static void
-look_add_event(struct look_device *ldev, const char *name, uint32_t uid,
-	       time_t time)
+static const char *
+look_get_event_filter(const struct pimap_user *puser,
+		      const struct pimap_device *device)
 {
-	struct look_event *event = array_append_space(&ldev->events);
-
-	event->name = name;
-	event->uid = uid;
-	event->time = time;
-}
-
-/* Of the event that was added last */
-static void look_read_fields(struct look_device *ldev, struct mail *mail)
-{
-	struct look_event *event = array_back_modifiable(&ldev->events);
-
-	worker_fields_read(mail, ldev->pool,
-			   ldev->look->puser->set->pimap_outband_body,
-			   &event->fields);
-}
-
-/* One event in the place of all others */
-static void look_set_event(struct look_device *ldev, const char *name)
-{
-	array_clear(&ldev->events);
-	look_add_event(ldev, name, 0, ioloop_time);
-}
-
-static bool look_is_full(const struct look_device *ldev)
-{
-	return array_count(&ldev->events) > PIMAP_LOOK_MAX_EVENTS ||
-		seq_range_count(&ldev->unreadable) > PIMAP_LOOK_MAX_UNDECIDED;
-}
-
-/* Adds an event for each of the messages with these sequences that passes. Returns
-   0 if some message can't be read: which one isn't known. */
-static int
-look_search_once(struct look_device *ldev, const ARRAY_TYPE(seq_range) *seqs,
-		 const char **error_r)
-{
-	struct mailbox *box = ldev->look->box;
-	struct mailbox_transaction_context *trans;
-	struct mail_search_context *search_ctx;
-	struct pimap_criteria criteria;
-	struct mail_search_arg *arg;
-	struct mail *mail;
-	time_t received;
-	int ret = 1;
-
-	/* a search leaves its marks: they are built anew for each one */
-	if (pimap_criteria_build(ldev->criteria,
-				 ldev->look->puser->set->pimap_timezone,
-				 &criteria, error_r) < 0)
-		return -1;
-	arg = p_new(criteria.args->pool, struct mail_search_arg, 1);
-	arg->type = SEARCH_SEQSET;
-	p_array_init(&arg->value.seqset, criteria.args->pool,
-		     array_count(seqs));
-	array_append_array(&arg->value.seqset, seqs);
-	arg->next = criteria.args->args;
-	criteria.args->args = arg;
-
-	mail_search_args_init(criteria.args, box, FALSE, NULL);
-	trans = mailbox_transaction_begin(box, 0, __func__);
-	search_ctx = mailbox_search_init(trans, criteria.args, NULL,
-					 MAIL_FETCH_RECEIVED_DATE, NULL);
-	pimap_mailbox_search_hide_progress(search_ctx);
-	while (!look_is_full(ldev) && mailbox_search_next(search_ctx, &mail)) {
-		if (mail_get_received_date(mail, &received) == 0) {
-			look_add_event(ldev, "NEW_MESSAGE", mail->uid,
-				       received);
-			if (ldev->extended)
-				look_read_fields(ldev, mail);
-		} else if (!mail->expunged)
-			ret = 0;
-	}
-	if (mailbox_search_deinit(&search_ctx) < 0)
-		ret = 0;
-	mail_search_args_deinit(criteria.args);
-	pimap_criteria_free(&criteria);
-	if (mailbox_transaction_commit(&trans) < 0 ||
-	    mailbox_is_inconsistent(box)) {
-		*error_r = t_strdup(mailbox_get_last_internal_error(box, NULL));
-		ret = -1;
-	}
-	return ret;
-}
-
-static void
-look_split(const ARRAY_TYPE(seq_range) *seqs, unsigned int count,
-	   ARRAY_TYPE(seq_range) *first, ARRAY_TYPE(seq_range) *second)
-{
-	struct seq_range_iter iter;
-	uint32_t seq;
-
-	seq_range_array_iter_init(&iter, seqs);
-	if (!seq_range_array_iter_nth(&iter, count / 2, &seq))
-		i_unreached();
-	t_array_init(first, array_count(seqs));
-	t_array_init(second, array_count(seqs));
-	array_append_array(first, seqs);
-	array_append_array(second, seqs);
-	seq_range_array_remove_range(first, seq, (uint32_t)-1);
-	seq_range_array_remove_range(second, 1, seq - 1);
-}
-
-/* The same, and notes which messages can't be read. What was found together with
-   one of these isn't believed. */
-static int
-look_search(struct look_device *ldev, const ARRAY_TYPE(seq_range) *seqs,
-	    const char **error_r)
-{
-	const unsigned int old_count = array_count(&ldev->events);
-	const unsigned int count = seq_range_count(seqs);
-	ARRAY_TYPE(seq_range) first, second;
-	int ret;
-
-	if (count == 0 || look_is_full(ldev))
-		return 0;
-	ret = look_search_once(ldev, seqs, error_r);
-	if (ret != 0)
-		return ret < 0 ? -1 : 0;
-	array_delete(&ldev->events, old_count,
-		     array_count(&ldev->events) - old_count);
-	if (count == 1) {
-		mailbox_get_uid_range(ldev->look->box, seqs, &ldev->unreadable);
-		return 0;
-	}
-	look_split(seqs, count, &first, &second);
-	return look_search(ldev, &first, error_r) < 0 ||
-		look_search(ldev, &second, error_r) < 0 ? -1 : 0;
-}
-
-/* The messages that may be news to the device, by sequences */
-static void
-look_get_seqs(const struct look_device *ldev, ARRAY_TYPE(seq_range) *seqs)
-{
-	const struct look *look = ldev->look;
-	ARRAY_TYPE(seq_range) uids;
-	const struct seq_range *range;
-	uint32_t seq1, seq2;
-	unsigned int i;
-
-	t_array_init(&uids, 8);
-	for (i = 0; i < PIMAP_LOOK_TRIES; i++)
-		seq_range_array_merge(&uids, &ldev->state.undecided[i]);
-	if (ldev->state.next_uid < look->next_uid) {
-		seq_range_array_add_range(&uids, ldev->state.next_uid,
-					  look->next_uid - 1);
-	}
-	array_foreach(&uids, range) {
-		mailbox_get_seq_range(look->box, range->seq1, range->seq2,
-				      &seq1, &seq2);
-		if (seq1 > 0)
-			seq_range_array_add_range(seqs, seq1, seq2);
-	}
-}
-
-/* What couldn't be read again is a try nearer to being given up. */
-static void look_update_undecided(struct look_device *ldev)
-{
-	ARRAY_TYPE(seq_range) *undecided = ldev->state.undecided;
-	ARRAY_TYPE(seq_range) fresh;
-	unsigned int i;
-
-	t_array_init(&fresh, 8);
-	array_append_array(&fresh, &ldev->unreadable);
-	for (i = 0; i < PIMAP_LOOK_TRIES; i++) {
-		(void)seq_range_array_remove_seq_range(&fresh, &undecided[i]);
-		seq_range_array_intersect(&undecided[i], &ldev->unreadable);
-	}
-	if (array_count(&undecided[PIMAP_LOOK_TRIES-1]) > 0)
-		look_add_event(ldev, "SYNC", 0, ioloop_time);
-	for (i = PIMAP_LOOK_TRIES; --i > 0; ) {
-		array_clear(&undecided[i]);
-		array_append_array(&undecided[i], &undecided[i-1]);
-	}
-	array_clear(&undecided[0]);
-	array_append_array(&undecided[0], &fresh);
-}
-
-static int look_find_new(struct look_device *ldev, const char **error_r)
-{
-	ARRAY_TYPE(seq_range) seqs;
-
-	t_array_init(&seqs, 8);
-	look_get_seqs(ldev, &seqs);
-	ldev->state.next_uid = ldev->look->next_uid;
-	if (look_search(ldev, &seqs, error_r) < 0)
-		return -1;
-	if (look_is_full(ldev)) {
-		look_set_event(ldev, "SYNC");
-		pimap_look_state_init(ldev->pool, ldev->state.generation,
-				      ldev->state.uid_validity,
-				      ldev->state.next_uid, &ldev->state);
-	} else {
-		look_update_undecided(ldev);
-	}
-	return 0;
-}
-
-static int look_compare(struct look_device *ldev, const char **error_r)
-{
-	const struct look *look = ldev->look;
-	const bool went_back =
-		ldev->state.uid_validity != look->uid_validity ||
-		ldev->state.next_uid > look->next_uid;
-
-	if (went_back || ldev->criteria == NULL) {
-		pimap_look_state_init(ldev->pool, ldev->state.generation,
-				      look->uid_validity, look->next_uid,
-				      &ldev->state);
-	}
-	if (ldev->criteria == NULL)
-		return 0;
-	if (went_back) {
-		look_set_event(ldev, "STATE_COMPARISON_SYNC");
-		return 0;
-	}
-	return look_find_new(ldev, error_r);
+	return pimap_pref_get(device, &puser->defaults,
+			      pimap_pref_find("PIMAP_EVENT_FILTER"));
 }
 
 /* The state that the device begins with */
@@ -346,6 +103,21 @@ static void look_get_state(struct look_device *ldev, const char *text)
 	}
 }
 
+/* As long as it is the same, what the criteria select of messages that don't change
+   is the same. */
+static uint64_t
+look_get_filters(const char *criteria, const char *zone, time_t expires)
+{
+	unsigned char digest[SHA1_RESULTLEN];
+	const char *text;
+
+	/* what expires after a minute isn't evaluated anew at each look */
+	text = t_strdup_printf("%s\n%s\n%"PRIdTIME_T, criteria, zone,
+			       (expires + 59) / 60);
+	sha1_get_digest(text, strlen(text), digest);
+	return be64_to_cpu_unaligned(digest);
+}
+
 /* Returns -1 if only the administrator can make a filter of it. */
 static int look_get_criteria(struct look_device *ldev, const char **error_r)
 {
@@ -354,8 +126,7 @@ static int look_get_criteria(struct look_device *ldev, const char **error_r)
 	const char *event_filter, *view, *notify;
 	struct pimap_criteria criteria;
 
-	event_filter = pimap_pref_get(ldev->device, &puser->defaults,
-				      pimap_pref_find("PIMAP_EVENT_FILTER"));
+	event_filter = look_get_event_filter(puser, ldev->device);
 	if (strcmp(event_filter, "NONE") == 0)
 		return 0;
 	if (pimap_user_get_criteria(puser, ldev->device, look->guid,
@@ -363,6 +134,7 @@ static int look_get_criteria(struct look_device *ldev, const char **error_r)
 	    pimap_user_get_criteria(puser, ldev->device, look->guid,
 				    PIMAP_FILTER_NOTIFY, &notify, error_r) < 0)
 		return -1;
+	ldev->all = strcmp(event_filter, "ALL") == 0;
 	/* all search keys must match */
 	ldev->criteria = t_strdup_printf("%s %s",
 		view == NULL ? PIMAP_CRITERIA_ALL : view,
@@ -374,6 +146,9 @@ static int look_get_criteria(struct look_device *ldev, const char **error_r)
 		return -1;
 	}
 	pimap_criteria_free(&criteria);
+	ldev->filters = look_get_filters(ldev->criteria,
+					 puser->set->pimap_timezone,
+					 criteria.expires);
 	return 0;
 }
 
@@ -429,7 +204,6 @@ look_device(const struct look *look, const struct pimap_device *device,
 	const char *error;
 
 	p_array_init(&ldev.events, pool, 8);
-	p_array_init(&ldev.unreadable, pool, 8);
 	ldev.extended = strcmp(pimap_pref_get(device, &look->puser->defaults,
 		pimap_pref_find(PIMAP_PREF_FORMAT)), "EXTENDED") == 0;
 	look_get_state(&ldev, state);
@@ -477,6 +251,22 @@ look_devices(const struct look *look, bool special, const char *const *states,
 	return ret;
 }
 
+/* Modseqs aren't kept of messages before somebody asks for them. */
+static int look_enable_modseqs(const struct look *look, bool special)
+{
+	const struct pimap_user *puser = look->puser;
+	struct pimap_device *device;
+
+	array_foreach_elem(&puser->profile->devices, device) {
+		if (pimap_notify_has(puser, device, look->guid, special) &&
+		    strcmp(look_get_event_filter(puser, device), "ALL") == 0) {
+			return mailbox_enable(look->box,
+					      MAILBOX_FEATURE_CONDSTORE);
+		}
+	}
+	return 0;
+}
+
 static int
 look_folder(struct look *look, bool special, const char *const *states,
 	    string_t *answer, const char **error_r)
@@ -484,7 +274,8 @@ look_folder(struct look *look, bool special, const char *const *states,
 	const struct mail_index_header *hdr;
 	enum mail_error error;
 
-	if (mailbox_sync(look->box, MAILBOX_SYNC_FLAG_FULL_READ) < 0) {
+	if (look_enable_modseqs(look, special) < 0 ||
+	    mailbox_sync(look->box, MAILBOX_SYNC_FLAG_FULL_READ) < 0) {
 		*error_r = t_strdup_printf("Folder %s: %s",
 			mailbox_get_vname(look->box),
 			mailbox_get_last_internal_error(look->box, &error));
@@ -494,6 +285,9 @@ look_folder(struct look *look, bool special, const char *const *states,
 	hdr = mail_index_get_header(look->box->view);
 	look->uid_validity = hdr->uid_validity;
 	look->next_uid = hdr->next_uid;
+	look->modseq = pimap_view_get_synced_modseq(look->box->view);
+	look->max_pushed_size = I_MIN(LOOK_MAX_PUSHED_SIZE, PIMAP_LOOK_MAX_LINE /
+		2 / I_MAX(array_count(&look->puser->profile->devices), 1));
 	worker_answer(answer, "FOLDER", guid_128_to_string(look->guid),
 		      mailbox_get_vname(look->box), NULL);
 	return look_devices(look, special, states, answer, error_r) < 0 ?

@@ -1,0 +1,487 @@
+/* SPDX-License-Identifier: LGPL-2.1-only */
+/* What is accounted for of a device and a folder against what is there now (R-1.5,
+   R-1.6, R-13.1).
+
+   New is what is at or above the accounted UIDNEXT, or undecided. Event filter ALL
+   also tells of others, if they have been expunged, or have a modseq above the
+   accounted one: the push set says whether the device knows them. What enters or
+   leaves that set otherwise, by time or because the filters are others, is only
+   accounted for.
+
+   In one look a message has one event at most. */
+
+#include "lib.h"
+#include "array.h"
+#include "ioloop.h"
+#include "mail-index-modseq.h"
+#include "mail-storage-private.h"
+#include "pimap-look.h"
+#include "worker-look.h"
+
+#define EVENT_NEW "NEW_MESSAGE"
+#define EVENT_CHANGED "CHANGED_MESSAGE"
+#define EVENT_DELETED "DELETED_MESSAGE"
+#define EVENT_SYNC "SYNC"
+#define EVENT_WENT_BACK "STATE_COMPARISON_SYNC"
+
+struct look_compare {
+	struct look_device *ldev;
+	/* what there is below the accounted UIDNEXT: all of it is evaluated,
+	   because it isn't known what the filters select */
+	bool whole;
+	/* UIDs: new to the device; with changes */
+	ARRAY_TYPE(seq_range) fresh, changed;
+	/* those of them that couldn't be evaluated */
+	ARRAY_TYPE(seq_range) unreadable;
+	/* something isn't known: the device must look itself */
+	bool sync;
+};
+
+static void
+look_add_event(struct look_device *ldev, const char *name, uint32_t uid,
+	       time_t time)
+{
+	struct look_event *event = array_append_space(&ldev->events);
+
+	event->name = name;
+	event->uid = uid;
+	event->time = time;
+}
+
+/* One event in the place of all others */
+static void look_set_event(struct look_device *ldev, const char *name)
+{
+	array_clear(&ldev->events);
+	look_add_event(ldev, name, 0, ioloop_time);
+}
+
+static int
+look_event_cmp(const struct look_event *event1, const struct look_event *event2)
+{
+	return event1->uid < event2->uid ? -1 : event1->uid > event2->uid;
+}
+
+/* A folder that went back */
+
+static void
+look_get_guid(struct mail *mail, uint32_t uid,
+	      struct pimap_look_message *message_r)
+{
+	const char *guid;
+
+	i_zero(message_r);
+	message_r->uid = uid;
+	if (mail_set_uid(mail, uid) &&
+	    mail_get_special(mail, MAIL_FETCH_GUID, &guid) == 0 &&
+	    guid[0] != '\0')
+		mail_generate_guid_128_hash(guid, message_r->guid);
+}
+
+/* One that couldn't be read then, or can't be now, is taken for the same. */
+static bool
+look_guid_differs(const struct pimap_look_message *message1,
+		  const struct pimap_look_message *message2)
+{
+	return !guid_128_is_empty(message1->guid) &&
+		!guid_128_is_empty(message2->guid) &&
+		!guid_128_equals(message1->guid, message2->guid);
+}
+
+static const struct pimap_look_message *
+look_find_newest(const struct pimap_look_state *state, uint32_t uid)
+{
+	const struct pimap_look_message *message;
+
+	array_foreach(&state->newest, message) {
+		if (message->uid == uid)
+			return message;
+	}
+	return NULL;
+}
+
+static bool
+look_newest_differ(const struct look_device *ldev, struct mail *mail)
+{
+	const struct pimap_look_state *state = &ldev->state;
+	const struct pimap_look_message *old;
+	struct pimap_look_message now;
+	ARRAY_TYPE(seq_range) uids;
+	struct seq_range_iter iter;
+	unsigned int i = 0;
+	uint32_t first_uid = 1, uid;
+
+	if (!state->newest_known)
+		return FALSE;
+	if (array_count(&state->newest) == PIMAP_LOOK_NEWEST) {
+		old = array_front(&state->newest);
+		first_uid = old->uid;
+	}
+	t_array_init(&uids, PIMAP_LOOK_NEWEST);
+	look_get_existing(ldev->look, first_uid, state->next_uid - 1, &uids);
+	if (seq_range_count(&uids) > array_count(&state->newest))
+		return TRUE;
+	seq_range_array_iter_init(&iter, &uids);
+	while (seq_range_array_iter_nth(&iter, i++, &uid)) {
+		old = look_find_newest(state, uid);
+		if (old == NULL)
+			return TRUE;
+		look_get_guid(mail, uid, &now);
+		if (look_guid_differs(old, &now))
+			return TRUE;
+	}
+	return FALSE;
+}
+
+static void look_update_newest(struct look_device *ldev, struct mail *mail)
+{
+	const struct look *look = ldev->look;
+	struct pimap_look_state *state = &ldev->state;
+	struct pimap_look_message newest[PIMAP_LOOK_NEWEST];
+	const struct pimap_look_message *old;
+	uint32_t seq, uid, count;
+	unsigned int i, n;
+
+	count = mail_index_view_get_messages_count(look->box->view);
+	n = I_MIN(count, PIMAP_LOOK_NEWEST);
+	for (i = 0; i < n; i++) {
+		seq = count - n + 1 + i;
+		mail_index_lookup_uid(look->box->view, seq, &uid);
+		look_get_guid(mail, uid, &newest[i]);
+		old = look_find_newest(state, uid);
+		if (old != NULL && guid_128_is_empty(newest[i].guid))
+			guid_128_copy(newest[i].guid, old->guid);
+	}
+	array_clear(&state->newest);
+	array_append(&state->newest, newest, n);
+	state->newest_known = TRUE;
+}
+
+static bool look_went_back(const struct look_device *ldev, struct mail *mail)
+{
+	const struct look *look = ldev->look;
+	const struct pimap_look_state *state = &ldev->state;
+
+	return state->uid_validity != look->uid_validity ||
+		state->next_uid > look->next_uid ||
+		state->modseq > look->modseq ||
+		look_newest_differ(ldev, mail);
+}
+
+/* What is to be evaluated */
+
+static void look_get_fresh(struct look_compare *cmp)
+{
+	const struct look_device *ldev = cmp->ldev;
+	const struct look *look = ldev->look;
+	unsigned int i;
+
+	for (i = 0; i < PIMAP_LOOK_TRIES; i++) {
+		seq_range_array_merge(&cmp->fresh,
+				      &ldev->state.undecided[i]);
+	}
+	if (ldev->state.next_uid < look->next_uid) {
+		seq_range_array_add_range(&cmp->fresh, ldev->state.next_uid,
+					  look->next_uid - 1);
+	}
+}
+
+static void look_get_changed(struct look_compare *cmp)
+{
+	const struct look_device *ldev = cmp->ldev;
+	struct mailbox *box = ldev->look->box;
+	uint32_t seq, seq1, seq2, uid;
+
+	if (ldev->state.next_uid == 1 || ldev->state.modseq == 0 ||
+	    ldev->state.modseq == ldev->look->modseq)
+		return;
+	mailbox_get_seq_range(box, 1, ldev->state.next_uid - 1, &seq1, &seq2);
+	if (seq1 == 0)
+		return;
+	for (seq = seq1; seq <= seq2; seq++) {
+		if (mail_index_modseq_lookup(box->view, seq) >
+		    ldev->state.modseq) {
+			mail_index_lookup_uid(box->view, seq, &uid);
+			seq_range_array_add(&cmp->changed, uid);
+		}
+	}
+}
+
+/* Events */
+
+/* Those of the push set that aren't there any more */
+static void look_find_gone(struct look_compare *cmp)
+{
+	struct look_device *ldev = cmp->ldev;
+	ARRAY_TYPE(seq_range) existing, gone;
+	const struct seq_range *range;
+	struct seq_range_iter iter;
+	unsigned int i = 0;
+	uint32_t uid;
+
+	t_array_init(&gone, 8);
+	t_array_init(&existing, 8);
+	array_foreach(&ldev->state.pushed, range) {
+		array_clear(&existing);
+		look_get_existing(ldev->look, range->seq1, range->seq2,
+				  &existing);
+		if (seq_range_count(&existing) == range->seq2 - range->seq1 + 1)
+			continue;
+		seq_range_array_add_range(&gone, range->seq1, range->seq2);
+		(void)seq_range_array_remove_seq_range(&gone, &existing);
+	}
+	seq_range_array_iter_init(&iter, &gone);
+	while (seq_range_array_iter_nth(&iter, i++, &uid))
+		look_add_event(ldev, EVENT_DELETED, uid, ioloop_time);
+	(void)seq_range_array_remove_seq_range(&ldev->state.pushed, &gone);
+}
+
+/* The push set isn't known, but how many messages there were. */
+static void look_count_gone(struct look_compare *cmp)
+{
+	const struct look_device *ldev = cmp->ldev;
+	uint32_t seq1, seq2 = 0;
+
+	if (ldev->state.next_uid > 1) {
+		mailbox_get_seq_range(ldev->look->box, 1,
+				      ldev->state.next_uid - 1, &seq1, &seq2);
+	}
+	if (seq2 < ldev->state.pushed_count)
+		cmp->sync = TRUE;
+}
+
+static void
+look_found(struct look_compare *cmp, const struct look_found *found)
+{
+	struct look_device *ldev = cmp->ldev;
+	const bool fresh = seq_range_exists(&cmp->fresh, found->uid);
+	const bool known = ldev->all &&
+		seq_range_exists(&ldev->state.pushed, found->uid);
+	struct look_event *event;
+
+	look_add_event(ldev, fresh && !known ? EVENT_NEW : EVENT_CHANGED,
+		       found->uid, found->received);
+	event = array_back_modifiable(&ldev->events);
+	event->fields = found->fields;
+	if (ldev->all)
+		seq_range_array_add(&ldev->state.pushed, found->uid);
+}
+
+/* Of the messages that were evaluated: those that don't pass any more */
+static void
+look_find_left(struct look_compare *cmp, const ARRAY_TYPE(seq_range) *judged,
+	       const ARRAY_TYPE(seq_range) *passed, struct mail *mail)
+{
+	struct look_device *ldev = cmp->ldev;
+	ARRAY_TYPE(seq_range) left;
+	struct seq_range_iter iter;
+	unsigned int i = 0;
+	time_t received;
+	uint32_t uid;
+
+	t_array_init(&left, 8);
+	array_append_array(&left, judged);
+	(void)seq_range_array_remove_seq_range(&left, passed);
+	if (ldev->state.pushed_type == PIMAP_LOOK_PUSHED_COUNT) {
+		/* they may have been in it */
+		(void)seq_range_array_intersect(&left, &cmp->changed);
+		if (array_count(&left) > 0)
+			cmp->sync = TRUE;
+		return;
+	}
+	seq_range_array_intersect(&left, &ldev->state.pushed);
+	seq_range_array_iter_init(&iter, &left);
+	while (seq_range_array_iter_nth(&iter, i++, &uid)) {
+		if (!mail_set_uid(mail, uid) ||
+		    mail_get_received_date(mail, &received) < 0)
+			received = ioloop_time;
+		look_add_event(ldev, EVENT_DELETED, uid, received);
+	}
+	(void)seq_range_array_remove_seq_range(&ldev->state.pushed, &left);
+}
+
+/* What couldn't be read again is a try nearer to being given up. */
+static void look_update_undecided(struct look_compare *cmp)
+{
+	ARRAY_TYPE(seq_range) *undecided = cmp->ldev->state.undecided;
+	ARRAY_TYPE(seq_range) fresh;
+	unsigned int i;
+
+	t_array_init(&fresh, 8);
+	array_append_array(&fresh, &cmp->unreadable);
+	for (i = 0; i < PIMAP_LOOK_TRIES; i++) {
+		(void)seq_range_array_remove_seq_range(&fresh, &undecided[i]);
+		seq_range_array_intersect(&undecided[i], &cmp->unreadable);
+	}
+	if (array_count(&undecided[PIMAP_LOOK_TRIES-1]) > 0)
+		look_add_event(cmp->ldev, EVENT_SYNC, 0, ioloop_time);
+	for (i = PIMAP_LOOK_TRIES; --i > 0; ) {
+		array_clear(&undecided[i]);
+		array_append_array(&undecided[i], &undecided[i-1]);
+	}
+	array_clear(&undecided[0]);
+	array_append_array(&undecided[0], &fresh);
+}
+
+/* Evaluates what is new or has changed. */
+static int
+look_judge(struct look_compare *cmp, struct mail *mail, const char **error_r)
+{
+	struct look_device *ldev = cmp->ldev;
+	ARRAY_TYPE(seq_range) judged, passed;
+	const struct look_found *found;
+	struct look_search search;
+
+	t_array_init(&judged, 8);
+	array_append_array(&judged, &cmp->fresh);
+	seq_range_array_merge(&judged, &cmp->changed);
+	look_search_init(&search, ldev->pool, ldev->look, ldev->criteria,
+			 ldev->all ? UINT_MAX : PIMAP_LOOK_MAX_EVENTS);
+	search.want_fields = ldev->extended;
+	if (look_search(&search, &judged, error_r) < 0)
+		return -1;
+	t_array_init(&passed, 8);
+	array_foreach(&search.found, found) {
+		look_found(cmp, found);
+		seq_range_array_add(&passed, found->uid);
+	}
+	array_append_array(&cmp->unreadable, &search.unreadable);
+	if (look_search_is_full(&search)) {
+		/* not all were evaluated */
+		cmp->sync = TRUE;
+	} else if (ldev->all) {
+		(void)seq_range_array_remove_seq_range(&judged,
+						       &search.unreadable);
+		look_find_left(cmp, &judged, &passed, mail);
+	}
+	return 0;
+}
+
+/* Evaluates all others, for what may be told of them later. Of what can't be read
+   remains what was known of it. */
+static int look_judge_whole(struct look_compare *cmp, const char **error_r)
+{
+	struct look_device *ldev = cmp->ldev;
+	ARRAY_TYPE(seq_range) judged;
+	const struct look_found *found;
+	struct look_search search;
+
+	t_array_init(&judged, 8);
+	look_get_existing(ldev->look, 1, ldev->look->next_uid - 1, &judged);
+	(void)seq_range_array_remove_seq_range(&judged, &cmp->fresh);
+	(void)seq_range_array_remove_seq_range(&judged, &cmp->changed);
+	look_search_init(&search, ldev->pool, ldev->look, ldev->criteria,
+			 UINT_MAX);
+	if (look_search(&search, &judged, error_r) < 0)
+		return -1;
+	if (!look_search_is_full(&search)) {
+		(void)seq_range_array_remove_seq_range(&judged,
+						       &search.unreadable);
+		(void)seq_range_array_remove_seq_range(&ldev->state.pushed,
+						       &judged);
+	}
+	array_foreach(&search.found, found)
+		seq_range_array_add(&ldev->state.pushed, found->uid);
+	return 0;
+}
+
+static void look_update_pushed(struct look_compare *cmp)
+{
+	struct look_device *ldev = cmp->ldev;
+	struct pimap_look_state *state = &ldev->state;
+
+	if (!ldev->all) {
+		state->pushed_type = PIMAP_LOOK_PUSHED_NONE;
+		array_clear(&state->pushed);
+		return;
+	}
+	state->pushed_filters = ldev->filters;
+	if (cmp->whole)
+		state->pushed_type = PIMAP_LOOK_PUSHED_UIDS;
+	if (state->pushed_type == PIMAP_LOOK_PUSHED_UIDS &&
+	    !pimap_look_state_pushed_fits(state, ldev->look->max_pushed_size))
+		state->pushed_type = PIMAP_LOOK_PUSHED_COUNT;
+	if (state->pushed_type == PIMAP_LOOK_PUSHED_COUNT) {
+		array_clear(&state->pushed);
+		state->pushed_count = mail_index_view_get_messages_count(
+			ldev->look->box->view);
+	}
+}
+
+static int
+look_find(struct look_device *ldev, struct mail *mail, const char **error_r)
+{
+	struct look_compare cmp = { .ldev = ldev };
+	struct pimap_look_state *state = &ldev->state;
+	unsigned int i;
+
+	t_array_init(&cmp.fresh, 8);
+	t_array_init(&cmp.changed, 8);
+	t_array_init(&cmp.unreadable, 8);
+	look_get_fresh(&cmp);
+	if (ldev->all) {
+		cmp.whole = state->pushed_type == PIMAP_LOOK_PUSHED_NONE ||
+			state->pushed_filters != ldev->filters;
+		if (state->pushed_type != PIMAP_LOOK_PUSHED_NONE)
+			look_get_changed(&cmp);
+		if (state->pushed_type == PIMAP_LOOK_PUSHED_UIDS)
+			look_find_gone(&cmp);
+		else if (state->pushed_type == PIMAP_LOOK_PUSHED_COUNT)
+			look_count_gone(&cmp);
+	}
+	if (look_judge(&cmp, mail, error_r) < 0 ||
+	    (cmp.whole && look_judge_whole(&cmp, error_r) < 0))
+		return -1;
+	look_update_pushed(&cmp);
+	state->next_uid = ldev->look->next_uid;
+	if (cmp.sync || array_count(&ldev->events) > PIMAP_LOOK_MAX_EVENTS) {
+		look_set_event(ldev, EVENT_SYNC);
+		for (i = 0; i < PIMAP_LOOK_TRIES; i++)
+			array_clear(&state->undecided[i]);
+	} else {
+		array_sort(&ldev->events, look_event_cmp);
+		look_update_undecided(&cmp);
+	}
+	return 0;
+}
+
+static int
+look_compare_with(struct look_device *ldev, struct mail *mail,
+		  const char **error_r)
+{
+	const struct look *look = ldev->look;
+	const bool went_back = look_went_back(ldev, mail);
+
+	if (went_back || ldev->criteria == NULL) {
+		pimap_look_state_init(ldev->pool, ldev->state.generation,
+				      look->uid_validity, look->next_uid,
+				      &ldev->state);
+	}
+	if (ldev->criteria != NULL) {
+		if (look_find(ldev, mail, error_r) < 0)
+			return -1;
+		if (went_back)
+			look_set_event(ldev, EVENT_WENT_BACK);
+	}
+	ldev->state.modseq = look->modseq;
+	look_update_newest(ldev, mail);
+	return 0;
+}
+
+int look_compare(struct look_device *ldev, const char **error_r)
+{
+	struct mailbox_transaction_context *trans;
+	struct mail *mail;
+	int ret;
+
+	trans = mailbox_transaction_begin(ldev->look->box, 0, __func__);
+	mail = mail_alloc(trans, MAIL_FETCH_GUID, NULL);
+	ret = look_compare_with(ldev, mail, error_r);
+	mail_free(&mail);
+	/* what was put into the cache */
+	if (mailbox_transaction_commit(&trans) < 0 && ret == 0) {
+		*error_r = t_strdup(mailbox_get_last_internal_error(
+			ldev->look->box, NULL));
+		ret = -1;
+	}
+	return ret;
+}

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: LGPL-2.1-only */
+#ifndef WORKER_LOOK_H
+#define WORKER_LOOK_H
+
+#include "guid.h"
+#include "seq-range-array.h"
+#include "pimap-look-state.h"
+#include "worker-fields.h"
+
+struct look_event {
+	const char *name;
+	uint32_t uid;
+	time_t time;
+	/* of a message, where the device's format wants them */
+	struct worker_fields fields;
+};
+
+struct look {
+	struct pimap_user *puser;
+	struct mailbox *box;
+	guid_128_t guid;
+	/* of what was synced */
+	uint32_t uid_validity, next_uid;
+	uint64_t modseq;
+	/* what a state may have of pushed UIDs, in octets */
+	size_t max_pushed_size;
+};
+
+struct look_device {
+	const struct look *look;
+	const struct pimap_device *device;
+	pool_t pool;
+	/* both filters; NULL: nothing is told */
+	const char *criteria;
+	/* another number if they select by something else */
+	uint64_t filters;
+	/* the event filter is ALL */
+	bool all;
+	/* its format wants the fields of messages */
+	bool extended;
+
+	struct pimap_look_state state;
+	ARRAY(struct look_event) events;
+};
+
+/* worker-search.c */
+
+struct look_found {
+	uint32_t uid;
+	time_t received;
+	struct worker_fields fields;
+};
+
+struct look_search {
+	const struct look *look;
+	const char *criteria;
+	/* it ends when there are more */
+	unsigned int max_found;
+	/* what is found gets its fields, too */
+	bool want_fields;
+	pool_t pool;
+	/* messages that pass */
+	ARRAY(struct look_found) found;
+	/* what couldn't be read: UIDs. It ends when they are more than
+	   PIMAP_LOOK_MAX_UNDECIDED. */
+	ARRAY_TYPE(seq_range) unreadable;
+};
+
+void look_search_init(struct look_search *search_r, pool_t pool,
+		      const struct look *look, const char *criteria,
+		      unsigned int max_found);
+/* Searches the messages with these UIDs, in their order. Returns 0, or -1 and
+   error_r. */
+int look_search(struct look_search *search, const ARRAY_TYPE(seq_range) *uids,
+		const char **error_r);
+/* TRUE if there were more than it was to find. */
+bool look_search_is_full(const struct look_search *search);
+
+/* Adds the UIDs of the messages that there are in that range. */
+void look_get_existing(const struct look *look, uint32_t uid1, uint32_t uid2,
+		       ARRAY_TYPE(seq_range) *uids);
+
+/* worker-compare.c */
+
+/* Finds the device's events and its new state. Returns 0, or -1 and error_r. */
+int look_compare(struct look_device *ldev, const char **error_r);
+
+#endif

@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: LGPL-2.1-only */
+/* Which messages pass a device's filters, and which can't be read. */
+
+#include "lib.h"
+#include "array.h"
+#include "mail-search.h"
+#include "mail-search-build.h"
+#include "mail-storage-private.h"
+#include "pimap-compat.h"
+#include "pimap-criteria.h"
+#include "pimap-user.h"
+#include "worker-look.h"
+
+void look_search_init(struct look_search *search_r, pool_t pool,
+		      const struct look *look, const char *criteria,
+		      unsigned int max_found)
+{
+	i_zero(search_r);
+	search_r->pool = pool;
+	search_r->look = look;
+	search_r->criteria = criteria;
+	search_r->max_found = max_found;
+	p_array_init(&search_r->found, pool, 8);
+	p_array_init(&search_r->unreadable, pool, 8);
+}
+
+bool look_search_is_full(const struct look_search *search)
+{
+	return array_count(&search->found) > search->max_found ||
+		seq_range_count(&search->unreadable) >
+			PIMAP_LOOK_MAX_UNDECIDED;
+}
+
+/* Finds those of the messages with these sequences that pass. Returns 0 if some
+   message can't be read: which one isn't known. */
+static int
+look_search_once(struct look_search *search, const ARRAY_TYPE(seq_range) *seqs,
+		 const char **error_r)
+{
+	struct mailbox *box = search->look->box;
+	struct mailbox_transaction_context *trans;
+	struct mail_search_context *search_ctx;
+	struct pimap_criteria criteria;
+	struct mail_search_arg *arg;
+	struct look_found *found;
+	struct mail *mail;
+	time_t received;
+	int ret = 1;
+
+	/* a search leaves its marks: they are built anew for each one */
+	if (pimap_criteria_build(search->criteria,
+				 search->look->puser->set->pimap_timezone,
+				 &criteria, error_r) < 0)
+		return -1;
+	arg = p_new(criteria.args->pool, struct mail_search_arg, 1);
+	arg->type = SEARCH_SEQSET;
+	p_array_init(&arg->value.seqset, criteria.args->pool,
+		     array_count(seqs));
+	array_append_array(&arg->value.seqset, seqs);
+	arg->next = criteria.args->args;
+	criteria.args->args = arg;
+
+	mail_search_args_init(criteria.args, box, FALSE, NULL);
+	trans = mailbox_transaction_begin(box, 0, __func__);
+	search_ctx = mailbox_search_init(trans, criteria.args, NULL,
+					 MAIL_FETCH_RECEIVED_DATE, NULL);
+	pimap_mailbox_search_hide_progress(search_ctx);
+	while (!look_search_is_full(search) &&
+	       mailbox_search_next(search_ctx, &mail)) {
+		if (mail_get_received_date(mail, &received) == 0) {
+			found = array_append_space(&search->found);
+			found->uid = mail->uid;
+			found->received = received;
+			if (search->want_fields) {
+				worker_fields_read(mail, search->pool,
+					search->look->puser->set->
+						pimap_outband_body,
+					&found->fields);
+			}
+		} else if (!mail->expunged)
+			ret = 0;
+	}
+	if (mailbox_search_deinit(&search_ctx) < 0)
+		ret = 0;
+	mail_search_args_deinit(criteria.args);
+	pimap_criteria_free(&criteria);
+	if (mailbox_transaction_commit(&trans) < 0 ||
+	    mailbox_is_inconsistent(box)) {
+		*error_r = t_strdup(mailbox_get_last_internal_error(box, NULL));
+		ret = -1;
+	}
+	return ret;
+}
+
+static void
+look_split(const ARRAY_TYPE(seq_range) *seqs, unsigned int count,
+	   ARRAY_TYPE(seq_range) *first, ARRAY_TYPE(seq_range) *second)
+{
+	struct seq_range_iter iter;
+	uint32_t seq;
+
+	seq_range_array_iter_init(&iter, seqs);
+	if (!seq_range_array_iter_nth(&iter, count / 2, &seq))
+		i_unreached();
+	t_array_init(first, array_count(seqs));
+	t_array_init(second, array_count(seqs));
+	array_append_array(first, seqs);
+	array_append_array(second, seqs);
+	seq_range_array_remove_range(first, seq, (uint32_t)-1);
+	seq_range_array_remove_range(second, 1, seq - 1);
+}
+
+/* The same, and notes which messages can't be read. What was found together with
+   one of these isn't believed. */
+static int
+look_search_seqs(struct look_search *search, const ARRAY_TYPE(seq_range) *seqs,
+		 const char **error_r)
+{
+	const unsigned int old_count = array_count(&search->found);
+	const unsigned int count = seq_range_count(seqs);
+	ARRAY_TYPE(seq_range) first, second;
+	int ret;
+
+	if (count == 0 || look_search_is_full(search))
+		return 0;
+	ret = look_search_once(search, seqs, error_r);
+	if (ret != 0)
+		return ret < 0 ? -1 : 0;
+	array_delete(&search->found, old_count,
+		     array_count(&search->found) - old_count);
+	if (count == 1) {
+		mailbox_get_uid_range(search->look->box, seqs,
+				      &search->unreadable);
+		return 0;
+	}
+	look_split(seqs, count, &first, &second);
+	return look_search_seqs(search, &first, error_r) < 0 ||
+		look_search_seqs(search, &second, error_r) < 0 ? -1 : 0;
+}
+
+int look_search(struct look_search *search, const ARRAY_TYPE(seq_range) *uids,
+		const char **error_r)
+{
+	ARRAY_TYPE(seq_range) seqs;
+	const struct seq_range *range;
+	uint32_t seq1, seq2;
+
+	t_array_init(&seqs, 8);
+	array_foreach(uids, range) {
+		mailbox_get_seq_range(search->look->box, range->seq1,
+				      range->seq2, &seq1, &seq2);
+		if (seq1 > 0)
+			seq_range_array_add_range(&seqs, seq1, seq2);
+	}
+	return look_search_seqs(search, &seqs, error_r);
+}
+
+void look_get_existing(const struct look *look, uint32_t uid1, uint32_t uid2,
+		       ARRAY_TYPE(seq_range) *uids)
+{
+	ARRAY_TYPE(seq_range) seqs;
+	uint32_t seq1, seq2;
+
+	if (uid1 > uid2)
+		return;
+	mailbox_get_seq_range(look->box, uid1, uid2, &seq1, &seq2);
+	if (seq1 == 0)
+		return;
+	t_array_init(&seqs, 1);
+	seq_range_array_add_range(&seqs, seq1, seq2);
+	mailbox_get_uid_range(look->box, &seqs, uids);
+}
