@@ -153,6 +153,98 @@ def test_all_that_is_saved_is_told(server, user, service):
     assert service.hints() == []
 
 
+def test_changes_are_told_where_they_are_wanted(server, user, service):
+    """Flags, keywords and what is expunged, whoever does it: to a device with event filter
+    ALL"""
+    name = user.lower()
+    phone = server.client(user + "#P1")
+    notify(phone)
+    plain = server.client(user)
+    plain.append("INBOX", [MESSAGE % b"x"] * 6)
+    plain.ok("SELECT INBOX")
+    inbox = ("HINT", name, guid(server, user, "INBOX"))
+    service.hints()
+
+    def changes():
+        plain.ok("NOOP")
+        plain.ok("STORE 1 +FLAGS (\\Flagged)")
+        yield service.hints()
+        plain.ok("STORE 1 FLAGS (word)")
+        yield service.hints()
+        plain.ok("FETCH 2 (BODY[])")
+        yield service.hints()
+        server.doveadm("flags", "add", "-u", name, "\\Answered", "mailbox", "INBOX", "uid", "3")
+        yield service.hints()
+        plain.ok("STORE 1 +FLAGS (\\Deleted)")
+        service.hints()
+        plain.ok("EXPUNGE")
+        yield service.hints()
+        server.doveadm("expunge", "-u", name, "mailbox", "INBOX", "1")
+        yield service.hints()
+    # what has not set it has NEW
+    assert list(changes()) == [[]] * 6
+    phone.ok("XSETPIMAPPREF PIMAP_EVENT_FILTER ALL")
+    service.hints()
+    plain.append("INBOX", [MESSAGE % b"x"] * 3)
+    assert service.hints() == [inbox]
+    assert list(changes()) == [[inbox]] * 6
+    # a session that only reads
+    plain.ok("FETCH 1:* (FLAGS BODY.PEEK[])")
+    plain.ok("SEARCH BODY x")
+    plain.ok("STORE 1 FLAGS (word)")
+    service.hints()
+    plain.ok("STORE 1 FLAGS (word)")
+    plain.ok("NOOP")
+    plain.ok("EXPUNGE")
+    plain.ok("CLOSE")
+    assert service.hints() == []
+    # the device's own session is one as well
+    phone.ok("SELECT INBOX")
+    phone.ok("STORE 1 +FLAGS (\\Seen)")
+    assert service.hints() == [inbox]
+    plain.ok("SELECT INBOX")
+    plain.ok("CREATE Work")
+    plain.ok("MOVE 1 Work")
+    hints = service.hints()
+    assert set(hints) == {inbox, ("HINT", name, guid(server, user, "Work"))}
+    for value in ("NEW", "NONE"):
+        phone.ok("XSETPIMAPPREF PIMAP_EVENT_FILTER " + value)
+        service.hints()
+        plain.append("INBOX", [MESSAGE % b"x"] * 3)
+        assert service.hints() == [inbox]
+        assert list(changes()) == [[]] * 6
+    phone.ok("XSETPIMAPPREF PIMAP_EVENT_FILTER ALL")
+    phone.ok("XSETPIMAPPREF PIMAP_OUTBAND_CHANNEL NONE")
+    service.hints()
+    plain.append("INBOX", [MESSAGE % b"x"] * 3)
+    assert list(changes()) == [[]] * 6
+
+
+def test_default_event_filter():
+    """Changes are told to devices that have set none if the site's is ALL."""
+    server = Server.temporary("sdbox", extra=settings(
+        {"pimap_channels": "mail", "pimap_default_event": "ALL"}) + NO_SERVICE)
+    service = Service(server)
+    try:
+        phone = server.client("joe#P1")
+        notify(phone)
+        plain = server.client("joe")
+        plain.append("INBOX", [MESSAGE % b"x"])
+        service.hints()
+        plain.ok("SELECT INBOX")
+        plain.ok("STORE 1 +FLAGS (\\Seen)")
+        assert service.hints() == [("HINT", "joe", guid(server, "joe", "INBOX"))]
+        phone.ok("XSETPIMAPPREF PIMAP_EVENT_FILTER NEW")
+        service.hints()
+        plain.ok("STORE 1 -FLAGS (\\Seen)")
+        assert service.hints() == []
+        server.close_clients()
+        assert server.faults() == []
+    finally:
+        service.close()
+        server.stop()
+
+
 def test_profiles_changed_by_doveadm(server, user, service):
     name = user.lower()
     server.doveadm("pimap", "device", "add", "-u", name, "P1")

@@ -7,6 +7,7 @@ import email
 import glob
 import os
 import random
+import re
 import signal
 import smtplib
 import time
@@ -154,6 +155,44 @@ def test_delivery_to_notification_time(site, joe):
         wait_for(lambda n=number: len(site.relay.mails) >= n + 2)
         times.append(time.monotonic() - start)
     assert min(times) < 1
+
+
+def test_changes_and_deletions(site, joe):
+    """To a device that wants to know all; another one is told only what is new."""
+    phone = site.device(joe, "UNSEEN")
+    phone.ok("XSETPIMAPPREF PIMAP_OUTBAND_FORMAT EXTENDED")
+    phone.ok("XSETPIMAPPREF PIMAP_EVENT_FILTER ALL")
+    site.device(joe, "UNSEEN", "P2", "other@example.com")
+    plain = site.server.client(joe)
+    events = []
+
+    def expect(event):
+        events.append(event)
+        site.told_once(len(events))
+        assert [re.search(r"_%\$P-IMAP\$%_ \d+ \S+ (\w+)", mail.text).group(1)
+                for mail in site.relay.mails if ADDRESS in mail.recipients[0]] == events
+    site.deliver(joe, b"x")
+    expect("NEW_MESSAGE")
+    plain.ok("SELECT INBOX")
+    plain.ok("STORE 1 +FLAGS (\\Flagged)")
+    expect("CHANGED_MESSAGE")
+    site.server.doveadm("flags", "add", "-u", joe, "\\Answered", "mailbox", "INBOX", "uid", "1")
+    expect("CHANGED_MESSAGE")
+    plain.ok("FETCH 1 (BODY[])")
+    expect("DELETED_MESSAGE")
+    # hidden, then not
+    plain.ok("STORE 1 +FLAGS (word)")
+    plain.ok("STORE 1 -FLAGS (\\Seen)")
+    expect("CHANGED_MESSAGE")
+    plain.ok("STORE 1 +FLAGS (\\Deleted)")
+    expect("CHANGED_MESSAGE")
+    plain.ok("EXPUNGE")
+    expect("DELETED_MESSAGE")
+    site.deliver(joe, b"y")
+    expect("NEW_MESSAGE")
+    site.server.doveadm("expunge", "-u", joe, "mailbox", "INBOX", "all")
+    expect("DELETED_MESSAGE")
+    site.told_once(2, "other@example.com")
 
 
 @pytest.mark.parametrize("fmt", ["maildir", "mdbox"])

@@ -329,6 +329,11 @@ def test_went_back(folder):
     folder.expunge("5,10")
     assert folder.look() == [(DELETED, 5), (DELETED, 10)]
     assert list(newest(folder.states["NEW"])) == ["1", "2", "3", "4", "6", "7", "8", "9"]
+    # one is gone, and one wasn't there
+    good = dict(folder.states)
+    folder.states = {device: state.replace(",6.", ",5.") for device, state in good.items()}
+    assert folder.look() == [("STATE_COMPARISON_SYNC", 0)]
+    assert folder.states == good
     folder.expunge("1:9")
     assert len(folder.look()) == 8
     assert newest(folder.states["NEW"]) == {}

@@ -17,7 +17,8 @@
    A hint says that something may have changed. It causes a look and nothing else,
    so that whoever may connect can send it; it gets no answer and may be lost:
 
-     HINT    <user> <folder GUID>      mail came into that folder
+     HINT    <user> <folder GUID>      mail came into that folder, has changed
+                                       there or has gone
      PROFILE <user>                    his profile has changed
 
    Jobs, which the service sends to a worker, one at a time. Each is answered by

@@ -27,7 +27,7 @@ const struct pimap_pref_def pimap_pref_defs[] = {
 	  .default_value = "OFF" },
 	{ .name = "PIMAP_ENCRYPTION", .values = values_encryption,
 	  .default_value = "NONE" },
-	{ .name = "PIMAP_EVENT_FILTER", .values = values_event,
+	{ .name = PIMAP_PREF_EVENT_FILTER, .values = values_event,
 	  .default_value = "NEW", .site_default = TRUE },
 	{ .name = PIMAP_PREF_FORMAT, .values = values_format,
 	  .default_value = "EMN" },

@@ -11,8 +11,21 @@
 
 #define PIMAP_PROFILE_PEEK_SIZE 128
 
-/* Returns FALSE if no device in the profile has a channel, as far as size bytes of
-   it tell. */
-bool pimap_profile_peek_channels(const unsigned char *data, size_t size);
+/* What the devices that have a channel are to be told; the numbers are those in that
+   line */
+enum pimap_profile_peek {
+	/* no device has one */
+	PIMAP_PROFILE_PEEK_NONE = 0,
+	/* they have set NEW or NONE */
+	PIMAP_PROFILE_PEEK_NEW = 1,
+	/* one of them has set ALL */
+	PIMAP_PROFILE_PEEK_ALL = 2,
+	/* one of them has set nothing, and none ALL */
+	PIMAP_PROFILE_PEEK_DEFAULT = 3
+};
+
+/* Returns that, as far as size bytes of the profile tell; in doubt ALL. */
+enum pimap_profile_peek
+pimap_profile_peek(const unsigned char *data, size_t size);
 
 #endif

@@ -505,16 +505,39 @@ bool pimap_profile_has_channels(const struct pimap_profile *profile)
 	return FALSE;
 }
 
+static enum pimap_profile_peek
+profile_get_peek(const struct pimap_profile *profile)
+{
+	enum pimap_profile_peek peek = PIMAP_PROFILE_PEEK_NONE;
+	struct pimap_device *device;
+	const char *event_filter;
+
+	array_foreach_elem(&profile->devices, device) {
+		if (pimap_device_get_pref(device, PIMAP_PREF_CHANNEL) == NULL)
+			continue;
+		event_filter = pimap_device_get_pref(device,
+						     PIMAP_PREF_EVENT_FILTER);
+		if (event_filter == NULL)
+			peek = PIMAP_PROFILE_PEEK_DEFAULT;
+		else if (strcmp(event_filter, "ALL") == 0)
+			return PIMAP_PROFILE_PEEK_ALL;
+		else if (peek == PIMAP_PROFILE_PEEK_NONE)
+			peek = PIMAP_PROFILE_PEEK_NEW;
+	}
+	return peek;
+}
+
 void pimap_profile_print(const struct pimap_profile *profile, string_t *dest)
 {
 	const struct pimap_filter *filter;
 	struct pimap_device *device;
+	const unsigned int peek = profile_get_peek(profile);
 	size_t start = str_len(dest);
 
 	str_append(dest, PIMAP_PROFILE_HEADER);
 	str_printfa(dest, PIMAP_PROFILE_GENERATION"%u\t%u\t%u\n",
 		    profile->views_generation, profile->generation,
-		    pimap_profile_has_channels(profile) ? 1 : 0);
+		    peek);
 	array_foreach(&profile->filters, filter) {
 		print_fields(dest, "filter", filter->name, filter->criteria,
 			     filter->desc, NULL);

@@ -273,13 +273,14 @@ static void test_pimap_profile_baselines(void)
 	test_end();
 }
 
-static bool test_peek(const struct pimap_profile *profile, size_t max_size)
+static enum pimap_profile_peek
+test_peek(const struct pimap_profile *profile, size_t max_size)
 {
 	string_t *text = t_str_new(1024);
 
 	pimap_profile_print(profile, text);
-	return pimap_profile_peek_channels(str_data(text),
-					   I_MIN(str_len(text), max_size));
+	return pimap_profile_peek(str_data(text),
+				  I_MIN(str_len(text), max_size));
 }
 
 static void test_pimap_profile_peek(void)
@@ -288,26 +289,67 @@ static void test_pimap_profile_peek(void)
 		/* in doubt */
 		"", "pimap-profile\t2\n", "pimap-profile\t1\ngeneration\t1\t2\t0",
 		"pimap-profile\t1\ngeneration\t1\t2\tx\n",
+		"pimap-profile\t1\ngeneration\t1\t2\t\n",
+		"pimap-profile\t1\ngeneration\t1\t2\t4\n",
+		"pimap-profile\t1\ngeneration\t1\t2\t10\n",
+	};
+	static const struct {
+		const char *value;
+		enum pimap_profile_peek peek;
+	} event_filters[] = {
+		{ NULL, PIMAP_PROFILE_PEEK_DEFAULT },
+		{ "NONE", PIMAP_PROFILE_PEEK_NEW },
+		{ "NEW", PIMAP_PROFILE_PEEK_NEW },
+		{ "ALL", PIMAP_PROFILE_PEEK_ALL },
 	};
 	struct pimap_profile *profile = test_profile();
 	struct pimap_device *device = pimap_profile_find_device(profile, "P2");
+	struct pimap_device *other = pimap_profile_add_device(profile, "P9",
+		PIMAP_DEVICE_MODE_SESSION);
 	unsigned int i;
 
 	test_begin("profile peek");
 	profile->generation = profile->views_generation = UINT32_MAX;
-	test_assert(!test_peek(profile, PIMAP_PROFILE_PEEK_SIZE));
+	test_assert(test_peek(profile, PIMAP_PROFILE_PEEK_SIZE) ==
+		    PIMAP_PROFILE_PEEK_NONE);
 	pimap_device_set_pref(profile, device, "PIMAP_OUTBAND_CHANNEL", "MAIL");
-	test_assert(test_peek(profile, PIMAP_PROFILE_PEEK_SIZE));
+	for (i = 0; i < N_ELEMENTS(event_filters); i++) {
+		pimap_device_set_pref(profile, device, "PIMAP_EVENT_FILTER",
+				      event_filters[i].value);
+		test_assert_idx(test_peek(profile, PIMAP_PROFILE_PEEK_SIZE) ==
+				event_filters[i].peek, i);
+	}
+	/* the one that wants the most */
+	pimap_device_set_pref(profile, other, "PIMAP_OUTBAND_CHANNEL", "MAIL");
+	for (i = 0; i < N_ELEMENTS(event_filters); i++) {
+		pimap_device_set_pref(profile, device, "PIMAP_EVENT_FILTER",
+				      event_filters[i].value);
+		pimap_device_set_pref(profile, other, "PIMAP_EVENT_FILTER",
+				      "NONE");
+		test_assert_idx(test_peek(profile, PIMAP_PROFILE_PEEK_SIZE) ==
+				event_filters[i].peek, i);
+		pimap_device_set_pref(profile, other, "PIMAP_EVENT_FILTER",
+				      "ALL");
+		test_assert_idx(test_peek(profile, PIMAP_PROFILE_PEEK_SIZE) ==
+				PIMAP_PROFILE_PEEK_ALL, i);
+	}
+	pimap_device_set_pref(profile, other, "PIMAP_OUTBAND_CHANNEL", NULL);
 	pimap_device_set_pref(profile, device, "PIMAP_OUTBAND_CHANNEL", NULL);
-	test_assert(!test_peek(profile, PIMAP_PROFILE_PEEK_SIZE));
+	test_assert(test_peek(profile, PIMAP_PROFILE_PEEK_SIZE) ==
+		    PIMAP_PROFILE_PEEK_NONE);
 	pimap_profile_free(&profile);
 	for (i = 0; i < N_ELEMENTS(texts); i++) {
-		test_assert_idx(pimap_profile_peek_channels(
-			(const void *)texts[i], strlen(texts[i])), i);
+		test_assert_idx(pimap_profile_peek((const void *)texts[i],
+			strlen(texts[i])) == PIMAP_PROFILE_PEEK_ALL, i);
 	}
 	/* from before there were channels */
-	test_assert(!pimap_profile_peek_channels(
-		(const void *)"pimap-profile\t1\ngeneration\t1\n", 29));
+	test_assert(pimap_profile_peek(
+		(const void *)"pimap-profile\t1\ngeneration\t1\n", 29) ==
+		PIMAP_PROFILE_PEEK_NONE);
+	/* from before it told the event filter */
+	test_assert(pimap_profile_peek((const void *)
+		"pimap-profile\t1\ngeneration\t1\t2\t1\n", 33) ==
+		PIMAP_PROFILE_PEEK_NEW);
 	test_end();
 }
 

@@ -43,6 +43,31 @@ const struct setting_parser_info pimap_plain_setting_parser_info = {
 	.struct_size = sizeof(struct pimap_plain_settings),
 };
 
+/* Of its own: a plain session isn't refused because of a wrong value. */
+struct pimap_event_settings {
+	pool_t pool;
+	const char *pimap_default_event;
+};
+
+static const struct setting_define pimap_event_setting_defines[] = {
+	SETTING_DEFINE_STRUCT_ENUM("pimap_default_event", pimap_default_event,
+				   struct pimap_event_settings),
+
+	SETTING_DEFINE_LIST_END
+};
+
+static const struct pimap_event_settings pimap_event_default_settings = {
+	.pimap_default_event = "NEW:ALL:NONE",
+};
+
+const struct setting_parser_info pimap_event_setting_parser_info = {
+	.name = "pimap_event",
+	.pool_offset1 = 1 + offsetof(struct pimap_event_settings, pool),
+	.defines = pimap_event_setting_defines,
+	.defaults = &pimap_event_default_settings,
+	.struct_size = sizeof(struct pimap_event_settings),
+};
+
 enum pimap_session pimap_settings_get_session(struct mail_user *user)
 {
 	const struct pimap_plain_settings *set;
@@ -75,6 +100,20 @@ int pimap_settings_get_profile(struct mail_user *user, const char **value_r,
 	return 0;
 }
 
+bool pimap_settings_wants_all_events(struct mail_user *user)
+{
+	const struct pimap_event_settings *set;
+	const char *error;
+	bool ret;
+
+	if (settings_get(user->event, &pimap_event_setting_parser_info, 0,
+			 &set, &error) < 0)
+		return TRUE;
+	ret = strcmp(set->pimap_default_event, "ALL") == 0;
+	settings_free(set);
+	return ret;
+}
+
 #else
 
 enum pimap_session pimap_settings_get_session(struct mail_user *user)
@@ -101,6 +140,13 @@ int pimap_settings_get_profile(struct mail_user *user, const char **value_r,
 	if (*value_r == NULL)
 		*value_r = "";
 	return 0;
+}
+
+bool pimap_settings_wants_all_events(struct mail_user *user)
+{
+	const char *value = mail_user_plugin_getenv(user, "pimap_default_event");
+
+	return value != NULL && strcmp(value, "ALL") == 0;
 }
 
 #endif

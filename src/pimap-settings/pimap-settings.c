@@ -304,6 +304,7 @@ const struct setting_parser_info *pimap_settings_set_infos[] = {
 	&pimap_setting_parser_info,
 	&pimap_auth_setting_parser_info,
 	&pimap_plain_setting_parser_info,
+	&pimap_event_setting_parser_info,
 	&pimap_filters_setting_parser_info,
 	&pimap_filter_setting_parser_info,
 	NULL

@@ -95,6 +95,7 @@ extern const struct setting_parser_info pimap_setting_parser_info;
 #ifdef PIMAP_HAVE_SETTINGS_GET
 /* pimap-settings-plain.c */
 extern const struct setting_parser_info pimap_plain_setting_parser_info;
+extern const struct setting_parser_info pimap_event_setting_parser_info;
 /* pimap-settings-filter.c */
 extern const struct setting_parser_info pimap_filters_setting_parser_info;
 extern const struct setting_parser_info pimap_filter_setting_parser_info;
@@ -131,6 +132,9 @@ enum pimap_session pimap_settings_get_session(struct mail_user *user);
    -1 and error_r. */
 int pimap_settings_get_profile(struct mail_user *user, const char **value_r,
 			       const char **error_r);
+/* TRUE if the event filter of devices that have set none is ALL, or that can't be
+   known. */
+bool pimap_settings_wants_all_events(struct mail_user *user);
 /* Where the user's profile is: returns 0 and its path, allocated from the data
    stack, or -1 and error_r. ns_r is the namespace that has the path among its control
    files, or NULL. His namespaces must be known. */

@@ -71,7 +71,7 @@ look_get_event_filter(const struct pimap_user *puser,
 		      const struct pimap_device *device)
 {
 	return pimap_pref_get(device, &puser->defaults,
-			      pimap_pref_find("PIMAP_EVENT_FILTER"));
+			      pimap_pref_find(PIMAP_PREF_EVENT_FILTER));
 }
 
 /* The state that the device begins with */
