@@ -10,8 +10,9 @@ import time
 import pytest
 
 from cases import lmtp
-from conftest import Server
-from test_worker import CHANNELS, append, mail_files, message
+from conftest import Server, settings
+from test_time import Clock
+from test_worker import CHANNELS, append, mail_files, message, zone_elsewhere
 from worker_client import Profile, Worker
 
 NEW, CHANGED, DELETED = "NEW_MESSAGE", "CHANGED_MESSAGE", "DELETED_MESSAGE"
@@ -279,6 +280,80 @@ def test_unreadable_changes(folder):
     assert folder.look() == []
     folder.expunge("5")
     assert folder.look() == [(DELETED, 5)]
+
+
+@pytest.mark.parametrize("server", ["maildir"], indirect=True)
+def test_what_has_not_changed_is_not_read(folder):
+    folder.devices("Ubody")
+    folder.append(*["yes %d" % number for number in range(20)])
+    folder.client.ok("NOOP")
+    assert len(folder.look()) == 20
+    paths = sorted(mail_files(folder.server, folder.user), key=os.path.basename)
+    for path in paths[:10] + paths[11:]:
+        os.chmod(path, 0)
+    folder.store("11", "+FLAGS (\\Seen)")
+    assert folder.look() == [(CHANGED, 11)]
+    # also when the profile changes, but not what the filters select
+    folder.devices("Ubody", address="joe@example.com")
+    folder.expunge("12")
+    # nothing was in the log that fails this test
+    assert folder.look() == [(DELETED, 12)]
+
+
+def test_time(tmp_path):
+    """What it lets in and takes out is accounted for without an event."""
+    tmp_path.chmod(0o755)
+    zone, _ = zone_elsewhere()
+    clock = Clock(str(tmp_path))
+    server = Server.temporary("sdbox", extra=CHANNELS + """
+service pimap-worker {
+  executable = %s
+}
+""" % clock.wrapper + settings({"pimap_timezone": zone.key}))
+    try:
+        with open(clock.wrapper) as file:
+            wrapper = file.read()
+        with open(clock.wrapper, "w") as file:
+            file.write(wrapper.replace("/usr/lib/dovecot/imap",
+                                       server.path + "/run/libexec/pimap-worker"))
+        with Worker(server) as worker:
+            folder = Folder(server, "joe", worker)
+            folder.profile.filters.update(young="YOUNGER 600", old="OLDER 600",
+                                          today="DAYSBEFORETODAY 0")
+            for name in ("young", "old", "today"):
+                folder.profile.device(name, notify="U" + name, event="ALL")
+            folder.profile.write()
+
+            def look():
+                folder.look()
+                return {device: [event[:2] for event in events]
+                        for device, events in folder.last.events.items()
+                        if device in folder.profile.filters}
+            folder.append("1", "2", "3", "4")
+            new = [(NEW, uid) for uid in (1, 2, 3, 4)]
+            assert look() == {"young": new, "old": [], "today": new}
+            clock.move(clock.now() + 700)
+            none = {"young": [], "old": [], "today": []}
+            assert look() == none
+            folder.store("1", "+FLAGS (\\Seen)")
+            folder.expunge("2")
+            changes = [(CHANGED, 1), (DELETED, 2)]
+            assert look() == {"young": [], "old": changes, "today": changes}
+            clock.move(clock.now() + 86400)
+            assert look() == none
+            folder.store("1", "-FLAGS (\\Seen)")
+            folder.expunge("3")
+            assert look() == {"young": [], "old": [(CHANGED, 1), (DELETED, 3)], "today": []}
+            # at the same time as a change
+            folder.append("5", "6")
+            clock.move(clock.now() + 700)
+            folder.expunge("4")
+            assert look() == {"young": [], "old": [(DELETED, 4), (NEW, 5), (NEW, 6)],
+                              "today": []}
+        server.close_clients()
+        assert [line for line in server.faults() if "ime moved" not in line] == []
+    finally:
+        server.stop()
 
 
 def newest(state):
