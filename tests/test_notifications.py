@@ -234,3 +234,72 @@ def test_whatever_dies(fmt):
         faults = [line for line in site.server.faults() if "killed with signal 9" not in line]
         site.stop()
     assert [line for line in faults if "Panic" in line or "Fatal" in line] == []
+
+
+@pytest.mark.parametrize("fmt", ["maildir", "mdbox"])
+def test_known_whatever_dies(fmt):
+    """Mail comes, changes and goes while the service and workers are killed and the relay
+    is away. In the end a device that is told all knows just what passes its filter."""
+    rng = random.Random(fmt)
+    site = Site(fmt)
+    changes, dead = 0, 0
+    try:
+        phone = site.device("joe", "UNSEEN")
+        phone.ok("XSETPIMAPPREF PIMAP_OUTBAND_FORMAT EXTENDED")
+        phone.ok("XSETPIMAPPREF PIMAP_EVENT_FILTER ALL")
+        plain = site.server.client("joe")
+        plain.ok("SELECT INBOX")
+        for _ in range(80):
+            act = rng.randrange(12)
+            if act < 2:
+                dead += site.kill(("pimap-outband", "pimap-worker")[act])
+            elif act == 2:
+                site.relay.replies["END"] = "451 not now"
+            elif act == 3:
+                site.relay.replies.clear()
+            plain.ok("NOOP")
+            count = plain.status("INBOX")["MESSAGES"]
+            number = rng.randint(1, max(count, 1))
+            change = rng.choice(("deliver", "deliver", "+FLAGS (\\Seen)", "-FLAGS (\\Seen)",
+                                 "+FLAGS (\\Flagged)", "-FLAGS (\\Flagged)", "expunge"))
+            if change == "deliver" or count < 3:
+                site.deliver("joe", b"x")
+            elif change == "expunge":
+                plain.ok("STORE %d +FLAGS (\\Deleted)" % number)
+                plain.ok("EXPUNGE")
+                changes += 1
+            else:
+                plain.ok("STORE %d %s" % (number, change))
+            changes += 1
+        site.relay.replies.clear()
+        plain.ok("NOOP")
+        expected = set(plain.search("UNSEEN"))
+        site.kill("pimap-outband")
+
+        def events():
+            """By number"""
+            found = {}
+            for mail in site.relay.mails:
+                number, event, uid = re.search(r"_%\$P-IMAP\$%_ (\d+) \S+ (\w+) (\d+)",
+                                               mail.text).groups()
+                assert found.setdefault(int(number), (event, int(uid))) == (event, int(uid))
+            return [found[number] for number in sorted(found)]
+
+        def known():
+            uids = set()
+            for event, uid in events():
+                if event == "DELETED_MESSAGE":
+                    # it was told of it
+                    uids.remove(uid)
+                else:
+                    assert (event == "CHANGED_MESSAGE") or uid not in uids
+                    uids.add(uid)
+            return uids
+        wait_for(lambda: known() == expected, 30)
+        time.sleep(1)
+        assert known() == expected and 20 < len(events()) <= changes and dead > 3
+        site.told_once(len(events()))
+    finally:
+        faults = [line for line in site.server.faults() if "killed with signal 9" not in line]
+        site.stop()
+    assert [line for line in faults if "Panic" in line or "Fatal" in line] == []
