@@ -169,7 +169,7 @@ def test_changes_are_told_where_they_are_wanted(server, user, service):
         plain.ok("NOOP")
         plain.ok("STORE 1 +FLAGS (\\Flagged)")
         yield service.hints()
-        plain.ok("STORE 1 FLAGS (word)")
+        plain.ok("STORE 2 +FLAGS (word)")
         yield service.hints()
         plain.ok("FETCH 2 (BODY[])")
         yield service.hints()
@@ -293,6 +293,24 @@ def test_baselines(server, user, service):
     assert baselines(server, user)[inbox] == 6
     again = [line[2] for line in profile(server, user) if line[:2] == ["known", inbox]][0]
     assert int(again) > int(first)
+
+
+def test_baselines_for_changes(server, user, service):
+    """HIGHESTMODSEQ and the number of messages, if a device is told of changes"""
+    plain = server.client(user)
+    plain.append("INBOX", [MESSAGE % b"x"] * 3)
+    plain.ok("SELECT INBOX")
+    plain.ok("STORE 2 +FLAGS (\\Deleted)")
+    plain.ok("EXPUNGE")
+    phone = server.client(user + "#P1")
+    notify(phone, folder="INBOX")
+    other = server.client(user + "#P2")
+    other.ok("XSETPIMAPPREF PIMAP_EVENT_FILTER ALL")
+    notify(other, folder="INBOX")
+    first, second = [line[4:] for line in profile(server, user) if line[0] == "known"]
+    assert first == ["4", "0", "0"]
+    modseq = plain.status("INBOX", "HIGHESTMODSEQ")["HIGHESTMODSEQ"]
+    assert second == ["4", str(modseq), "2"]
 
 
 def test_special_use_folders_are_silent(server, user, service):

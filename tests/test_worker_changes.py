@@ -204,6 +204,48 @@ def test_older_states(folder):
     assert folder.look() == [(CHANGED, 1), (DELETED, 2)]
 
 
+def test_baseline(folder):
+    """What has changed since it was made; what the device knows of that isn't known."""
+    folder.append("1", "2", "3")
+    folder.look()
+    uidvalidity = folder.client.status("INBOX", "UIDVALIDITY")["UIDVALIDITY"]
+
+    def begin(notify="A", more=0):
+        """The device begins to be notified"""
+        folder.look()
+        status = folder.client.status("INBOX", "MESSAGES UIDNEXT")
+        modseq = int(folder.states["ALL"].split(":")[7])
+        folder.devices(notify)
+        for device in ("ALL", "NEW"):
+            folder.profile.known(device, folder.guid, 1000 + len(folder.states["ALL"]),
+                                 uidvalidity, status["UIDNEXT"], modseq + more,
+                                 status["MESSAGES"])
+        folder.profile.write()
+        folder.states = {}
+    begin()
+    assert folder.look() == []
+    begin()
+    folder.store("1", "+FLAGS (\\Seen)")
+    folder.append("4")
+    assert folder.look(keep=False) == [(CHANGED, 1), (NEW, 4)]
+    assert folder.look() == [(CHANGED, 1), (NEW, 4)]
+    assert folder.look() == []
+    folder.expunge("2")
+    assert folder.look() == [(DELETED, 2)]
+    begin()
+    folder.expunge("3")
+    assert folder.look() == [("SYNC", 0)]
+    assert folder.look() == []
+    begin("Uunseen")
+    folder.store("4", "+FLAGS (\\Seen)")
+    assert folder.look() == [("SYNC", 0)]
+    folder.store("4", "-FLAGS (\\Seen)")
+    assert folder.look() == [(CHANGED, 4)]
+    begin("Uunseen", more=1)
+    assert folder.look() == [("STATE_COMPARISON_SYNC", 0)]
+    assert folder.look() == []
+
+
 @pytest.mark.parametrize("server", ["sdbox"], indirect=True)
 def test_many_changes(folder):
     for first in range(0, 1000, 143):

@@ -122,10 +122,11 @@ class Profile:
     def folder(self, name, guid, vname, view="D", notify="D"):
         self.devices[name].append("folder\t%s\t%s\t%s\t%s" % (guid, vname, view, notify))
 
-    def known(self, name, guid, generation, uidvalidity, uidnext):
+    def known(self, name, guid, generation, uidvalidity, uidnext, *more):
+        """more: HIGHESTMODSEQ and the number of messages"""
         lines = self.devices[name]
         lines[:] = [line for line in lines if not line.startswith("known\t" + guid)]
-        lines.append("known\t%s\t%d\t%d\t%d" % (guid, generation, uidvalidity, uidnext))
+        lines.append("\t".join(map(str, ("known", guid, generation, uidvalidity, uidnext) + more)))
 
     def write(self, damage=b""):
         self.generation += 1

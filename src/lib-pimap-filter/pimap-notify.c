@@ -12,6 +12,7 @@
 #include "pimap-pref.h"
 #include "pimap-scope.h"
 #include "pimap-user.h"
+#include "pimap-view.h"
 
 /* what isn't new to the user, or not wanted */
 static const char *const special_uses[] = {
@@ -225,25 +226,46 @@ struct notify_change {
 	struct pimap_profile *profile;
 };
 
+/* TRUE if some device is told of changes. */
+static bool notify_wants_changes(const struct notify_change *change)
+{
+	struct pimap_device *device;
+	const char *event_filter;
+
+	array_foreach_elem(&change->profile->devices, device) {
+		event_filter = pimap_pref_get(device, &change->puser->defaults,
+			pimap_pref_find(PIMAP_PREF_EVENT_FILTER));
+		if (strcmp(event_filter, "ALL") == 0)
+			return TRUE;
+	}
+	return FALSE;
+}
+
 static int
 notify_get_baseline(struct mailbox *box, const guid_128_t guid,
-		    uint32_t generation, struct pimap_baseline *baseline_r,
-		    const char **error_r)
+		    const struct notify_change *change,
+		    struct pimap_baseline *baseline_r, const char **error_r)
 {
+	const bool changes = notify_wants_changes(change);
 	struct mailbox_status status;
 
-	if (mailbox_sync(box, 0) < 0 ||
-	    mailbox_get_status(box, STATUS_UIDVALIDITY | STATUS_UIDNEXT,
-			       &status) < 0) {
+	if ((changes && mailbox_enable(box, MAILBOX_FEATURE_CONDSTORE) < 0) ||
+	    mailbox_sync(box, 0) < 0 ||
+	    mailbox_get_status(box, STATUS_UIDVALIDITY | STATUS_UIDNEXT |
+			       STATUS_MESSAGES, &status) < 0) {
 		*error_r = t_strdup_printf("Folder %s: %s", box->vname,
 			mailbox_get_last_internal_error(box, NULL));
 		return -1;
 	}
 	i_zero(baseline_r);
 	guid_128_copy(baseline_r->guid, guid);
-	baseline_r->generation = generation;
+	baseline_r->generation = change->profile->generation;
 	baseline_r->uid_validity = status.uidvalidity;
 	baseline_r->next_uid = status.uidnext;
+	if (changes) {
+		baseline_r->modseq = pimap_view_get_synced_modseq(box->view);
+		baseline_r->messages = status.messages;
+	}
 	return 0;
 }
 
@@ -266,8 +288,8 @@ notify_baseline_callback(struct mailbox *box, const guid_128_t guid,
 			continue;
 		/* one look is enough for all devices */
 		if (baseline.generation == 0 &&
-		    notify_get_baseline(box, guid, change->profile->generation,
-					&baseline, error_r) < 0)
+		    notify_get_baseline(box, guid, change, &baseline,
+					error_r) < 0)
 			return -1;
 		pimap_device_set_baseline(device, &baseline);
 	}

@@ -5,13 +5,15 @@
    all of Dovecot's own protocols:
 
      pimap-profile 1
-     generation  number  number  0|1      of what views show, and of the whole;
-                                          whether a device has a channel
+     generation  number  number  number   of what views show, and of the whole;
+                                          what devices with a channel are to be
+                                          told (pimap-profile-peek.h)
      filter  name  criteria  [desc]
      device  id    mode   view  notify
      folder  guid  vname  view  notify    of the device above
      pref    name  value                  of the device above
-     known   guid  generation  uidvalidity  uidnext   likewise: a baseline
+     known   guid  generation  uidvalidity  uidnext [modseq messages]
+                                          likewise: a baseline
      end     crc32                        of all the lines before it
 
    view and notify are D (default), A (all), N (none), U and the name of a
@@ -487,10 +489,11 @@ pimap_device_print(const struct pimap_device *device, string_t *dest)
 	array_foreach(&device->prefs, pref)
 		print_fields(dest, "pref", pref->name, pref->value, NULL);
 	array_foreach(&device->baselines, baseline) {
-		str_printfa(dest, "known\t%s\t%u\t%u\t%u\n",
+		str_printfa(dest, "known\t%s\t%u\t%u\t%u\t%"PRIu64"\t%u\n",
 			    guid_128_to_string(baseline->guid),
 			    baseline->generation, baseline->uid_validity,
-			    baseline->next_uid);
+			    baseline->next_uid, baseline->modseq,
+			    baseline->messages);
 	}
 }
 
@@ -635,13 +638,21 @@ parse_folder(struct pimap_profile *profile, struct pimap_device *device,
 static int
 parse_baseline(struct pimap_device *device, const char *const *args)
 {
+	const unsigned int count = str_array_length(args);
 	struct pimap_baseline baseline;
 
-	if (str_array_length(args) != 4 ||
+	i_zero(&baseline);
+	if ((count != 4 && count != 6) ||
 	    guid_128_from_string(args[0], baseline.guid) < 0 ||
 	    str_to_uint32(args[1], &baseline.generation) < 0 ||
 	    str_to_uint32(args[2], &baseline.uid_validity) < 0 ||
 	    str_to_uint32(args[3], &baseline.next_uid) < 0)
+		return -1;
+	/* older ones have no more */
+	if (count == 6 &&
+	    (str_to_uint64(args[4], &baseline.modseq) < 0 ||
+	     str_to_uint32(args[5], &baseline.messages) < 0 ||
+	     baseline.messages >= I_MAX(baseline.next_uid, 1)))
 		return -1;
 	array_push_back(&device->baselines, &baseline);
 	return 0;

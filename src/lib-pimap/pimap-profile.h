@@ -72,6 +72,9 @@ struct pimap_baseline {
 	guid_128_t guid;
 	uint32_t generation;
 	uint32_t uid_validity, next_uid;
+	/* HIGHESTMODSEQ, 0: not known, and the number of messages */
+	uint64_t modseq;
+	uint32_t messages;
 };
 
 struct pimap_pref {

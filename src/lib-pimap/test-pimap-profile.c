@@ -18,7 +18,7 @@ static const guid_128_t test_guid = { 1, 2, 3 };
 
 static const struct pimap_baseline test_baselines[] = {
 	{ .guid = { 1, 2, 3 }, .generation = 7, .uid_validity = 8,
-	  .next_uid = 9 },
+	  .next_uid = 9, .modseq = UINT64_MAX, .messages = 8 },
 	{ .guid = { 4 }, .generation = 1, .uid_validity = UINT32_MAX,
 	  .next_uid = 1 },
 };

@@ -100,6 +100,12 @@ static void look_get_state(struct look_device *ldev, const char *text)
 		pimap_look_state_init(ldev->pool, baseline->generation,
 				      baseline->uid_validity,
 				      baseline->next_uid, &ldev->state);
+		if (baseline->modseq == 0)
+			return;
+		/* what the device saw isn't known, but what has changed since */
+		ldev->state.modseq = baseline->modseq;
+		ldev->state.pushed_type = PIMAP_LOOK_PUSHED_COUNT;
+		ldev->state.pushed_count = baseline->messages;
 	}
 }
 
