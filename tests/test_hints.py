@@ -4,6 +4,7 @@ folders that begin to notify (R-13.1, R-13.4). Here a test is the service."""
 
 import contextlib
 import glob
+import itertools
 import os
 import smtplib
 import socket
@@ -164,16 +165,18 @@ def test_changes_are_told_where_they_are_wanted(server, user, service):
     plain.ok("SELECT INBOX")
     inbox = ("HINT", name, guid(server, user, "INBOX"))
     service.hints()
+    words = itertools.count()
 
     def changes():
         plain.ok("NOOP")
         plain.ok("STORE 1 +FLAGS (\\Flagged)")
         yield service.hints()
-        plain.ok("STORE 2 +FLAGS (word)")
+        plain.ok("STORE 2 +FLAGS (word%d)" % next(words))
         yield service.hints()
         plain.ok("FETCH 2 (BODY[])")
         yield service.hints()
-        server.doveadm("flags", "add", "-u", name, "\\Answered", "mailbox", "INBOX", "uid", "3")
+        server.doveadm("flags", "add", "-u", name, "word%d" % next(words), "mailbox",
+                       "INBOX", "4")
         yield service.hints()
         plain.ok("STORE 1 +FLAGS (\\Deleted)")
         service.hints()

@@ -159,8 +159,19 @@ static void test_pimap_profile_filters(void)
 }
 
 /* Records that a right checksum doesn't make right */
+static void test_print_record(const char *record, string_t *text)
+{
+	str_truncate(text, 0);
+	str_printfa(text, "pimap-profile\t1\n%s\n", record);
+	str_printfa(text, "end\t%08x\n",
+		    crc32_data(str_data(text), str_len(text)));
+}
+
 static void test_pimap_profile_invalid(void)
 {
+#define KNOWN(numbers) \
+	"generation\t1\t1\t0\ndevice\tP1\tview\tD\tD\nknown\t" \
+	"0102030405060708090a0b0c0d0e0f10\t" numbers
 	static const char *const records[] = {
 		"", "filter\tf", "filter\tf\tALL\td\tx", "device\tP1",
 		"filter\t\tALL", "filter\tnone\tALL", "filter\ta\001tb\tALL",
@@ -176,6 +187,12 @@ static void test_pimap_profile_invalid(void)
 		"device\tP1\tview\tD\tD\npref\ta\tb\tc",
 		"device\tP1\tview\tD\tD\nfolder\t"
 			"0102030405060708090a0b0c0d0e0f10\t\xff\tN\tD",
+		KNOWN("1\t2"), KNOWN("1\t2\t3\t4"), KNOWN("1\t2\t3\t4\t2\t5"),
+		KNOWN("1\t2\t3\t-1\t2"), KNOWN("1\t2\t3\t4\t3"),
+		KNOWN("1\t2\t3\t4\t"), KNOWN("1\t2\t3\t18446744073709551616\t1"),
+	};
+	static const char *const valid[] = {
+		KNOWN("1\t2\t3"), KNOWN("1\t2\t3\t4\t2"),
 	};
 	struct pimap_profile *profile;
 	string_t *text = t_str_new(1024);
@@ -184,12 +201,16 @@ static void test_pimap_profile_invalid(void)
 
 	test_begin("profile: invalid records");
 	for (i = 0; i < N_ELEMENTS(records); i++) {
-		str_truncate(text, 0);
-		str_printfa(text, "pimap-profile\t1\n%s\n", records[i]);
-		str_printfa(text, "end\t%08x\n",
-			    crc32_data(str_data(text), str_len(text)));
+		test_print_record(records[i], text);
 		test_assert_idx(pimap_profile_parse(str_data(text), str_len(text),
 				&profile, &error) < 0, i);
+	}
+	/* they are what those are made of */
+	for (i = 0; i < N_ELEMENTS(valid); i++) {
+		test_print_record(valid[i], text);
+		test_assert_idx(pimap_profile_parse(str_data(text), str_len(text),
+				&profile, &error) == 0, i);
+		pimap_profile_free(&profile);
 	}
 	test_end();
 }
