@@ -109,7 +109,12 @@ worker_job_run(struct worker_connection *conn, const struct worker_job *job,
 	}
 	if (ret <= 0)
 		return ret < 0 ? -1 : 0;
-	ret = worker_job_run_user(job, user, answer, error_r);
+	/* a hint by another of his names would make another user of him, who is
+	   notified too */
+	if (strcmp(user->username, job->username) == 0)
+		ret = worker_job_run_user(job, user, answer, error_r);
+	else
+		ret = 0;
 	if (ret < 0)
 		e_error(user->event, "%s: %s", job->name, *error_r);
 	mail_user_deinit(&user);
