@@ -57,7 +57,8 @@ struct outband_looks {
 
 	HASH_TABLE(struct outband_look *, struct outband_look *) all;
 	struct outband_look *head, *tail;
-	unsigned int marked_count;
+	unsigned int marked_count, running_count;
+	uint64_t done, failed;
 
 	/* where the look at everything is */
 	char *sweep_user, *sweep_guid;
@@ -319,6 +320,7 @@ outband_look_answered(struct outband_answer *answer, void *context)
 	int ret;
 
 	look->running = FALSE;
+	looks->running_count--;
 	switch (answer->result) {
 	case OUTBAND_ANSWER_OK:
 	case OUTBAND_ANSWER_GONE:
@@ -363,6 +365,10 @@ outband_look_answered(struct outband_answer *answer, void *context)
 		outband_look_mark(look);
 		break;
 	}
+	if (strcmp(result, "ok") == 0 || strcmp(result, "gone") == 0)
+		looks->done++;
+	else if (strcmp(result, "stale") != 0)
+		looks->failed++;
 	outband_look_finished_event(look, result);
 	outband_answer_deinit(&answer);
 	pool_unref(&look->pool);
@@ -499,6 +505,7 @@ static void outband_looks_run(struct outband_looks *looks)
 		} T_END;
 		if (ret > 0) {
 			look->running = TRUE;
+			looks->running_count++;
 			outband_look_unmark(look);
 		} else if (ret < 0) {
 			outband_look_unmark(look);
@@ -559,4 +566,21 @@ void outband_looks_start(struct outband_looks *looks,
 	looks->store = store;
 	outband_looks_sweep_begin(looks);
 	outband_looks_run(looks);
+}
+
+void outband_looks_mark_all(struct outband_looks *looks)
+{
+	i_assert(looks->store != NULL);
+	outband_looks_sweep_begin(looks);
+	outband_looks_run(looks);
+}
+
+void outband_looks_get_status(struct outband_looks *looks,
+			      struct outband_looks_status *status_r)
+{
+	i_zero(status_r);
+	status_r->waiting = looks->marked_count;
+	status_r->running = looks->running_count;
+	status_r->done = looks->done;
+	status_r->failed = looks->failed;
 }

@@ -23,6 +23,18 @@ void outband_looks_deinit(struct outband_looks **looks);
    outband_looks_start() marks are kept. */
 void outband_looks_mark(struct outband_looks *looks, const char *user,
 			const char *guid);
+/* Likewise all that is accounted for, after outband_looks_start(). */
+void outband_looks_mark_all(struct outband_looks *looks);
+
+struct outband_looks_status {
+	/* those at everything aren't among them before it is their turn */
+	unsigned int waiting, running;
+	/* since the service began */
+	uint64_t done, failed;
+};
+void outband_looks_get_status(struct outband_looks *looks,
+			      struct outband_looks_status *status_r);
+
 /* Begins, with a look at all that is accounted for. The store is the caller's; its
    functions block. */
 void outband_looks_start(struct outband_looks *looks,

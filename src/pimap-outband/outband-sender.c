@@ -43,11 +43,17 @@ struct outband_lane {
 	bool done:1;
 };
 
+struct outband_sender_watch {
+	struct outband_sender_watch *prev, *next;
+	struct outband_sender *sender;
+	int64_t id;
+	outband_sender_watch_callback_t *callback;
+	void *context;
+};
+
 struct outband_sender_channel {
 	struct outband_channel *channel;
-	unsigned int sends;
-	/* it has taken nothing since */
-	bool failing;
+	struct outband_sender_status status;
 	struct outband_lane *wait_head, *wait_tail;
 };
 
@@ -56,6 +62,8 @@ struct outband_sender {
 	const struct pimap_settings *set;
 	struct outband_store *store;
 	bool store_failed;
+	uint64_t expired;
+	struct outband_sender_watch *watches;
 
 	HASH_TABLE(struct outband_lane *, struct outband_lane *) lanes;
 	ARRAY(struct outband_sender_channel) channels;
@@ -113,6 +121,21 @@ outband_lane_store_failed(struct outband_lane *lane, const char *error)
 }
 
 static void
+outband_lane_tell_watches(struct outband_lane *lane, const char *result,
+			  const char *error)
+{
+	struct outband_sender_watch *watch, *next;
+
+	for (watch = lane->sender->watches; watch != NULL; watch = next) {
+		next = watch->next;
+		if (watch->id != lane->row.id)
+			continue;
+		watch->callback(result, error, lane->row.seq, watch->context);
+		outband_sender_unwatch(&watch);
+	}
+}
+
+static void
 outband_lane_event(struct outband_lane *lane, const char *result,
 		   const char *error)
 {
@@ -139,6 +162,7 @@ outband_lane_event(struct outband_lane *lane, const char *result,
 		e_warning(e->event(), "%s", text);
 	else
 		e_debug(e->event(), "%s", text);
+	outband_lane_tell_watches(lane, result, error);
 }
 
 /* Forgets the row. Returns TRUE if the lane may go on. */
@@ -199,6 +223,7 @@ outband_lane_retry(struct outband_lane *lane,
 	const char *error;
 
 	lane->row.tries++;
+	lane->row.last_error = result->error;
 	lane->retry_id = lane->row.id;
 	lane->retry_time = outband_lane_next_try(lane, result->retry_secs);
 	if (sender->store->v->retry(sender->store, &lane->row,
@@ -214,7 +239,7 @@ static void outband_channel_run(struct outband_sender_channel *channel)
 	struct outband_lane *lane;
 
 	while ((lane = channel->wait_head) != NULL &&
-	       channel->sends < channel->channel->v->max_sends) {
+	       channel->status.sending < channel->channel->v->max_sends) {
 		DLLIST2_REMOVE(&channel->wait_head, &channel->wait_tail, lane);
 		lane->waiting = FALSE;
 		outband_lane_run(lane);
@@ -229,19 +254,21 @@ outband_lane_sent(const struct outband_channel_result *result, void *context)
 	bool go_on = TRUE;
 
 	lane->sending = FALSE;
-	channel->sends--;
+	channel->status.sending--;
 	switch (result->outcome) {
 	case OUTBAND_CHANNEL_SENT:
-		channel->failing = FALSE;
+		channel->status.failing = FALSE;
+		channel->status.sent++;
 		outband_lane_event(lane, "sent", NULL);
 		go_on = outband_lane_done(lane);
 		break;
 	case OUTBAND_CHANNEL_RETRY:
-		if (result->fault && !channel->failing) {
+		if (result->fault && !channel->status.failing) {
 			e_warning(lane->sender->event, "%s: %s (it is tried on)",
 				  lane->row.channel, result->error);
-			channel->failing = TRUE;
+			channel->status.failing = TRUE;
 		}
+		channel->status.retries++;
 		outband_lane_retry(lane, result);
 		outband_lane_event(lane, "retry", result->error);
 		break;
@@ -250,6 +277,7 @@ outband_lane_sent(const struct outband_channel_result *result, void *context)
 		go_on = outband_lane_done(lane);
 		break;
 	case OUTBAND_CHANNEL_GIVE_UP:
+		channel->status.given_up++;
 		outband_lane_event(lane, "given up", result->error);
 		go_on = outband_lane_done(lane);
 		break;
@@ -284,6 +312,7 @@ static int outband_lane_prepare(struct outband_lane *lane)
 	}
 	expires = row->created + (time_t)sender->set->pimap_outband_expire;
 	if (ioloop_time >= expires) {
+		sender->expired++;
 		outband_lane_event(lane, "expired", NULL);
 		return outband_lane_done(lane) ? 0 : -1;
 	}
@@ -295,15 +324,15 @@ static int outband_lane_prepare(struct outband_lane *lane)
 		due = ioloop_time;
 	}
 	lane->channel = outband_sender_find_channel(sender, row->channel);
-	if (lane->channel == NULL) {
-		/* it may be configured again before it expires */
+	if (lane->channel == NULL || lane->channel->status.paused) {
+		/* it may be configured again, or resumed, before it expires */
 		due = expires;
 	}
 	if (due > ioloop_time) {
 		outband_lane_wait(lane, I_MIN(due, expires) - ioloop_time);
 		return -1;
 	}
-	if (lane->channel->sends >= lane->channel->channel->v->max_sends) {
+	if (lane->channel->status.sending >= lane->channel->channel->v->max_sends) {
 		lane->waiting = TRUE;
 		DLLIST2_APPEND(&lane->channel->wait_head,
 			       &lane->channel->wait_tail, lane);
@@ -342,18 +371,17 @@ static void outband_lane_run(struct outband_lane *lane)
 	if (ret < 0)
 		return;
 	lane->sending = TRUE;
-	lane->channel->sends++;
+	lane->channel->status.sending++;
 	lane->channel->channel->v->send(lane->channel->channel, &lane->row,
 					outband_lane_sent, lane);
 }
 
-void outband_sender_wake(struct outband_sender *sender, const char *user,
-			 const char *device)
+static struct outband_lane *
+outband_sender_get_lane(struct outband_sender *sender, const char *user,
+			const char *device)
 {
 	struct outband_lane *lane, key;
 
-	if (sender->store == NULL)
-		return;
 	i_zero(&key);
 	key.user = (char *)user;
 	key.device = (char *)device;
@@ -366,7 +394,137 @@ void outband_sender_wake(struct outband_sender *sender, const char *user,
 		lane->pool = pool_alloconly_create("outband lane", 512);
 		hash_table_insert(sender->lanes, lane, lane);
 	}
+	return lane;
+}
+
+void outband_sender_wake(struct outband_sender *sender, const char *user,
+			 const char *device)
+{
+	if (sender->store != NULL) {
+		outband_lane_run(outband_sender_get_lane(sender, user,
+							 device));
+	}
+}
+
+void outband_sender_retry(struct outband_sender *sender, const char *user,
+			  const char *device)
+{
+	struct outband_lane *lane;
+
+	i_assert(sender->store != NULL);
+	lane = outband_sender_get_lane(sender, user, device);
+	lane->retry_id = 0;
 	outband_lane_run(lane);
+}
+
+const struct outband_sender_status *
+outband_sender_get_status(struct outband_sender *sender, const char *channel)
+{
+	struct outband_sender_channel *c =
+		outband_sender_find_channel(sender, channel);
+
+	return c == NULL ? NULL : &c->status;
+}
+
+uint64_t outband_sender_get_expired(struct outband_sender *sender)
+{
+	return sender->expired;
+}
+
+static int
+outband_sender_read_paused(struct outband_sender *sender,
+			   struct outband_store *store, const char **error_r)
+{
+	struct outband_sender_channel *channel;
+	ARRAY_TYPE(const_string) paused;
+	const char *name;
+
+	if (store->v->paused_get(store, pool_datastack_create(), &paused,
+				 error_r) < 0)
+		return -1;
+	array_foreach_elem(&paused, name) {
+		channel = outband_sender_find_channel(sender, name);
+		if (channel != NULL)
+			channel->status.paused = TRUE;
+	}
+	return 0;
+}
+
+int outband_sender_pause(struct outband_sender *sender, const char *name,
+			 bool paused, const char **error_r)
+{
+	struct outband_sender_channel *channel =
+		outband_sender_find_channel(sender, name);
+	struct hash_iterate_context *iter;
+	struct outband_lane *lane;
+
+	i_assert(channel != NULL);
+	if (sender->store->v->paused_set(sender->store,
+					 channel->channel->v->name, paused,
+					 error_r) < 0)
+		return -1;
+	channel->status.paused = paused;
+	if (paused)
+		return 0;
+	iter = hash_table_iterate_init(sender->lanes);
+	while (hash_table_iterate(iter, sender->lanes, &lane, &lane)) {
+		if (lane->channel == channel)
+			outband_lane_run(lane);
+	}
+	hash_table_iterate_deinit(&iter);
+	return 0;
+}
+
+struct outband_sender_watch *
+outband_sender_watch(struct outband_sender *sender, int64_t id,
+		     outband_sender_watch_callback_t *callback, void *context)
+{
+	struct outband_sender_watch *watch;
+
+	watch = i_new(struct outband_sender_watch, 1);
+	watch->sender = sender;
+	watch->id = id;
+	watch->callback = callback;
+	watch->context = context;
+	DLLIST_PREPEND(&sender->watches, watch);
+	return watch;
+}
+
+void outband_sender_unwatch(struct outband_sender_watch **_watch)
+{
+	struct outband_sender_watch *watch = *_watch;
+
+	*_watch = NULL;
+	DLLIST_REMOVE(&watch->sender->watches, watch);
+	i_free(watch);
+}
+
+const char *
+outband_sender_get_obstacle(struct outband_sender *sender, const char *user,
+			    const char *device, int64_t id)
+{
+	struct outband_lane *lane, key;
+
+	i_zero(&key);
+	key.user = (char *)user;
+	key.device = (char *)device;
+	lane = hash_table_lookup(sender->lanes, &key);
+	if (lane == NULL || lane->sending || lane->waiting)
+		return NULL;
+	if (lane->channel == NULL) {
+		return t_strdup_printf("Channel %s isn't configured",
+				       lane->row.channel);
+	}
+	if (lane->channel->status.paused) {
+		return t_strdup_printf("Channel %s is paused",
+				       lane->row.channel);
+	}
+	if (lane->row.id != id && lane->to != NULL) {
+		return t_strdup_printf("Notification %"PRId64" goes first, "
+				       "and is to be tried again: %s",
+				       lane->row.id, lane->row.last_error);
+	}
+	return NULL;
 }
 
 int outband_sender_start(struct outband_sender *sender,
@@ -376,6 +534,8 @@ int outband_sender_start(struct outband_sender *sender,
 	pool_t pool;
 	int ret;
 
+	if (outband_sender_read_paused(sender, store, error_r) < 0)
+		return -1;
 	sender->store = store;
 	pool = pool_alloconly_create("outband devices", 512);
 	do T_BEGIN {
@@ -433,6 +593,11 @@ void outband_sender_deinit(struct outband_sender **_sender)
 	struct outband_lane *lane;
 
 	*_sender = NULL;
+	while (sender->watches != NULL) {
+		struct outband_sender_watch *watch = sender->watches;
+
+		outband_sender_unwatch(&watch);
+	}
 	array_foreach_modifiable(&sender->channels, channel)
 		channel->channel->v->deinit(channel->channel);
 	iter = hash_table_iterate_init(sender->lanes);

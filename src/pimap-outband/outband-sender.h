@@ -27,5 +27,45 @@ int outband_sender_start(struct outband_sender *sender,
 /* Something has been queued for the device, or was taken from its queue. */
 void outband_sender_wake(struct outband_sender *sender, const char *user,
 			 const char *device);
+/* Likewise, and its next notification doesn't wait any more to be tried again. */
+void outband_sender_retry(struct outband_sender *sender, const char *user,
+			  const char *device);
+
+/* What a channel has done since the service began */
+struct outband_sender_status {
+	unsigned int sending;
+	uint64_t sent, retries, given_up;
+	/* the last try came to nothing */
+	bool failing;
+	/* it sends nothing until it is resumed */
+	bool paused;
+};
+/* Returns NULL if the channel isn't configured. */
+const struct outband_sender_status *
+outband_sender_get_status(struct outband_sender *sender, const char *channel);
+uint64_t outband_sender_get_expired(struct outband_sender *sender);
+
+/* Pauses a configured channel, or resumes it, also after a restart. What it is sending
+   goes on. Returns 0, or -1 and error_r. */
+int outband_sender_pause(struct outband_sender *sender, const char *channel,
+			 bool paused, const char **error_r);
+
+/* What the first try of a notification has come to: result is one of "sent",
+   "retry", "given up", "expired"; error is NULL if it was sent. */
+typedef void
+outband_sender_watch_callback_t(const char *result, const char *error,
+				int64_t seq, void *context);
+struct outband_sender_watch;
+/* Watches the notification with this id. The callback is called once, and the watch
+   has then ended. */
+struct outband_sender_watch *
+outband_sender_watch(struct outband_sender *sender, int64_t id,
+		     outband_sender_watch_callback_t *callback, void *context);
+void outband_sender_unwatch(struct outband_sender_watch **watch);
+/* Returns from the data stack what this notification of the device waits for, but for
+   its own try; NULL: nothing. */
+const char *
+outband_sender_get_obstacle(struct outband_sender *sender, const char *user,
+			    const char *device, int64_t id);
 
 #endif

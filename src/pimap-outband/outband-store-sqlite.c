@@ -16,7 +16,6 @@
 #include <sqlite3.h>
 #include <stdarg.h>
 
-#define OUTBAND_SQLITE_SCHEMA_VERSION 1
 /* doveadm may be at it */
 #define OUTBAND_SQLITE_BUSY_MSECS 2000
 
@@ -42,11 +41,20 @@ enum outband_sqlite_stmt {
 	STMT_QUEUE_NUMBER,
 	STMT_QUEUE_RETRY,
 	STMT_QUEUE_DONE,
+	STMT_STATUS,
+	STMT_LIST,
+	STMT_RETRY_NOW,
+	STMT_DROP,
+	STMT_ADD_TEST,
+	STMT_PAUSED_GET,
+	STMT_PAUSED_ADD,
+	STMT_PAUSED_DROP,
 
 	STMT_COUNT
 };
 
-static const char *const outband_sqlite_schema =
+/* Each brings a database one version further. */
+static const char *const outband_sqlite_schemas[] = {
 	/* next_seq outlives all that is queued */
 	"CREATE TABLE devices ("
 	" user TEXT NOT NULL, device TEXT NOT NULL,"
@@ -73,7 +81,21 @@ static const char *const outband_sqlite_schema =
 	"CREATE INDEX queue_device ON queue (user, device, id);"
 	/* one number, one notification */
 	"CREATE UNIQUE INDEX queue_seq ON queue (user, device, seq)"
-	" WHERE seq IS NOT NULL;";
+	" WHERE seq IS NOT NULL;",
+
+	"ALTER TABLE queue ADD COLUMN last_error TEXT NOT NULL DEFAULT '';"
+	"CREATE TABLE paused (channel TEXT NOT NULL PRIMARY KEY)"
+	" WITHOUT ROWID;",
+};
+
+/* What a row has, in the order of row_get() */
+#define QUEUE_COLUMNS \
+	"q.id, q.guid, q.folder, q.event, q.uid, q.time, ifnull(q.seq, 0)," \
+	" q.payload, q.tries, q.next_try, q.created, d.channel, d.address," \
+	" d.format, q.last_error, q.user, q.device, q.fields"
+#define QUEUE_SELECTED \
+	" WHERE (?1 = 0 OR id = ?1) AND (?2 = '' OR user = ?2)" \
+	" AND (?3 = '' OR device = ?3) RETURNING user, device"
 
 static const char *const outband_sqlite_sql[STMT_COUNT] = {
 	[STMT_BEGIN] = "BEGIN IMMEDIATE",
@@ -119,17 +141,37 @@ static const char *const outband_sqlite_sql[STMT_COUNT] = {
 		"DELETE FROM queue WHERE user = ?1 AND guid = ?2",
 	[STMT_QUEUE_DROP_USER] = "DELETE FROM queue WHERE user = ?1",
 	[STMT_QUEUE_HEAD] =
-		"SELECT q.id, q.guid, q.folder, q.event, q.uid, q.time,"
-		" ifnull(q.seq, 0), q.payload, q.tries, q.next_try, q.created,"
-		" d.channel, d.address, d.format, q.fields"
+		"SELECT "QUEUE_COLUMNS
 		" FROM queue q JOIN devices d USING (user, device)"
 		" WHERE q.user = ?1 AND q.device = ?2 ORDER BY q.id LIMIT 1",
 	[STMT_QUEUE_NUMBER] =
 		"UPDATE queue SET seq = ?2, payload = ?3"
 		" WHERE id = ?1 AND seq IS NULL",
 	[STMT_QUEUE_RETRY] =
-		"UPDATE queue SET tries = ?2, next_try = ?3 WHERE id = ?1",
+		"UPDATE queue SET tries = ?2, next_try = ?3, last_error = ?4"
+		" WHERE id = ?1",
 	[STMT_QUEUE_DONE] = "DELETE FROM queue WHERE id = ?1",
+	[STMT_STATUS] =
+		"SELECT count(*), count(seq), ifnull(min(created), 0),"
+		" (SELECT count(*) FROM (SELECT DISTINCT user, device"
+		"  FROM queue)),"
+		" (SELECT count(*) FROM (SELECT DISTINCT user, device"
+		"  FROM accounted)) FROM queue",
+	[STMT_LIST] =
+		"SELECT "QUEUE_COLUMNS
+		" FROM queue q JOIN devices d USING (user, device)"
+		" WHERE q.id > ?1 ORDER BY q.id LIMIT ?2",
+	[STMT_RETRY_NOW] = "UPDATE queue SET next_try = 0"QUEUE_SELECTED,
+	[STMT_DROP] = "DELETE FROM queue"QUEUE_SELECTED,
+	[STMT_ADD_TEST] =
+		"INSERT INTO queue"
+		" (user, device, guid, folder, event, uid, time, created)"
+		" SELECT user, device, '', 'INBOX', 'SYNC', 0, ?3, ?3"
+		" FROM devices WHERE user = ?1 AND device = ?2 AND EXISTS"
+		" (SELECT 1 FROM accounted WHERE user = ?1 AND device = ?2)",
+	[STMT_PAUSED_GET] = "SELECT channel FROM paused",
+	[STMT_PAUSED_ADD] = "INSERT OR IGNORE INTO paused VALUES (?1)",
+	[STMT_PAUSED_DROP] = "DELETE FROM paused WHERE channel = ?1",
 };
 
 struct sqlite_outband_store {
@@ -277,6 +319,7 @@ sqlite_outband_init_schema(struct sqlite_outband_store *store,
 			   const char **error_r)
 {
 	const char *value, *sql;
+	unsigned int version;
 
 	if (sqlite_outband_query(store, "PRAGMA journal_mode = WAL",
 				 &value, error_r) < 0)
@@ -290,22 +333,27 @@ sqlite_outband_init_schema(struct sqlite_outband_store *store,
 	    sqlite_outband_query(store, "PRAGMA user_version",
 				 &value, error_r) < 0)
 		return -1;
-	if (strcmp(value, dec2str(OUTBAND_SQLITE_SCHEMA_VERSION)) == 0)
-		return 0;
-	if (strcmp(value, "0") != 0) {
+	if (str_to_uint(value, &version) < 0 ||
+	    version > N_ELEMENTS(outband_sqlite_schemas)) {
 		*error_r = t_strdup_printf(
-			"%s: its version is %s, this service knows %d only",
-			store->path, value, OUTBAND_SQLITE_SCHEMA_VERSION);
+			"%s: its version is %s, this service knows %u only",
+			store->path, value,
+			(unsigned int)N_ELEMENTS(outband_sqlite_schemas));
 		return -1;
 	}
-	/* new, or somebody else's: then a table may exist already */
-	sql = t_strdup_printf("BEGIN IMMEDIATE; %s PRAGMA user_version = %d; "
-			      "COMMIT", outband_sqlite_schema,
-			      OUTBAND_SQLITE_SCHEMA_VERSION);
-	if (sqlite_outband_exec(store, sql, error_r) == 0)
-		return 0;
-	(void)sqlite3_exec(store->db, "ROLLBACK", NULL, NULL, NULL);
-	return -1;
+	for (; version < N_ELEMENTS(outband_sqlite_schemas); version++) {
+		/* new, or somebody else's: then a table may exist already */
+		sql = t_strdup_printf("BEGIN IMMEDIATE; %s "
+				      "PRAGMA user_version = %u; COMMIT",
+				      outband_sqlite_schemas[version],
+				      version + 1);
+		if (sqlite_outband_exec(store, sql, error_r) < 0) {
+			(void)sqlite3_exec(store->db, "ROLLBACK", NULL, NULL,
+					   NULL);
+			return -1;
+		}
+	}
+	return 0;
 }
 
 static void sqlite_outband_close(struct outband_store *_store)
@@ -642,22 +690,11 @@ sqlite_outband_gone(struct outband_store *_store, const char *user,
 	return sqlite_outband_end(store, ret, error_r);
 }
 
-static int
-sqlite_outband_head(struct outband_store *_store, const char *user,
-		    const char *device, pool_t pool,
-		    struct outband_row *row_r, const char **error_r)
+/* The row that the statement is at, of QUEUE_COLUMNS */
+static void
+row_get(sqlite3_stmt *stmt, pool_t pool, struct outband_row *row_r)
 {
-	struct sqlite_outband_store *store = SQLITE_STORE(_store);
-	sqlite3_stmt *stmt;
-	int ret;
-
-	stmt = sqlite_outband_bind(store, STMT_QUEUE_HEAD, "tt", user, device);
-	ret = sqlite_outband_step(store, stmt, error_r);
-	if (ret <= 0)
-		return ret;
 	i_zero(row_r);
-	row_r->user = p_strdup(pool, user);
-	row_r->device = p_strdup(pool, device);
 	row_r->id = sqlite3_column_int64(stmt, 0);
 	row_r->guid = column_text(stmt, 1, pool);
 	row_r->folder = column_text(stmt, 2, pool);
@@ -673,7 +710,26 @@ sqlite_outband_head(struct outband_store *_store, const char *user,
 	row_r->channel = column_text(stmt, 11, pool);
 	row_r->address = column_text(stmt, 12, pool);
 	row_r->format = column_text(stmt, 13, pool);
-	row_r->event.fields = column_text(stmt, 14, pool);
+	row_r->last_error = column_text(stmt, 14, pool);
+	row_r->user = column_text(stmt, 15, pool);
+	row_r->device = column_text(stmt, 16, pool);
+	row_r->event.fields = column_text(stmt, 17, pool);
+}
+
+static int
+sqlite_outband_head(struct outband_store *_store, const char *user,
+		    const char *device, pool_t pool,
+		    struct outband_row *row_r, const char **error_r)
+{
+	struct sqlite_outband_store *store = SQLITE_STORE(_store);
+	sqlite3_stmt *stmt;
+	int ret;
+
+	stmt = sqlite_outband_bind(store, STMT_QUEUE_HEAD, "tt", user, device);
+	ret = sqlite_outband_step(store, stmt, error_r);
+	if (ret <= 0)
+		return ret;
+	row_get(stmt, pool, row_r);
 	(void)sqlite3_reset(stmt);
 	return 1;
 }
@@ -735,8 +791,9 @@ sqlite_outband_retry(struct outband_store *_store,
 	struct sqlite_outband_store *store = SQLITE_STORE(_store);
 	sqlite3_stmt *stmt;
 
-	stmt = sqlite_outband_bind(store, STMT_QUEUE_RETRY, "iii", row->id,
-				   (int64_t)row->tries, (int64_t)next_try);
+	stmt = sqlite_outband_bind(store, STMT_QUEUE_RETRY, "iiit", row->id,
+				   (int64_t)row->tries, (int64_t)next_try,
+				   row->last_error);
 	return sqlite_outband_run(store, stmt, error_r) < 0 ? -1 : 1;
 }
 
@@ -748,6 +805,139 @@ sqlite_outband_done(struct outband_store *_store, const struct outband_row *row,
 	sqlite3_stmt *stmt;
 
 	stmt = sqlite_outband_bind(store, STMT_QUEUE_DONE, "i", row->id);
+	return sqlite_outband_run(store, stmt, error_r) < 0 ? -1 : 1;
+}
+
+static int
+sqlite_outband_status(struct outband_store *_store,
+		      struct outband_store_status *status_r,
+		      const char **error_r)
+{
+	struct sqlite_outband_store *store = SQLITE_STORE(_store);
+	sqlite3_stmt *stmt = store->stmts[STMT_STATUS];
+	int ret;
+
+	ret = sqlite_outband_step(store, stmt, error_r);
+	if (ret <= 0)
+		return ret;
+	status_r->queued = sqlite3_column_int64(stmt, 0);
+	status_r->numbered = sqlite3_column_int64(stmt, 1);
+	status_r->oldest = sqlite3_column_int64(stmt, 2);
+	status_r->devices = sqlite3_column_int64(stmt, 3);
+	status_r->accounted_devices = sqlite3_column_int64(stmt, 4);
+	(void)sqlite3_reset(stmt);
+	return 1;
+}
+
+static int
+sqlite_outband_list(struct outband_store *_store, int64_t id, unsigned int max,
+		    pool_t pool, ARRAY_TYPE(outband_row) *rows_r,
+		    const char **error_r)
+{
+	struct sqlite_outband_store *store = SQLITE_STORE(_store);
+	sqlite3_stmt *stmt;
+	int ret;
+
+	p_array_init(rows_r, pool, 16);
+	stmt = sqlite_outband_bind(store, STMT_LIST, "ii", id, (int64_t)max);
+	while ((ret = sqlite_outband_step(store, stmt, error_r)) > 0)
+		row_get(stmt, pool, array_append_space(rows_r));
+	return ret < 0 ? -1 : (array_count(rows_r) > 0 ? 1 : 0);
+}
+
+static int
+sqlite_outband_select(struct outband_store *_store, enum outband_sqlite_stmt id,
+		      const struct outband_selection *selection, pool_t pool,
+		      ARRAY_TYPE(outband_device) *devices_r,
+		      unsigned int *count_r, const char **error_r)
+{
+	struct sqlite_outband_store *store = SQLITE_STORE(_store);
+	struct outband_device *device = NULL;
+	const char *user, *name;
+	sqlite3_stmt *stmt;
+	int ret;
+
+	p_array_init(devices_r, pool, 4);
+	*count_r = 0;
+	stmt = sqlite_outband_bind(store, id, "itt", selection->id,
+				   selection->user, selection->device);
+	while ((ret = sqlite_outband_step(store, stmt, error_r)) > 0) {
+		(*count_r)++;
+		/* those of one device are beside each other, mostly */
+		user = (const void *)sqlite3_column_text(stmt, 0);
+		name = (const void *)sqlite3_column_text(stmt, 1);
+		if (device != NULL && null_strcmp(user, device->user) == 0 &&
+		    null_strcmp(name, device->device) == 0)
+			continue;
+		device = array_append_space(devices_r);
+		device->user = column_text(stmt, 0, pool);
+		device->device = column_text(stmt, 1, pool);
+	}
+	return ret < 0 ? -1 : (*count_r > 0 ? 1 : 0);
+}
+
+static int
+sqlite_outband_retry_now(struct outband_store *store,
+			 const struct outband_selection *selection, pool_t pool,
+			 ARRAY_TYPE(outband_device) *devices_r,
+			 unsigned int *count_r, const char **error_r)
+{
+	return sqlite_outband_select(store, STMT_RETRY_NOW, selection, pool,
+				     devices_r, count_r, error_r);
+}
+
+static int
+sqlite_outband_drop(struct outband_store *store,
+		    const struct outband_selection *selection, pool_t pool,
+		    ARRAY_TYPE(outband_device) *devices_r,
+		    unsigned int *count_r, const char **error_r)
+{
+	return sqlite_outband_select(store, STMT_DROP, selection, pool,
+				     devices_r, count_r, error_r);
+}
+
+static int
+sqlite_outband_add_test(struct outband_store *_store, const char *user,
+			const char *device, int64_t *id_r, const char **error_r)
+{
+	struct sqlite_outband_store *store = SQLITE_STORE(_store);
+	sqlite3_stmt *stmt;
+
+	stmt = sqlite_outband_bind(store, STMT_ADD_TEST, "tti", user, device,
+				   (int64_t)ioloop_time);
+	if (sqlite_outband_run(store, stmt, error_r) < 0)
+		return -1;
+	*id_r = sqlite3_last_insert_rowid(store->db);
+	return sqlite3_changes(store->db) == 1 ? 1 : 0;
+}
+
+static int
+sqlite_outband_paused_get(struct outband_store *_store, pool_t pool,
+			  ARRAY_TYPE(const_string) *channels_r,
+			  const char **error_r)
+{
+	struct sqlite_outband_store *store = SQLITE_STORE(_store);
+	sqlite3_stmt *stmt = store->stmts[STMT_PAUSED_GET];
+	const char *channel;
+	int ret;
+
+	p_array_init(channels_r, pool, 4);
+	while ((ret = sqlite_outband_step(store, stmt, error_r)) > 0) {
+		channel = column_text(stmt, 0, pool);
+		array_push_back(channels_r, &channel);
+	}
+	return ret;
+}
+
+static int
+sqlite_outband_paused_set(struct outband_store *_store, const char *channel,
+			  bool paused, const char **error_r)
+{
+	struct sqlite_outband_store *store = SQLITE_STORE(_store);
+	sqlite3_stmt *stmt;
+
+	stmt = sqlite_outband_bind(store, paused ? STMT_PAUSED_ADD :
+				   STMT_PAUSED_DROP, "t", channel);
 	return sqlite_outband_run(store, stmt, error_r) < 0 ? -1 : 1;
 }
 
@@ -764,4 +954,11 @@ const struct outband_store_vfuncs outband_store_sqlite = {
 	.number = sqlite_outband_number,
 	.retry = sqlite_outband_retry,
 	.done = sqlite_outband_done,
+	.status = sqlite_outband_status,
+	.list = sqlite_outband_list,
+	.retry_now = sqlite_outband_retry_now,
+	.drop = sqlite_outband_drop,
+	.add_test = sqlite_outband_add_test,
+	.paused_get = sqlite_outband_paused_get,
+	.paused_set = sqlite_outband_paused_set,
 };

@@ -28,6 +28,8 @@ struct outband_row {
 	const char *payload;
 	unsigned int tries;
 	time_t next_try, created;
+	/* of the last try, "" = there was none */
+	const char *last_error;
 
 	/* the device's, as the registry has it now */
 	const char *channel, *address, *format;
@@ -36,6 +38,29 @@ struct outband_row {
 	   fields of messages (R-14.2). Set by the sender. */
 	size_t max_size;
 	bool fields_allowed;
+};
+
+ARRAY_DEFINE_TYPE(outband_row, struct outband_row);
+
+/* Which of them an administrator means: 0 and "" don't restrict it */
+struct outband_selection {
+	int64_t id;
+	const char *user, *device;
+};
+
+struct outband_device {
+	const char *user, *device;
+};
+ARRAY_DEFINE_TYPE(outband_device, struct outband_device);
+
+struct outband_store_status {
+	/* notifications, those of them that have a number, devices that have
+	   some */
+	uint64_t queued, numbered, devices;
+	/* when the first of them was found, 0 = there is none */
+	time_t oldest;
+	/* devices that are notified of some folder */
+	uint64_t accounted_devices;
 };
 
 /* Appends the text of the notification when its number is known. */
@@ -93,12 +118,45 @@ struct outband_store_vfuncs {
 	int (*number)(struct outband_store *store, struct outband_row *row,
 		      pool_t pool, outband_store_payload_t *payload,
 		      const char **error_r);
-	/* It is to be tried again. */
+	/* It is to be tried again, because of its last_error. */
 	int (*retry)(struct outband_store *store, const struct outband_row *row,
 		     time_t next_try, const char **error_r);
 	/* It is sent or given up: forgets it. */
 	int (*done)(struct outband_store *store, const struct outband_row *row,
 		    const char **error_r);
+
+	/* For the administrator (pimap-control.h). */
+	int (*status)(struct outband_store *store,
+		      struct outband_store_status *status_r,
+		      const char **error_r);
+	/* So many notifications, or less, that have been queued after the one
+	   with this id (0: the first), in that order. Returns 1, or 0 if there
+	   are none. */
+	int (*list)(struct outband_store *store, int64_t id, unsigned int max,
+		    pool_t pool, ARRAY_TYPE(outband_row) *rows_r,
+		    const char **error_r);
+	/* They don't wait for their next try any more, or are forgotten. count_r
+	   is how many, and devices_r has whose. Returns 1, or 0 if there are
+	   none. */
+	int (*retry_now)(struct outband_store *store,
+			 const struct outband_selection *selection, pool_t pool,
+			 ARRAY_TYPE(outband_device) *devices_r,
+			 unsigned int *count_r, const char **error_r);
+	int (*drop)(struct outband_store *store,
+		    const struct outband_selection *selection, pool_t pool,
+		    ARRAY_TYPE(outband_device) *devices_r,
+		    unsigned int *count_r, const char **error_r);
+	/* Queues a SYNC for a device that is notified of something, behind what
+	   it has. Returns 1 and its id, or 0 if there is no such device. */
+	int (*add_test)(struct outband_store *store, const char *user,
+			const char *device, int64_t *id_r,
+			const char **error_r);
+	/* Channels that don't send until they are resumed. */
+	int (*paused_get)(struct outband_store *store, pool_t pool,
+			  ARRAY_TYPE(const_string) *channels_r,
+			  const char **error_r);
+	int (*paused_set)(struct outband_store *store, const char *channel,
+			  bool paused, const char **error_r);
 };
 
 struct outband_store {

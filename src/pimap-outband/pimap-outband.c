@@ -12,8 +12,10 @@
 #include "restrict-access.h"
 #include "master-service.h"
 #include "master-service-settings.h"
+#include "pimap-control.h"
 #include "pimap-look.h"
 #include "pimap-settings.h"
+#include "outband-control.h"
 #include "outband-hint.h"
 #include "outband-looks.h"
 #include "outband-sender.h"
@@ -43,6 +45,7 @@ struct outband_service {
 	struct outband_hints *hints;
 	struct outband_looks *looks;
 	struct outband_sender *sender;
+	struct outband_controls *controls;
 };
 
 static struct outband_service service;
@@ -108,6 +111,7 @@ static void outband_start(struct outband_service *s)
 	}
 	timeout_remove(&s->to_start);
 	outband_looks_start(s->looks, s->store);
+	outband_controls_start(s->controls, s->store);
 }
 
 /* The directory is the service's own: SQLite makes more files beside the one. The
@@ -157,13 +161,17 @@ static void outband_found(const char *user, const char *device, void *context)
 static void client_connected(struct master_service_connection *conn)
 {
 	master_service_client_connection_accept(conn);
-	outband_hints_connected(service.hints, conn);
+	if (strcmp(conn->name, PIMAP_CONTROL_SOCKET) == 0)
+		outband_controls_connected(service.controls, conn);
+	else
+		outband_hints_connected(service.hints, conn);
 }
 
 /* The master goes, or has another process by now: what is left is in the store. */
 static void outband_die(void)
 {
 	outband_hints_disconnect(service.hints);
+	outband_controls_disconnect(service.controls);
 	master_service_stop(master_service);
 }
 
@@ -185,12 +193,14 @@ static void outband_init(struct outband_service *s, const char *state_dir)
 	s->looks = outband_looks_init(s->event, PIMAP_WORKER_SOCKET,
 				      outband_found, s);
 	s->hints = outband_hints_init(s->event, outband_hinted, s);
+	s->controls = outband_controls_init(s->event, s->looks, s->sender);
 }
 
 static void outband_deinit(struct outband_service *s)
 {
 	timeout_remove(&s->to_start);
 	outband_hints_deinit(&s->hints);
+	outband_controls_deinit(&s->controls);
 	outband_looks_deinit(&s->looks);
 	outband_sender_deinit(&s->sender);
 	if (s->store != NULL)

@@ -8,6 +8,7 @@
 
 #include <stdio.h>
 #include <signal.h>
+#include <sqlite3.h>
 #include <unistd.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -273,10 +274,13 @@ static void test_outband_store_number(void)
 	test_assert(head(store, "phone", &row) == 1);
 	test_assert(row.id == id && row.seq == 1);
 	test_assert_strcmp(row.payload, "NEW_MESSAGE 1 1");
+	test_assert_strcmp(row.last_error, "");
 	row.tries = 2;
+	row.last_error = "busy";
 	test_assert(v->retry(store, &row, 12345, &error) == 1);
 	test_assert(head(store, "phone", &row) == 1);
 	test_assert(row.tries == 2 && row.next_try == 12345 && row.seq == 1);
+	test_assert_strcmp(row.last_error, "busy");
 
 	done(store, &row);
 	test_assert(head(store, "phone", &row) == 1);
@@ -487,6 +491,165 @@ static void test_outband_store_full(void)
 	test_end();
 }
 
+/* What was queued before there was last_error */
+static void test_outband_store_upgrade(void)
+{
+	static const char *const sql =
+		"CREATE TABLE devices ("
+		" user TEXT NOT NULL, device TEXT NOT NULL,"
+		" generation INTEGER NOT NULL, channel TEXT NOT NULL,"
+		" address TEXT NOT NULL, format TEXT NOT NULL,"
+		" next_seq INTEGER NOT NULL DEFAULT 1,"
+		" PRIMARY KEY (user, device)) WITHOUT ROWID;"
+		"CREATE TABLE accounted ("
+		" version INTEGER PRIMARY KEY AUTOINCREMENT,"
+		" user TEXT NOT NULL, guid TEXT NOT NULL,"
+		" device TEXT NOT NULL, folder TEXT NOT NULL,"
+		" state TEXT NOT NULL, UNIQUE (user, guid, device));"
+		"CREATE TABLE queue ("
+		" id INTEGER PRIMARY KEY AUTOINCREMENT,"
+		" user TEXT NOT NULL, device TEXT NOT NULL, guid TEXT NOT NULL,"
+		" folder TEXT NOT NULL, event TEXT NOT NULL, uid INTEGER NOT NULL,"
+		" time INTEGER NOT NULL, seq INTEGER, payload TEXT,"
+		" tries INTEGER NOT NULL DEFAULT 0,"
+		" next_try INTEGER NOT NULL DEFAULT 0, created INTEGER NOT NULL,"
+		" CHECK ((seq IS NULL) = (payload IS NULL)));"
+		"CREATE INDEX queue_device ON queue (user, device, id);"
+		"CREATE UNIQUE INDEX queue_seq ON queue (user, device, seq)"
+		" WHERE seq IS NOT NULL;"
+		"INSERT INTO devices VALUES ('joe', 'phone', 1, 'MAIL', 'a', 'EMN', 8);"
+		"INSERT INTO queue (user, device, guid, folder, event, uid, time,"
+		" seq, payload, tries, created) VALUES"
+		" ('joe', 'phone', '"GUID"', 'INBOX', 'SYNC', 0, 5, 7, 'p', 3, 9);"
+		"PRAGMA user_version = 1;";
+	struct outband_store *store;
+	struct outband_row row;
+	const char *error = NULL;
+	sqlite3 *db;
+
+	test_begin("outband store: of an earlier version");
+	remove_all();
+	if (sqlite3_open(PATH, &db) != SQLITE_OK ||
+	    sqlite3_exec(db, sql, NULL, NULL, NULL) != SQLITE_OK)
+		i_fatal("%s", sqlite3_errmsg(db));
+	store = open_store();
+	test_assert(head(store, "phone", &row) == 1);
+	test_assert(row.seq == 7 && row.tries == 3);
+	test_assert_strcmp(row.payload, "p");
+	test_assert_strcmp(row.last_error, "");
+	done(store, &row);
+	test_assert(look(store, "phone", "s1", 1) == 1);
+	test_assert(head(store, "phone", &row) == 1);
+	test_assert(number(store, &row) == 1);
+	test_assert(row.seq == 8);
+	v->close(store);
+	/* and a later one */
+	if (sqlite3_exec(db, "PRAGMA user_version = 99", NULL, NULL,
+			 NULL) != SQLITE_OK)
+		i_fatal("%s", sqlite3_errmsg(db));
+	(void)sqlite3_close(db);
+	test_assert(v->open(NULL, PATH, &store, &error) == -1);
+	test_assert(error != NULL && strstr(error, "version is 99") != NULL);
+	test_end();
+}
+
+static const struct outband_row *
+row_of(ARRAY_TYPE(outband_row) rows, unsigned int i)
+{
+	return array_idx(&rows, i);
+}
+
+static int
+change(struct outband_store *store, bool drop, int64_t id, const char *user,
+       const char *device, unsigned int *devices_r)
+{
+	struct outband_selection selection = { id, user, device };
+	ARRAY_TYPE(outband_device) devices;
+	unsigned int count;
+	const char *error;
+	int ret;
+
+	ret = (drop ? v->drop : v->retry_now)(store, &selection,
+		pool_datastack_create(), &devices, &count, &error);
+	if (ret < 0)
+		i_fatal("%s", error);
+	test_assert((count > 0) == (ret > 0));
+	*devices_r = array_count(&devices);
+	return count;
+}
+
+static void test_outband_store_admin(void)
+{
+	struct outband_store_status status;
+	struct outband_store *store;
+	ARRAY_TYPE(outband_row) rows;
+	struct outband_row row;
+	const char *error;
+	unsigned int devices;
+
+	test_begin("outband store: what the administrator does");
+	remove_all();
+	store = open_store();
+	test_assert(v->status(store, &status, &error) == 1);
+	test_assert(status.queued == 0 && status.oldest == 0);
+	test_assert(v->list(store, 0, 10, pool_datastack_create(), &rows,
+			    &error) == 0);
+	test_assert(look(store, "phone", "s1", 3) == 1);
+	{
+		ARRAY_TYPE(outband_accounted) before = accounted(store, OTHER);
+		ARRAY_TYPE(outband_found) found = ARRAY_INIT;
+
+		add_found(&found, "pad", 1, "s1", 2);
+		test_assert(commit(store, OTHER, &before, &found) == 1);
+	}
+	test_assert(head(store, "phone", &row) == 1);
+	test_assert(number(store, &row) == 1);
+	row.tries = 1;
+	row.last_error = "busy";
+	test_assert(v->retry(store, &row, 12345, &error) == 1);
+	test_assert(v->status(store, &status, &error) == 1);
+	test_assert(status.queued == 5 && status.numbered == 1);
+	test_assert(status.devices == 2 && status.accounted_devices == 2);
+	test_assert(status.oldest == 1000);
+
+	test_assert(v->list(store, 0, 2, pool_datastack_create(), &rows,
+			    &error) == 1);
+	test_assert(array_count(&rows) == 2);
+	test_assert(row_of(rows, 0)->id == 1);
+	test_assert_strcmp(row_of(rows, 0)->last_error, "busy");
+	test_assert(v->list(store, 2, 10, pool_datastack_create(), &rows,
+			    &error) == 1);
+	test_assert(array_count(&rows) == 3);
+	test_assert_strcmp(row_of(rows, 0)->device, "phone");
+	test_assert_strcmp(row_of(rows, 1)->device, "pad");
+	test_assert(v->list(store, 5, 10, pool_datastack_create(), &rows,
+			    &error) == 0);
+
+	test_assert(change(store, FALSE, 1, "ann", "", &devices) == 0);
+	test_assert(head(store, "phone", &row) == 1);
+	test_assert(row.next_try == 12345);
+	test_assert(change(store, FALSE, 0, "", "", &devices) == 5);
+	test_assert(devices == 2);
+	test_assert(head(store, "phone", &row) == 1);
+	test_assert(row.next_try == 0 && row.tries == 1 && row.seq == 1);
+
+	test_assert(change(store, TRUE, 9, "", "", &devices) == 0);
+	test_assert(change(store, TRUE, 0, "joe", "other", &devices) == 0);
+	test_assert(change(store, TRUE, 2, "", "", &devices) == 1);
+	test_assert(change(store, TRUE, 0, "joe", "pad", &devices) == 2);
+	test_assert(devices == 1);
+	reopen(&store);
+	test_assert(head(store, "pad", &row) == 0);
+	test_assert(change(store, TRUE, 1, "", "", &devices) == 1);
+	test_assert(head(store, "phone", &row) == 1);
+	test_assert(row.id == 3 && row.seq == 0);
+	/* the dropped one's number is gone */
+	test_assert(number(store, &row) == 1);
+	test_assert(row.seq == 2);
+	v->close(store);
+	test_end();
+}
+
 static void test_outband_store_others(void)
 {
 	struct outband_store *store;
@@ -517,6 +680,8 @@ int main(void)
 		test_outband_store_next,
 		test_outband_store_killed,
 		test_outband_store_full,
+		test_outband_store_upgrade,
+		test_outband_store_admin,
 		test_outband_store_others,
 		NULL
 	};

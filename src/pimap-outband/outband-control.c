@@ -1,0 +1,497 @@
+/* SPDX-License-Identifier: LGPL-2.1-only */
+/* The administrator's requests: their lines, and what is done. */
+
+#include "lib.h"
+#include "array.h"
+#include "connection.h"
+#include "ioloop.h"
+#include "ostream.h"
+#include "str.h"
+#include "strescape.h"
+#include "wildcard-match.h"
+#include "master-service.h"
+#include "pimap-control.h"
+#include "outband-channel.h"
+#include "outband-looks.h"
+#include "outband-sender.h"
+#include "outband-control.h"
+
+#define OUTBAND_CONTROL_IDLE_SECS (5*60)
+/* LIST reads no more of them at once: what is sent doesn't wait for it. */
+#define OUTBAND_CONTROL_LIST_ROWS 500
+/* ... and answers no more. A row is shorter than what is left. */
+#define OUTBAND_CONTROL_LIST_SIZE (PIMAP_CONTROL_MAX_ANSWER / 2)
+
+struct outband_controls {
+	struct event *event;
+	struct connection_list *list;
+	struct outband_looks *looks;
+	struct outband_sender *sender;
+	/* NULL: not yet */
+	struct outband_store *store;
+};
+
+struct outband_control {
+	struct connection conn;
+	struct outband_controls *controls;
+
+	/* TEST */
+	struct outband_sender_watch *watch;
+	struct timeout *to_watch;
+};
+
+struct outband_request {
+	const char *name;
+	/* how many fields follow it, at least and at most */
+	unsigned int min_args, max_args;
+	/* Appends the answer. */
+	void (*run)(struct outband_control *control, const char *const *args,
+		    string_t *answer);
+};
+
+static void answer_line(string_t *answer, const char *const *fields)
+{
+	const char *const *field;
+
+	for (field = fields; *field != NULL; field++) {
+		if (field != fields)
+			str_append_c(answer, '\t');
+		str_append_tabescaped(answer, *field);
+	}
+	str_append_c(answer, '\n');
+}
+
+#define ANSWER(answer, ...) \
+	answer_line(answer, (const char *const []) { __VA_ARGS__, NULL })
+#define ANSWER_NUMBER(answer, word, name, number) \
+	ANSWER(answer, word, name, \
+	       t_strdup_printf("%"PRId64, (int64_t)(number)))
+
+/* STATUS */
+
+static void
+control_status_channel(struct outband_control *control, const char *name,
+		       string_t *answer)
+{
+	const struct outband_sender_status *status =
+		outband_sender_get_status(control->controls->sender, name);
+#define ANSWER_CHANNEL(what, number) \
+	ANSWER_NUMBER(answer, "STATUS", t_strconcat(name, " ", what, NULL), \
+		      number)
+
+	ANSWER(answer, "STATUS", name, status == NULL ? "not configured" :
+	       status->paused ? "paused" : status->failing ? "failing" :
+	       "working");
+	if (status == NULL)
+		return;
+	ANSWER_CHANNEL("being sent", status->sending);
+	ANSWER_CHANNEL("sent", status->sent);
+	ANSWER_CHANNEL("failed tries", status->retries);
+	ANSWER_CHANNEL("given up", status->given_up);
+}
+
+static void
+control_status(struct outband_control *control,
+	       const char *const *args ATTR_UNUSED, string_t *answer)
+{
+	struct outband_controls *controls = control->controls;
+	struct outband_store *store = controls->store;
+	struct outband_store_status status;
+	struct outband_looks_status looks;
+	const char *error;
+	unsigned int i;
+
+	i_zero(&status);
+	if (store->v->status(store, &status, &error) < 0) {
+		ANSWER(answer, "FAIL", error);
+		return;
+	}
+	outband_looks_get_status(controls->looks, &looks);
+	ANSWER_NUMBER(answer, "STATUS", "queued", status.queued);
+	ANSWER_NUMBER(answer, "STATUS", "queued with a number",
+		      status.numbered);
+	ANSWER_NUMBER(answer, "TIME", "oldest", status.oldest);
+	ANSWER_NUMBER(answer, "STATUS", "devices with queued",
+		      status.devices);
+	ANSWER_NUMBER(answer, "STATUS", "devices", status.accounted_devices);
+	ANSWER_NUMBER(answer, "STATUS", "looks waiting", looks.waiting);
+	ANSWER_NUMBER(answer, "STATUS", "looks running", looks.running);
+	ANSWER_NUMBER(answer, "STATUS", "looks done", looks.done);
+	ANSWER_NUMBER(answer, "STATUS", "failed looks", looks.failed);
+	ANSWER_NUMBER(answer, "STATUS", "expired",
+		      outband_sender_get_expired(controls->sender));
+	for (i = 0; outband_channels[i] != NULL; i++)
+		control_status_channel(control, outband_channels[i]->name,
+				       answer);
+	ANSWER(answer, "OK");
+}
+
+/* LIST */
+
+static void control_list_row(string_t *answer, const struct outband_row *row)
+{
+	ANSWER(answer, "ROW", t_strdup_printf("%"PRId64, row->id), row->user,
+	       row->device, row->event.name, row->folder,
+	       t_strdup_printf("%u", row->event.uid),
+	       t_strdup_printf("%"PRId64, row->seq),
+	       t_strdup_printf("%u", row->tries),
+	       t_strdup_printf("%"PRIdTIME_T, row->next_try), row->last_error,
+	       t_strdup_printf("%"PRIdTIME_T, row->created), row->channel,
+	       row->address);
+}
+
+static void
+control_list(struct outband_control *control, const char *const *args,
+	     string_t *answer)
+{
+	struct outband_store *store = control->controls->store;
+	ARRAY_TYPE(outband_row) rows;
+	const struct outband_row *row;
+	const char *error;
+	int64_t id;
+	int ret;
+
+	if (str_to_int64(args[0], &id) < 0) {
+		ANSWER(answer, "FAIL", "Invalid id");
+		return;
+	}
+	ret = store->v->list(store, id, OUTBAND_CONTROL_LIST_ROWS,
+			     pool_datastack_create(), &rows, &error);
+	if (ret < 0) {
+		ANSWER(answer, "FAIL", error);
+		return;
+	}
+	array_foreach(&rows, row) {
+		if (str_len(answer) >= OUTBAND_CONTROL_LIST_SIZE)
+			break;
+		id = row->id;
+		if ((args[1][0] == '\0' ||
+		     wildcard_match_icase(row->user, args[1])) &&
+		    (args[2][0] == '\0' || strcmp(row->device, args[2]) == 0))
+			control_list_row(answer, row);
+	}
+	if (ret == 0)
+		ANSWER(answer, "OK");
+	else
+		ANSWER(answer, "MORE", t_strdup_printf("%"PRId64, id));
+}
+
+/* RETRY, DROP */
+
+static bool
+control_select(const char *const *args, struct outband_selection *selection_r,
+	       string_t *answer)
+{
+	i_zero(selection_r);
+	if (str_to_int64(args[0], &selection_r->id) < 0 ||
+	    selection_r->id < 0) {
+		ANSWER(answer, "FAIL", "Invalid id");
+		return FALSE;
+	}
+	selection_r->user = args[1];
+	selection_r->device = args[2];
+	return TRUE;
+}
+
+static void
+control_change(struct outband_control *control,
+	       const struct outband_selection *selection, bool drop,
+	       string_t *answer)
+{
+	struct outband_controls *controls = control->controls;
+	struct outband_store *store = controls->store;
+	ARRAY_TYPE(outband_device) devices;
+	const struct outband_device *device;
+	const char *error;
+	unsigned int count;
+	pool_t pool;
+	int ret;
+
+	pool = pool_alloconly_create("outband control", 1024);
+	ret = (drop ? store->v->drop : store->v->retry_now)(
+		store, selection, pool, &devices, &count, &error);
+	if (ret < 0)
+		ANSWER(answer, "FAIL", error);
+	else if (ret == 0)
+		ANSWER(answer, "NOTFOUND", "No such notification is queued");
+	else {
+		array_foreach(&devices, device) {
+			outband_sender_retry(controls->sender, device->user,
+					     device->device);
+		}
+		ANSWER(answer, "OK", t_strdup_printf("%u", count));
+	}
+	pool_unref(&pool);
+}
+
+static void
+control_retry(struct outband_control *control, const char *const *args,
+	      string_t *answer)
+{
+	struct outband_selection selection;
+
+	if (control_select(args, &selection, answer))
+		control_change(control, &selection, FALSE, answer);
+}
+
+static void
+control_drop(struct outband_control *control, const char *const *args,
+	     string_t *answer)
+{
+	struct outband_selection selection;
+
+	if (!control_select(args, &selection, answer))
+		return;
+	if (selection.id == 0 &&
+	    (selection.user[0] == '\0' || selection.device[0] == '\0')) {
+		ANSWER(answer, "FAIL", "Neither an id nor a device");
+		return;
+	}
+	e_info(control->controls->event, "Dropped by the administrator: %s",
+	       selection.id != 0 ? t_strconcat("notification ", args[0], NULL) :
+	       t_strconcat("all of ", selection.user, "#", selection.device,
+			   NULL));
+	control_change(control, &selection, TRUE, answer);
+}
+
+/* SCAN */
+
+static void
+control_scan(struct outband_control *control, const char *const *args,
+	     string_t *answer)
+{
+	if (args[0][0] == '\0')
+		outband_looks_mark_all(control->controls->looks);
+	else
+		outband_looks_mark(control->controls->looks, args[0], "");
+	ANSWER(answer, "OK");
+}
+
+/* PAUSE, RESUME */
+
+static void
+control_pause_set(struct outband_control *control, const char *name, bool paused,
+		  string_t *answer)
+{
+	struct outband_sender *sender = control->controls->sender;
+	const char *channel, *error;
+	unsigned int i;
+	bool found = FALSE;
+
+	for (i = 0; outband_channels[i] != NULL; i++) {
+		channel = outband_channels[i]->name;
+		if ((name != NULL && strcasecmp(name, channel) != 0) ||
+		    outband_sender_get_status(sender, channel) == NULL)
+			continue;
+		found = TRUE;
+		if (outband_sender_pause(sender, channel, paused, &error) < 0) {
+			ANSWER(answer, "FAIL", error);
+			return;
+		}
+		e_info(control->controls->event, "Channel %s is %s by the "
+		       "administrator", channel, paused ? "paused" : "resumed");
+	}
+	if (found)
+		ANSWER(answer, "OK");
+	else
+		ANSWER(answer, "NOTFOUND", "No such channel is configured");
+}
+
+static void
+control_pause(struct outband_control *control, const char *const *args,
+	      string_t *answer)
+{
+	control_pause_set(control, args[0], TRUE, answer);
+}
+
+static void
+control_resume(struct outband_control *control, const char *const *args,
+	       string_t *answer)
+{
+	control_pause_set(control, args[0], FALSE, answer);
+}
+
+/* TEST */
+
+static void
+control_test_result(struct outband_control *control, const char *result,
+		    int64_t seq, const char *error)
+{
+	string_t *answer = t_str_new(256);
+
+	ANSWER(answer, "RESULT", result, t_strdup_printf("%"PRId64, seq),
+	       error == NULL ? "" : error);
+	ANSWER(answer, "OK");
+	o_stream_nsend(control->conn.output, str_data(answer), str_len(answer));
+}
+
+static void
+control_test_done(const char *result, const char *error, int64_t seq,
+		  void *context)
+{
+	struct outband_control *control = context;
+
+	control->watch = NULL;
+	timeout_remove(&control->to_watch);
+	control_test_result(control, result, seq, error);
+}
+
+static void control_test_timeout(struct outband_control *control)
+{
+	outband_sender_unwatch(&control->watch);
+	timeout_remove(&control->to_watch);
+	control_test_result(control, "waiting", 0, NULL);
+}
+
+static void
+control_test(struct outband_control *control, const char *const *args,
+	     string_t *answer)
+{
+	struct outband_controls *controls = control->controls;
+	struct outband_store *store = controls->store;
+	const char *error, *obstacle;
+	int64_t id;
+	int ret;
+
+	ret = store->v->add_test(store, args[0], args[1], &id, &error);
+	if (ret < 0) {
+		ANSWER(answer, "FAIL", error);
+		return;
+	}
+	if (ret == 0) {
+		ANSWER(answer, "NOTFOUND", "No such device is notified");
+		return;
+	}
+	ANSWER(answer, "QUEUED", t_strdup_printf("%"PRId64, id));
+	o_stream_nsend(control->conn.output, str_data(answer), str_len(answer));
+	str_truncate(answer, 0);
+	control->to_watch = timeout_add(PIMAP_CONTROL_TEST_SECS * 1000,
+					control_test_timeout, control);
+	control->watch = outband_sender_watch(controls->sender, id,
+					      control_test_done, control);
+	outband_sender_wake(controls->sender, args[0], args[1]);
+	obstacle = outband_sender_get_obstacle(controls->sender, args[0],
+					       args[1], id);
+	if (control->watch != NULL && obstacle != NULL) {
+		outband_sender_unwatch(&control->watch);
+		timeout_remove(&control->to_watch);
+		control_test_result(control, "waiting", 0, obstacle);
+	}
+}
+
+static const struct outband_request outband_requests[] = {
+	{ "STATUS", 0, 0, control_status },
+	{ "LIST", 3, 3, control_list },
+	{ "RETRY", 3, 3, control_retry },
+	{ "DROP", 3, 3, control_drop },
+	{ "SCAN", 1, 1, control_scan },
+	{ "PAUSE", 0, 1, control_pause },
+	{ "RESUME", 0, 1, control_resume },
+	{ "TEST", 2, 2, control_test },
+};
+
+static void outband_control_destroy(struct connection *conn)
+{
+	struct outband_control *control =
+		container_of(conn, struct outband_control, conn);
+
+	if (control->watch != NULL)
+		outband_sender_unwatch(&control->watch);
+	timeout_remove(&control->to_watch);
+	connection_deinit(conn);
+	i_free(control);
+	master_service_client_connection_destroyed(master_service);
+}
+
+static int
+outband_control_input_args(struct connection *conn, const char *const *args)
+{
+	struct outband_control *control =
+		container_of(conn, struct outband_control, conn);
+	const struct outband_request *request = NULL;
+	string_t *answer = str_new(default_pool, 1024);
+	unsigned int i, count = str_array_length(args) - 1;
+
+	for (i = 0; i < N_ELEMENTS(outband_requests); i++) {
+		if (strcmp(outband_requests[i].name, args[0]) == 0)
+			request = &outband_requests[i];
+	}
+	if (request == NULL)
+		ANSWER(answer, "FAIL", "Unknown request");
+	else if (control->watch != NULL)
+		ANSWER(answer, "FAIL", "The last request isn't answered yet");
+	else if (count < request->min_args || count > request->max_args)
+		ANSWER(answer, "FAIL", "Wrong number of fields");
+	else if (control->controls->store == NULL)
+		ANSWER(answer, "BUSY", "The service hasn't begun yet");
+	else
+		request->run(control, args + 1, answer);
+	o_stream_nsend(conn->output, str_data(answer), str_len(answer));
+	str_free(&answer);
+	/* one who doesn't read what he asks for would miss a part */
+	return conn->output->overflow ? -1 : 1;
+}
+
+static const struct connection_vfuncs outband_control_vfuncs = {
+	.destroy = outband_control_destroy,
+	.input_args = outband_control_input_args,
+};
+
+static const struct connection_settings outband_control_set = {
+	.service_name_in = PIMAP_CONTROL_PROTOCOL,
+	.service_name_out = PIMAP_CONTROL_PROTOCOL,
+	.major_version = PIMAP_CONTROL_MAJOR,
+	.minor_version = PIMAP_CONTROL_MINOR,
+	.input_idle_timeout_secs = OUTBAND_CONTROL_IDLE_SECS,
+	.input_max_size = PIMAP_CONTROL_MAX_REQUEST,
+	.output_max_size = PIMAP_CONTROL_MAX_ANSWER,
+};
+
+struct outband_controls *
+outband_controls_init(struct event *event_parent, struct outband_looks *looks,
+		      struct outband_sender *sender)
+{
+	struct outband_controls *controls;
+
+	controls = i_new(struct outband_controls, 1);
+	controls->event = event_create(event_parent);
+	controls->looks = looks;
+	controls->sender = sender;
+	controls->list = connection_list_init(&outband_control_set,
+					      &outband_control_vfuncs);
+	return controls;
+}
+
+void outband_controls_deinit(struct outband_controls **_controls)
+{
+	struct outband_controls *controls = *_controls;
+
+	*_controls = NULL;
+	connection_list_deinit(&controls->list);
+	event_unref(&controls->event);
+	i_free(controls);
+}
+
+void outband_controls_start(struct outband_controls *controls,
+			    struct outband_store *store)
+{
+	controls->store = store;
+}
+
+void outband_controls_connected(struct outband_controls *controls,
+				struct master_service_connection *conn)
+{
+	struct outband_control *control;
+
+	control = i_new(struct outband_control, 1);
+	control->controls = controls;
+	control->conn.event_parent = controls->event;
+	connection_init_server(controls->list, &control->conn, conn->name,
+			       conn->fd, conn->fd);
+}
+
+void outband_controls_disconnect(struct outband_controls *controls)
+{
+	while (controls->list->connections != NULL)
+		outband_control_destroy(controls->list->connections);
+}
