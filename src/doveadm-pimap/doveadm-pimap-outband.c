@@ -1,0 +1,413 @@
+/* SPDX-License-Identifier: LGPL-2.1-only */
+/* doveadm pimap outband: what the service pimap-outband has queued. They are no mail
+   commands: users needn't exist any more, and their mail isn't opened. */
+
+#include "lib.h"
+#include "array.h"
+#include "strescape.h"
+#include "pimap-control.h"
+#include "pimap-device.h"
+#include "doveadm-print.h"
+#include "doveadm-pimap.h"
+#include "doveadm-pimap-outband.h"
+
+#include <time.h>
+#include <unistd.h>
+
+/* The service waits for its predecessor to end. */
+#define OUTBAND_BUSY_SECS 10
+#define OUTBAND_BUSY_RETRY_USECS (200*1000)
+
+/* Is called with each line but the last of an answer. */
+typedef void outband_cmd_line_t(const char *const *fields);
+
+static void outband_cmd_fail(int exit_code, const char *error)
+{
+	i_error("pimap: %s", error);
+	doveadm_exit_code = exit_code;
+}
+
+/* Returns 1 and what follows the last word (NULL: nothing), 0 if that word is BUSY,
+   or -1: then the error has been told. more_r is set if it is MORE. */
+static int
+outband_cmd_answer(struct outband_client *client, outband_cmd_line_t *line,
+		   const char **value_r, bool *more_r, const char **error_r)
+{
+	const char *const *fields;
+
+	for (;;) {
+		if (outband_client_read(client, &fields, error_r) < 0) {
+			outband_cmd_fail(EX_TEMPFAIL, *error_r);
+			return -1;
+		}
+		*value_r = t_strdup(fields[0] == NULL ? NULL : fields[1]);
+		*more_r = null_strcmp(fields[0], "MORE") == 0;
+		if (*more_r || null_strcmp(fields[0], "OK") == 0)
+			return 1;
+		*error_r = *value_r != NULL ? *value_r :
+			"The service gives no reason";
+		if (null_strcmp(fields[0], "BUSY") == 0)
+			return 0;
+		if (null_strcmp(fields[0], "NOTFOUND") == 0) {
+			outband_cmd_fail(DOVEADM_EX_NOTFOUND, *error_r);
+			return -1;
+		}
+		if (null_strcmp(fields[0], "FAIL") == 0) {
+			outband_cmd_fail(EX_TEMPFAIL, *error_r);
+			return -1;
+		}
+		if (line != NULL) T_BEGIN {
+			line(fields);
+		} T_END;
+	}
+}
+
+/* Returns 0 and the number that follows OK, if there is one, or -1: then the error
+   has been told. */
+static int
+outband_cmd_request(const char **fields, outband_cmd_line_t *line,
+		    const char **value_r)
+{
+	struct outband_client *client;
+	time_t deadline = time(NULL) + OUTBAND_BUSY_SECS;
+	const char *error;
+	bool forbidden, more;
+	int ret;
+
+	if (outband_client_connect(doveadm_settings->base_dir, &client, &error,
+				   &forbidden) < 0) {
+		outband_cmd_fail(forbidden ? EX_NOPERM : EX_TEMPFAIL, error);
+		return -1;
+	}
+	do {
+		if (outband_client_send(client, fields, &error) < 0) {
+			outband_cmd_fail(EX_TEMPFAIL, error);
+			ret = -1;
+			break;
+		}
+		ret = outband_cmd_answer(client, line, value_r, &more, &error);
+		if (ret > 0 && more) {
+			/* LIST: from there */
+			fields[1] = *value_r;
+			ret = 0;
+		} else if (ret == 0) {
+			if (time(NULL) >= deadline) {
+				outband_cmd_fail(EX_TEMPFAIL, error);
+				ret = -1;
+			} else {
+				(void)usleep(OUTBAND_BUSY_RETRY_USECS);
+			}
+		}
+	} while (ret == 0);
+	outband_client_disconnect(&client);
+	return ret < 0 ? -1 : 0;
+}
+
+static void outband_cmd_usage(struct doveadm_cmd_context *cctx, const char *error)
+{
+	i_error("pimap: %s", error);
+	i_error("Usage: doveadm %s %s", cctx->cmd->name, cctx->cmd->usage);
+	doveadm_exit_code = EX_USAGE;
+}
+
+/* Times are local, as all of doveadm's; nothing in place of none. */
+static void outband_print_time(const char *value)
+{
+	time_t when;
+
+	doveadm_print(str_to_time(value, &when) < 0 || when == 0 ? "" :
+		      unixdate2str(when));
+}
+
+static void outband_print_number(const char *value)
+{
+	doveadm_print(strcmp(value, "0") == 0 ? "" : value);
+}
+
+/* status */
+
+static void outband_status_line(const char *const *fields)
+{
+	if (str_array_length(fields) < 3)
+		return;
+	doveadm_pimap_print_text(fields[1]);
+	if (strcmp(fields[0], "TIME") == 0)
+		outband_print_time(fields[2]);
+	else
+		doveadm_pimap_print_text(fields[2]);
+}
+
+static void cmd_outband_status(struct doveadm_cmd_context *cctx ATTR_UNUSED)
+{
+	const char *request[] = { "STATUS", NULL };
+	const char *value;
+
+	doveadm_print_init(DOVEADM_PRINT_TYPE_TABLE);
+	doveadm_print_header_simple("name");
+	doveadm_print_header("value", "value", DOVEADM_PRINT_HEADER_FLAG_EXPAND);
+	(void)outband_cmd_request(request, outband_status_line, &value);
+}
+
+/* list */
+
+static void outband_list_line(const char *const *fields)
+{
+	if (strcmp(fields[0], "ROW") != 0 || str_array_length(fields) < 14)
+		return;
+	doveadm_print(fields[1]);
+	doveadm_pimap_print_text(fields[2]);
+	doveadm_pimap_print_text(fields[3]);
+	doveadm_pimap_print_text(fields[4]);
+	doveadm_pimap_print_text(fields[5]);
+	outband_print_number(fields[6]);
+	outband_print_number(fields[7]);
+	doveadm_print(fields[8]);
+	outband_print_time(fields[11]);
+	outband_print_time(fields[9]);
+	doveadm_pimap_print_text(fields[12]);
+	doveadm_pimap_print_text(fields[10]);
+}
+
+static void cmd_outband_list(struct doveadm_cmd_context *cctx)
+{
+	const char *user = "", *device = "", *value;
+
+	(void)doveadm_cmd_param_str(cctx, "user", &user);
+	(void)doveadm_cmd_param_str(cctx, "device", &device);
+	doveadm_print_init(DOVEADM_PRINT_TYPE_TABLE);
+	doveadm_print_header("id", "id", DOVEADM_PRINT_HEADER_FLAG_RIGHT_JUSTIFY);
+	doveadm_print_header_simple("user");
+	doveadm_print_header_simple("device");
+	doveadm_print_header_simple("event");
+	doveadm_print_header_simple("folder");
+	doveadm_print_header("uid", "uid", DOVEADM_PRINT_HEADER_FLAG_RIGHT_JUSTIFY);
+	doveadm_print_header("number", "number",
+			     DOVEADM_PRINT_HEADER_FLAG_RIGHT_JUSTIFY);
+	doveadm_print_header("tries", "tries",
+			     DOVEADM_PRINT_HEADER_FLAG_RIGHT_JUSTIFY);
+	doveadm_print_header_simple("found");
+	doveadm_print_header_simple("next try");
+	doveadm_print_header_simple("channel");
+	doveadm_print_header("last error", "last error",
+			     DOVEADM_PRINT_HEADER_FLAG_EXPAND);
+
+	const char *request[] = { "LIST", "0", user, device, NULL };
+	(void)outband_cmd_request(request, outband_list_line, &value);
+}
+
+/* retry, drop */
+
+/* Adds id, user and device of "-u <user> [<device>] | <id>". Returns 0, or -1 if
+   the usage is wrong. */
+static int
+outband_cmd_get_selection(struct doveadm_cmd_context *cctx, bool device_needed,
+			  const char **request)
+{
+	const char *user = NULL, *which = NULL;
+	int64_t id;
+
+	(void)doveadm_cmd_param_str(cctx, "user", &user);
+	(void)doveadm_cmd_param_str(cctx, "which", &which);
+	request[0] = "0";
+	request[1] = request[2] = "";
+	if (user == NULL) {
+		if (which == NULL) {
+			if (!device_needed)
+				return 0;
+			outband_cmd_usage(cctx, "An id or a device is missing");
+			return -1;
+		}
+		if (str_to_int64(which, &id) < 0 || id <= 0) {
+			outband_cmd_usage(cctx, "The id is a number as in the "
+				"first column of list; a device needs its "
+				"user (-u)");
+			return -1;
+		}
+		request[0] = which;
+		return 0;
+	}
+	if (user[0] == '\0' || strchr(user, '*') != NULL ||
+	    strchr(user, '?') != NULL) {
+		outband_cmd_usage(cctx, "-u is one user here");
+		return -1;
+	}
+	if (which == NULL ? device_needed : !pimap_device_id_is_valid(which)) {
+		outband_cmd_usage(cctx, "A device is 1 to 64 letters, digits, "
+				  "dots, - and _");
+		return -1;
+	}
+	request[1] = user;
+	if (which != NULL)
+		request[2] = which;
+	return 0;
+}
+
+static void
+outband_cmd_change(struct doveadm_cmd_context *cctx, const char *name,
+		   bool device_needed)
+{
+	const char *request[] = { name, NULL, NULL, NULL, NULL };
+	const char *value;
+
+	if (outband_cmd_get_selection(cctx, device_needed, request + 1) < 0)
+		return;
+	doveadm_print_init(DOVEADM_PRINT_TYPE_FLOW);
+	doveadm_print_header("notifications", "notifications", 0);
+	if (outband_cmd_request(request, NULL, &value) == 0)
+		doveadm_print(value == NULL ? "" : value);
+}
+
+static void cmd_outband_retry(struct doveadm_cmd_context *cctx)
+{
+	outband_cmd_change(cctx, "RETRY", FALSE);
+}
+
+static void cmd_outband_drop(struct doveadm_cmd_context *cctx)
+{
+	outband_cmd_change(cctx, "DROP", TRUE);
+}
+
+/* scan */
+
+static void cmd_outband_scan(struct doveadm_cmd_context *cctx)
+{
+	const char *request[] = { "SCAN", "", NULL };
+	const char *value;
+
+	if (doveadm_cmd_param_str(cctx, "user", &request[1]) &&
+	    (request[1][0] == '\0' || strchr(request[1], '*') != NULL ||
+	     strchr(request[1], '?') != NULL)) {
+		outband_cmd_usage(cctx, "-u is one user here");
+		return;
+	}
+	(void)outband_cmd_request(request, NULL, &value);
+}
+
+/* pause, resume */
+
+static void outband_cmd_pause(struct doveadm_cmd_context *cctx, const char *name)
+{
+	const char *request[] = { name, NULL, NULL };
+	const char *value;
+
+	(void)doveadm_cmd_param_str(cctx, "channel", &request[1]);
+	(void)outband_cmd_request(request, NULL, &value);
+}
+
+static void cmd_outband_pause(struct doveadm_cmd_context *cctx)
+{
+	outband_cmd_pause(cctx, "PAUSE");
+}
+
+static void cmd_outband_resume(struct doveadm_cmd_context *cctx)
+{
+	outband_cmd_pause(cctx, "RESUME");
+}
+
+/* test */
+
+static void outband_test_line(const char *const *fields)
+{
+	if (strcmp(fields[0], "QUEUED") == 0 && fields[1] != NULL)
+		doveadm_print(fields[1]);
+	if (strcmp(fields[0], "RESULT") != 0 || str_array_length(fields) < 4)
+		return;
+	outband_print_number(fields[2]);
+	doveadm_pimap_print_text(fields[1]);
+	doveadm_pimap_print_text(fields[3]);
+	if (strcmp(fields[1], "sent") != 0)
+		doveadm_exit_code = EX_TEMPFAIL;
+}
+
+static void cmd_outband_test(struct doveadm_cmd_context *cctx)
+{
+	const char *request[] = { "TEST", NULL, NULL, NULL };
+	const char *value;
+
+	if (!doveadm_cmd_param_str(cctx, "user", &request[1]) ||
+	    !doveadm_cmd_param_str(cctx, "device", &request[2])) {
+		outband_cmd_usage(cctx, "The user (-u) or the device is missing");
+		return;
+	}
+	doveadm_print_init(DOVEADM_PRINT_TYPE_TABLE);
+	doveadm_print_header_simple("id");
+	doveadm_print_header_simple("number");
+	doveadm_print_header_simple("result");
+	doveadm_print_header("error", "error", DOVEADM_PRINT_HEADER_FLAG_EXPAND);
+	(void)outband_cmd_request(request, outband_test_line, &value);
+}
+
+struct doveadm_cmd_ver2 doveadm_pimap_cmd_outband_status = {
+	.name = "pimap outband status",
+	.usage = "",
+	.cmd = cmd_outband_status,
+DOVEADM_CMD_PARAMS_START
+DOVEADM_CMD_PARAMS_END
+};
+
+struct doveadm_cmd_ver2 doveadm_pimap_cmd_outband_list = {
+	.name = "pimap outband list",
+	.usage = "[-u <user mask>] [<device>]",
+	.cmd = cmd_outband_list,
+DOVEADM_CMD_PARAMS_START
+DOVEADM_CMD_PARAM('u', "user", CMD_PARAM_STR, 0)
+DOVEADM_PIMAP_ARG("device", CMD_PARAM_STR)
+DOVEADM_CMD_PARAMS_END
+};
+
+struct doveadm_cmd_ver2 doveadm_pimap_cmd_outband_retry = {
+	.name = "pimap outband retry",
+	.usage = "[<id> | -u <user> [<device>]]",
+	.cmd = cmd_outband_retry,
+DOVEADM_CMD_PARAMS_START
+DOVEADM_CMD_PARAM('u', "user", CMD_PARAM_STR, 0)
+DOVEADM_PIMAP_ARG("which", CMD_PARAM_STR)
+DOVEADM_CMD_PARAMS_END
+};
+
+struct doveadm_cmd_ver2 doveadm_pimap_cmd_outband_drop = {
+	.name = "pimap outband drop",
+	.usage = "<id> | -u <user> <device>",
+	.cmd = cmd_outband_drop,
+DOVEADM_CMD_PARAMS_START
+DOVEADM_CMD_PARAM('u', "user", CMD_PARAM_STR, 0)
+DOVEADM_PIMAP_ARG("which", CMD_PARAM_STR)
+DOVEADM_CMD_PARAMS_END
+};
+
+struct doveadm_cmd_ver2 doveadm_pimap_cmd_outband_scan = {
+	.name = "pimap outband scan",
+	.usage = "[-u <user>]",
+	.cmd = cmd_outband_scan,
+DOVEADM_CMD_PARAMS_START
+DOVEADM_CMD_PARAM('u', "user", CMD_PARAM_STR, 0)
+DOVEADM_CMD_PARAMS_END
+};
+
+struct doveadm_cmd_ver2 doveadm_pimap_cmd_outband_pause = {
+	.name = "pimap outband pause",
+	.usage = "[<channel>]",
+	.cmd = cmd_outband_pause,
+DOVEADM_CMD_PARAMS_START
+DOVEADM_PIMAP_ARG("channel", CMD_PARAM_STR)
+DOVEADM_CMD_PARAMS_END
+};
+
+struct doveadm_cmd_ver2 doveadm_pimap_cmd_outband_resume = {
+	.name = "pimap outband resume",
+	.usage = "[<channel>]",
+	.cmd = cmd_outband_resume,
+DOVEADM_CMD_PARAMS_START
+DOVEADM_PIMAP_ARG("channel", CMD_PARAM_STR)
+DOVEADM_CMD_PARAMS_END
+};
+
+struct doveadm_cmd_ver2 doveadm_pimap_cmd_outband_test = {
+	.name = "pimap outband test",
+	.usage = "-u <user> <device>",
+	.cmd = cmd_outband_test,
+DOVEADM_CMD_PARAMS_START
+DOVEADM_CMD_PARAM('u', "user", CMD_PARAM_STR, 0)
+DOVEADM_PIMAP_ARG("device", CMD_PARAM_STR)
+DOVEADM_CMD_PARAMS_END
+};
