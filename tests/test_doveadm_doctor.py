@@ -6,14 +6,18 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
+import threading
 
 import pytest
 
 from conftest import DOVECOT_24, Server, settings
+from outband_peers import Relay
 
 SITE = ["configuration", "modules", "settings", "timezone", "separator", "passdb", "master",
-        "userdb", "plugins", "chroot", "capability", "connections"]
+        "userdb", "plugins", "chroot", "capability", "connections", "outband",
+        "channels"]
 USER = ["user-settings", "profile", "profile-folder", "user-chroot"]
 BLOCK = re.compile(r"^(?:passdb|userdb)\b[^{}\n]*\{[^{}]*\}\n", re.MULTILINE)
 
@@ -49,6 +53,16 @@ class Doctor:
                 "ok" if row["result"] == "ok" else row["text"])
         assert all("ok" not in texts or texts == ["ok"] for texts in found.values())
         return found
+
+    def table(self, conf):
+        """{name: text}"""
+        path = self.server.path + "/doctor.conf"
+        with open(path, "w") as file:
+            file.write(conf)
+        output = subprocess.run(
+            [self.server.path + "/within", "doveadm", "-c", path, "-f", "tab", "pimap", "doctor"],
+            stdout=subprocess.PIPE, text=True, check=True).stdout
+        return dict(line.split("\t")[1:] for line in output.splitlines())
 
     def finds(self, conf, *args, **texts):
         """Just these checks fail, with texts that have these words."""
@@ -393,6 +407,117 @@ def test_configuration_that_dovecot_refuses(doctor):
                              "doctor"], text=True, stderr=subprocess.PIPE)
     assert result.returncode not in (0, 64)
     assert "no_such_setting" in result.stderr
+
+
+SERVICE = r"^service %s \{\n(?:[^{}]|\{[^{}]*\})*^\}\n"
+
+
+@pytest.fixture(scope="module")
+def relay():
+    relay = Relay()
+    yield relay
+    relay.stop()
+
+
+def mailing(relay, **values):
+    """The settings of a site that notifies by mail"""
+    return settings(dict({"pimap_channels": "mail", "pimap_mail_pattern": "*@example.com",
+                          "pimap_mail_relay": "127.0.0.1:%d" % relay.port}, **values))
+
+
+def listener(service, name, **values):
+    body = "".join("    %s = %s\n" % value for value in values.items())
+    return "service %s {\n  unix_listener %s {\n%s  }\n}\n" % (service, name, body)
+
+
+def test_channels(doctor, relay):
+    good = doctor.good + mailing(relay)
+    assert doctor.run(good, code=0) == {name: ["ok"] for name in SITE}
+    doctor.finds(doctor.good + mailing(relay, pimap_mail_relay=""),
+                 channels="there is no pimap_mail_relay")
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+        doctor.finds(doctor.good + mailing(relay, pimap_mail_relay="127.0.0.1:%d" % port),
+                     channels="pimap_mail_relay = 127.0.0.1:%d can't be reached: Connection refused"
+                     % port)
+    doctor.finds(doctor.good + mailing(relay, pimap_mail_relay="nowhere.invalid"),
+                 channels="pimap_mail_relay = nowhere.invalid: there is no such host")
+    doctor.finds(doctor.good + mailing(relay, pimap_mail_relay="127.0.0.1:x"),
+                 channels="isn't a host")
+    doctor.finds(doctor.good + mailing(relay, pimap_channels="sms mail"),
+                 channels="there is no channel sms")
+    # without a channel nothing of it matters
+    assert doctor.run(doctor.good + settings({"pimap_mail_relay": "nowhere.invalid"}), code=0)
+    # only said: it is no mistake
+    table = doctor.table(doctor.good + mailing(relay, pimap_mail_pattern=""))
+    assert "pimap_mail_pattern isn't set" in table["channels"]
+    assert "pimap_mail_pattern" not in doctor.table(good)["channels"]
+
+
+def test_outband_configuration(doctor, relay):
+    good = doctor.good + mailing(relay)
+    for name in ("pimap-outband", "pimap-worker"):
+        without_it = re.sub(SERVICE % name, "", good, flags=re.MULTILINE)
+        assert "service %s {" % name not in without_it
+        doctor.finds(without_it, outband="service %s isn't in the configuration" % name)
+        # nobody needs it where there are no channels
+        assert doctor.run(without_it.replace("pimap_channels", "#pimap_channels"), code=0)
+        doctor.finds(good + "service %s {\n  executable = %s-gone -x\n}\n" % (name, name),
+                     outband=["service %s: " % name, "/%s-gone can't be run: No such file" % name])
+    hints, control = "pimap-outband", "pimap-outband-control"
+    doctor.finds(good + listener(hints, hints, mode="0600"), outband="can't tell it what has come")
+    doctor.finds(good + listener(hints, hints, mode="0"), outband="unix_listener pimap-outband } is")
+    for mode in ("0666", "0640", "0604"):
+        doctor.finds(good + listener(hints, control, mode=mode),
+                     outband=["unix_listener pimap-outband-control { mode = %s }" % mode])
+    doctor.finds(good + listener(hints, control, mode="0"), outband="pimap-outband-control } is")
+    doctor.finds(good + listener("pimap-worker", "pimap-worker", mode="0666"),
+                 outband="unix_listener pimap-worker { mode = 0666 }")
+    doctor.finds(good + listener("pimap-worker", "pimap-worker", user="games"),
+                 outband="unix_listener pimap-worker }: it isn't ")
+    # users' processes are of one user, or of one group
+    for values in ({"mode": "0600", "user": "games"}, {"mode": "0660", "group": "games"}):
+        assert doctor.run(good + listener(hints, hints, **values), code=0)
+    assert doctor.run(good + listener("pimap-worker", "pimap-worker", mode="0660", user="games",
+                                      group="games"), code=0)
+
+
+def test_outband_does_not_answer(doctor, relay):
+    good = doctor.good + mailing(relay)
+    path = doctor.server.path + "/run/pimap-outband-control"
+    os.rename(path, path + ".moved")
+    doctor.finds(good, outband="The service pimap-outband doesn't run")
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(path)
+        other.listen(1)
+
+        def serve():
+            conn = other.accept()[0]
+            conn.sendall(b"VERSION\tpimap-control\t1\t0\nFAIL\tdisk is full\n")
+            while conn.recv(1000):
+                pass
+            conn.close()
+        thread = threading.Thread(target=serve)
+        thread.start()
+        doctor.finds(good, outband="The service pimap-outband can't work: disk is full")
+        thread.join()
+    os.unlink(path)
+    os.rename(path + ".moved", path)
+    assert doctor.run(good, code=0)
+
+
+def test_outband_without_a_server(relay):
+    """It needn't run."""
+    doctor = Doctor()
+    try:
+        doctor.server.doveadm("stop")
+        good = doctor.good + mailing(relay)
+        assert doctor.run(good, code=0)["outband"] == ["ok"]
+        doctor.finds(good + listener("pimap-outband", "pimap-outband-control", mode="0666"),
+                     outband="may read and change")
+    finally:
+        doctor.server.stop()
 
 
 def normalised(block):

@@ -97,7 +97,7 @@ def test_checks_are_in_the_manual():
                      for part in ("", "-user"))
     names = re.findall(r'^\t\{ "([a-z-]+)", "', source, re.MULTILINE) + \
         re.findall(r'->check = "([a-z-]+)"', source)
-    assert len(names) == 16
+    assert len(names) == 18
     text = plain("doveadm-pimap.1")
     section = text[text.index("doctor Looks"):text.index("QUOTING filter set")]
     assert [name for name in names if not re.search(r"(^| )%s([ ,]|$)" % name, section)] == []

@@ -67,7 +67,7 @@ void doctor_fail(struct doctor *doctor, const char *format, ...)
 }
 
 /* Of Dovecot 2.3 they are in plugin {}. */
-static const char *doctor_get(struct doctor *doctor, const char *key)
+const char *doctor_get(struct doctor *doctor, const char *key)
 {
 	const struct pimap_conf *plugin =
 		pimap_conf_find(doctor->conf, "plugin");
@@ -513,6 +513,10 @@ static const struct doctor_check doctor_checks[] = {
 	  doctor_check_chroot },
 	{ "capability", "it is announced", doctor_check_capability },
 	{ "connections", "devices may have theirs", doctor_check_connections },
+	{ "outband", "the service works, or there are no channels",
+	  doctor_check_outband },
+	{ "channels", "they can be reached, or there are none",
+	  doctor_check_channels },
 };
 
 static void
@@ -521,10 +525,11 @@ doctor_run(struct doctor *doctor, const char *name, const char *ok,
 {
 	doctor->check = name;
 	doctor->check_failed = FALSE;
+	doctor->ok = ok;
 	T_BEGIN {
 		run(doctor);
 		if (!doctor->check_failed)
-			doctor_ok(doctor, ok);
+			doctor_ok(doctor, doctor->ok);
 	} T_END;
 }
 

@@ -19,6 +19,8 @@ struct doctor {
 
 	/* the one that is under way */
 	const char *check;
+	/* what is said of it if it finds nothing; it may say something else */
+	const char *ok;
 	unsigned int failures;
 	bool check_failed;
 };
@@ -29,6 +31,8 @@ void doctor_fail(struct doctor *doctor, const char *format, ...)
 /* Prints that it has found nothing. */
 void doctor_ok(struct doctor *doctor, const char *text);
 
+/* A setting of pimap's, "" if it isn't set */
+const char *doctor_get(struct doctor *doctor, const char *key);
 /* Is it in the mail_plugins of IMAP sessions? */
 bool doctor_has_plugin(struct doctor *doctor, const char *name);
 
@@ -39,6 +43,10 @@ void doctor_check_masters(struct doctor *doctor);
 void doctor_check_userdbs(struct doctor *doctor);
 /* Fails with each passdb and userdb of ours, which is to be taken out. */
 void doctor_list_dbs(struct doctor *doctor);
+
+/* doveadm-pimap-doctor-outband.c: checks */
+void doctor_check_outband(struct doctor *doctor);
+void doctor_check_channels(struct doctor *doctor);
 
 /* doveadm-pimap-doctor-user.c: the checks of one user, with what they find or
    don't. */

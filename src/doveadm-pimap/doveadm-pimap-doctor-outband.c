@@ -1,0 +1,297 @@
+/* SPDX-License-Identifier: LGPL-2.1-only */
+/* doveadm pimap doctor: what notifications need, where a channel is configured. */
+
+#include "lib.h"
+#include "array.h"
+#include "net.h"
+#include "pimap-control.h"
+#include "pimap-look.h"
+#include "pimap-pref.h"
+#include "doveadm-pimap.h"
+#include "doveadm-pimap-conf.h"
+#include "doveadm-pimap-doctor.h"
+#include "doveadm-pimap-outband.h"
+
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <unistd.h>
+#include <sys/stat.h>
+
+#define DOCTOR_CONNECT_MSECS (5*1000)
+#define DOCTOR_MAIL_PORT 25
+
+static const char *const *doctor_get_channels(struct doctor *doctor)
+{
+	return t_strsplit_spaces(doctor_get(doctor, "pimap_channels"), " ,");
+}
+
+/* A block that has a name */
+static const struct pimap_conf *
+doctor_find_block(const struct pimap_conf *conf, const char *key,
+		  const char *name)
+{
+	struct pimap_conf *block;
+
+	array_foreach_elem(&conf->blocks, block) {
+		if (strcmp(block->key, key) == 0 && block->value == NULL &&
+		    strcmp(block->name, name) == 0)
+			return block;
+	}
+	return NULL;
+}
+
+/* A setting may be another's value: $name, in Dovecot 2.4 $SET:name. */
+static const char *
+doctor_get_expanded(struct doctor *doctor, const struct pimap_conf *conf,
+		    const char *key)
+{
+	const char *value = pimap_conf_get(conf, key);
+
+	if (*value != '$')
+		return value;
+	value++;
+	if (strncmp(value, "SET:", 4) == 0)
+		value += 4;
+	return pimap_conf_get(doctor->global, value);
+}
+
+/* outband */
+
+/* Returns NULL if there is none. */
+static const struct pimap_conf *
+doctor_check_service(struct doctor *doctor, const char *name)
+{
+	const struct pimap_conf *service =
+		doctor_find_block(doctor->global, "service", name);
+	const char *path;
+
+	if (service == NULL) {
+		doctor_fail(doctor, "service %s isn't in the configuration: "
+			"nobody is notified. Add it (see 05-pimap.conf), or "
+			"take out pimap_channels", name);
+		return NULL;
+	}
+	path = t_strcut(pimap_conf_get(service, "executable"), ' ');
+	if (*path != '/') {
+		path = t_strconcat(doctor_get_expanded(doctor, doctor->global,
+						       "libexec_dir"),
+				   "/", *path == '\0' ? name : path, NULL);
+	}
+	if (access(path, X_OK) < 0) {
+		doctor_fail(doctor, "service %s: %s can't be run: %m. Install "
+			"pimap's programs anew", name, path);
+	}
+	return service;
+}
+
+/* Returns its mode, or -1 if there is none. */
+static int
+doctor_check_listener(struct doctor *doctor, const struct pimap_conf *service,
+		      const char *name, const struct pimap_conf **listener_r)
+{
+	unsigned int mode;
+
+	*listener_r = doctor_find_block(service, "unix_listener", name);
+	if (*listener_r == NULL ||
+	    str_to_uint_oct(pimap_conf_get(*listener_r, "mode"), &mode) < 0 ||
+	    mode == 0) {
+		doctor_fail(doctor, "service %s { unix_listener %s } is missing, "
+			"or has no mode. Add it (see 05-pimap.conf)",
+			service->name, name);
+		return -1;
+	}
+	return mode;
+}
+
+static void
+doctor_check_sockets(struct doctor *doctor, const struct pimap_conf *outband,
+		     const struct pimap_conf *worker)
+{
+	const struct pimap_conf *listener;
+	const char *user = doctor_get_expanded(doctor, outband, "user");
+	int mode;
+
+	mode = doctor_check_listener(doctor, outband, PIMAP_HINT_SOCKET,
+				     &listener);
+	if (mode != -1 && (mode & 0002) == 0 &&
+	    !((mode & 0200) != 0 &&
+	      pimap_conf_get(listener, "user")[0] != '\0' &&
+	      strcmp(doctor_get_expanded(doctor, listener, "user"),
+		     user) != 0) &&
+	    !((mode & 0020) != 0 &&
+	      pimap_conf_get(listener, "group")[0] != '\0')) {
+		doctor_fail(doctor, "service %s { unix_listener %s { mode = %04o } }: "
+			"the processes of users can't tell it what has come. "
+			"Set it to 0666", outband->name, PIMAP_HINT_SOCKET, mode);
+	}
+	mode = doctor_check_listener(doctor, outband, PIMAP_CONTROL_SOCKET,
+				     &listener);
+	if (mode != -1 && (mode & 0077) != 0) {
+		doctor_fail(doctor, "service %s { unix_listener %s { mode = %04o } }: "
+			"others may read and change what is queued for all "
+			"users. Set it to 0600", outband->name,
+			PIMAP_CONTROL_SOCKET, mode);
+	}
+	mode = doctor_check_listener(doctor, worker, PIMAP_WORKER_SOCKET,
+				     &listener);
+	if (mode == -1)
+		return;
+	if ((mode & 0006) != 0) {
+		doctor_fail(doctor, "service %s { unix_listener %s { mode = %04o } }: "
+			"others may have all users' folders read. Set it to "
+			"0600", worker->name, PIMAP_WORKER_SOCKET, mode);
+	} else if (*user != '\0' && strcmp(user, "root") != 0 &&
+		   strcmp(doctor_get_expanded(doctor, listener, "user"),
+			  user) != 0 &&
+		   ((mode & 0020) == 0 ||
+		    pimap_conf_get(listener, "group")[0] == '\0')) {
+		doctor_fail(doctor, "service %s { unix_listener %s }: it isn't "
+			"%s's, who is the user of service %s. Set user = %s "
+			"there", worker->name, PIMAP_WORKER_SOCKET, user,
+			outband->name, user);
+	}
+}
+
+/* Does Dovecot's master run? */
+static bool doctor_server_runs(void)
+{
+	const char *path = t_strconcat(doveadm_settings->base_dir,
+				       "/master.pid", NULL);
+	FILE *file = fopen(path, "r");
+	int pid, count;
+
+	if (file == NULL)
+		return FALSE;
+	count = fscanf(file, "%d", &pid);
+	(void)fclose(file);
+	return count == 1 && pid > 0 && (kill(pid, 0) == 0 || errno == EPERM);
+}
+
+static void doctor_check_answer(struct doctor *doctor)
+{
+	const char *const request[] = { "STATUS", NULL };
+	struct outband_client *client;
+	const char *const *fields, *error;
+	bool forbidden;
+
+	if (!doctor_server_runs())
+		return;
+	if (outband_client_connect(doveadm_settings->base_dir, &client, &error,
+				   &forbidden) < 0) {
+		if (!forbidden) {
+			doctor_fail(doctor, "%s. Reload Dovecot, or see its log",
+				    error);
+		}
+		return;
+	}
+	if (outband_client_send(client, request, &error) < 0 ||
+	    outband_client_read(client, &fields, &error) < 0) {
+		doctor_fail(doctor, "%s. Dovecot's log has more", error);
+	} else if (null_strcmp(fields[0], "FAIL") == 0 ||
+		   null_strcmp(fields[0], "BUSY") == 0) {
+		doctor_fail(doctor, "The service pimap-outband can't work: %s. "
+			"Dovecot's log has more",
+			fields[1] == NULL ? "" : fields[1]);
+	}
+	outband_client_disconnect(&client);
+}
+
+void doctor_check_outband(struct doctor *doctor)
+{
+	const struct pimap_conf *outband, *worker;
+
+	if (doctor_get_channels(doctor)[0] == NULL)
+		return;
+	outband = doctor_check_service(doctor, "pimap-outband");
+	worker = doctor_check_service(doctor, "pimap-worker");
+	if (outband != NULL && worker != NULL)
+		doctor_check_sockets(doctor, outband, worker);
+	if (outband != NULL)
+		doctor_check_answer(doctor);
+}
+
+/* channels */
+
+/* Returns 0, or -1 and error_r. */
+static int
+doctor_connect(const struct ip_addr *ip, in_port_t port, const char **error_r)
+{
+	struct pollfd pfd = { .events = POLLOUT };
+	int fd, err;
+
+	fd = net_connect_ip(ip, port, NULL);
+	if (fd < 0) {
+		*error_r = t_strdup_printf("%m");
+		return -1;
+	}
+	pfd.fd = fd;
+	err = poll(&pfd, 1, DOCTOR_CONNECT_MSECS) > 0 ? net_geterror(fd) :
+		ETIMEDOUT;
+	(void)close(fd);
+	if (err == 0)
+		return 0;
+	*error_r = t_strdup(strerror(err));
+	return -1;
+}
+
+static void doctor_check_relay(struct doctor *doctor, const char *relay)
+{
+	const char *host, *error = "it has no address";
+	struct ip_addr *ips;
+	unsigned int i, count;
+	in_port_t port;
+	int ret;
+
+	if (net_str2hostport(relay, DOCTOR_MAIL_PORT, &host, &port) < 0) {
+		doctor_fail(doctor, "pimap_mail_relay = %s: it isn't a host with "
+			    "or without a port", relay);
+		return;
+	}
+	ret = net_gethostbyname(host, &ips, &count);
+	if (ret != 0) {
+		doctor_fail(doctor, "pimap_mail_relay = %s: there is no such "
+			"host: %s", relay, net_gethosterror(ret));
+		return;
+	}
+	for (i = 0; i < count; i++) {
+		if (doctor_connect(&ips[i], port, &error) == 0)
+			return;
+	}
+	doctor_fail(doctor, "pimap_mail_relay = %s can't be reached: %s. "
+		"Notifications wait until it can", relay, error);
+}
+
+static void doctor_check_mail(struct doctor *doctor)
+{
+	const char *relay = doctor_get(doctor, "pimap_mail_relay");
+
+	if (*relay == '\0') {
+		doctor_fail(doctor, "pimap_channels has MAIL, but there is no "
+			"pimap_mail_relay: nothing is sent. Set it to the host "
+			"that takes mail");
+	} else {
+		doctor_check_relay(doctor, relay);
+	}
+	if (doctor_get(doctor, "pimap_mail_pattern")[0] == '\0') {
+		doctor->ok = "they can be reached; MAIL goes to addresses in the "
+			"user's own domain only, pimap_mail_pattern isn't set";
+	}
+}
+
+void doctor_check_channels(struct doctor *doctor)
+{
+	const char *const *channel = doctor_get_channels(doctor);
+	bool mail = FALSE;
+
+	for (; *channel != NULL; channel++) {
+		if (!str_array_icase_find(pimap_channels, *channel)) {
+			doctor_fail(doctor, "pimap_channels: there is no channel "
+				"%s. Until then no device can log in", *channel);
+		}
+		if (strcasecmp(*channel, "MAIL") == 0)
+			mail = TRUE;
+	}
+	if (mail)
+		doctor_check_mail(doctor);
+}
