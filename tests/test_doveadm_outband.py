@@ -3,6 +3,7 @@
 import json
 import os
 import socket
+import sqlite3
 import stat
 import subprocess
 import threading
@@ -390,6 +391,89 @@ def test_test_whose_asker_goes(admin):
     wait_for(lambda: admin.queue() == [])
 
 
+@patient
+def test_trace(admin):
+    """Every step of a notification, also when it is finished and the service has begun
+    anew"""
+    begin = int(time.time())
+
+    def steps(*args):
+        rows = admin.run("trace", *args)
+        for row in rows:
+            assert (row["user"], row["device"]) == (USER, "phone")
+            when = time.mktime(time.strptime(row["time"], "%Y-%m-%d %H:%M:%S"))
+            assert begin <= when <= time.time()
+        return [(row["number"], row["step"], row["text"]) for row in rows]
+
+    fill(admin, 2)
+    ids = [row["id"] for row in admin.run("list")]
+    found = "NEW_MESSAGE %%d in INBOX, by a look at %s (hint)" % GUID
+    first = steps(ids[0])
+    assert [step[1] for step in first] == ["found", "queued", "numbered", "tried"]
+    assert first[0] == ("1", "found", found % 1)
+    assert "451 not now" in first[3][2]
+    assert steps(ids[1]) == [("", "found", found % 2), ("", "queued", "")]
+    assert steps("-u", USER, "phone", "1") == first
+    admin.run("retry")
+    wait_for(lambda: len([step for step in steps(ids[0]) if step[1] == "tried"]) == 2)
+    admin.run("drop", ids[0])
+    assert [step[1:] for step in steps(ids[0])[4:]] == [
+        ("retry", "by the administrator"), first[3][1:],
+        ("done", "dropped: by the administrator")]
+    admin.relay.replies.clear()
+    wait_for(lambda: admin.queue() == [] or admin.run("retry"))
+    wait_for(lambda: admin.queue() == [])
+    last = steps("-u", USER, "phone")[-1]
+    assert last == ("2", "done", "sent")
+    admin.run("test", "-u", USER, "phone")
+    assert steps("-u", USER, "phone", "3") == [
+        ("3", "queued", "SYNC, as a test"), ("3", "numbered", "3"), ("3", "done", "sent")]
+    # found without a hint, and given up
+    admin.refuses("550 go away")
+    admin.outband.expected.append("550 go away")
+    admin.folder.count = 3
+    admin.run("scan", "-u", USER)
+    rows = wait_for(lambda: [step for step in steps("-u", USER, "phone") if step[0] == "4" and
+                             step[1] == "done"])
+    assert rows[0][2].startswith("given up: ") and "550 go away" in rows[0][2]
+    admin.outband.kill()
+    admin.hint()
+    rows = wait_for(lambda: steps("-u", USER, "phone", "4"))
+    assert rows[0] == ("4", "found", "NEW_MESSAGE 3 in INBOX, by a look at %s (scan)" % GUID)
+    admin.folder.count = 4
+    admin.outband.kill()
+    wait_for(lambda: admin.status()["looks done"] != "0")
+    wait_for(lambda: [step for step in steps("-u", USER, "phone", "5")
+                      if step[2] == "NEW_MESSAGE 4 in INBOX, by a look at %s (start)" % GUID]
+             if len(steps("-u", USER, "phone")) > len(rows) + 15 else False)
+    assert {step[0] for step in steps("-u", USER, "phone")} == {"1", "2", "3", "4", "5"}
+    for args in (["99999"], ["-u", "other", "phone"], ["-u", USER, "phone", "99"]):
+        assert "Nothing is known" in admin.run("trace", *args, code=68)
+    for args in ([], ["x"], ["1", "2"], ["-u", USER], ["-u", "*", "phone"],
+                 ["-u", USER, "phone", "0"], ["-u", USER, "phone", "x"]):
+        admin.run("trace", *args, code=64)
+
+
+@patient
+def test_trace_is_not_read_at_once(admin):
+    """More steps than one answer has, each of them once"""
+    fill(admin, 20)
+    database = os.path.join(admin.server.path, "state/pimap-outband/outband.sqlite")
+    with sqlite3.connect(database) as db:
+        for (row,) in list(db.execute("SELECT id FROM traces")):
+            for number in range(60):
+                db.execute("INSERT INTO new_steps VALUES (?, NULL, 'tried', ?)", (row, number))
+    db.close()
+    rows = admin.run("trace", "-u", USER, "phone")
+    assert len(rows) > 20 * 60 > 1000
+    by_id = {}
+    for row in rows:
+        by_id.setdefault(row["id"], []).append(row["text"])
+    assert len(by_id) == 20
+    for texts in by_id.values():
+        assert texts[-60:] == [str(number) for number in range(60)]
+
+
 def test_wrong_usage(admin):
     for args in (["retry", "x"], ["retry", "0"], ["retry", "-1"], ["retry", "-u", "*"],
                  ["retry", "-u", ""], ["retry", "-u", USER, "a b"], ["drop"],
@@ -482,7 +566,11 @@ def test_protocol_is_bounded(admin):
                           (["RETRY", "-1", "", ""], "Invalid id"),
                           (["DROP", "0", "", ""], "Neither"), (["DROP", "0", "joe", ""], "Neither"),
                           (["DROP", "0", "", "phone"], "Neither"),
-                          (["DROP", "9" * 30, "joe", "phone"], "Invalid id")):
+                          (["DROP", "9" * 30, "joe", "phone"], "Invalid id"),
+                          (["TRACE", "x", "1", "", "", "0"], "Invalid number"),
+                          (["TRACE", "1.x", "1", "", "", "0"], "Invalid number"),
+                          (["TRACE", "0.0", "1", "", "", "x"], "Invalid number"),
+                          (["TRACE", "0.0", "x", "", "", "0"], "Invalid id")):
         answer, = control.ask(*request)
         assert answer[0] == "FAIL" and text in answer[1]
     assert control.ask("LIST", 0, "", "") == [["OK"]]

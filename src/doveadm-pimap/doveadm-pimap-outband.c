@@ -87,7 +87,7 @@ outband_cmd_request(const char **fields, outband_cmd_line_t *line,
 		}
 		ret = outband_cmd_answer(client, line, value_r, &more, &error);
 		if (ret > 0 && more) {
-			/* LIST: from there */
+			/* from there */
 			fields[1] = *value_r;
 			ret = 0;
 		} else if (ret == 0) {
@@ -337,6 +337,50 @@ static void cmd_outband_test(struct doveadm_cmd_context *cctx)
 	(void)outband_cmd_request(request, outband_test_line, &value);
 }
 
+/* trace */
+
+static void outband_trace_line(const char *const *fields)
+{
+	if (strcmp(fields[0], "STEP") != 0 || str_array_length(fields) < 8)
+		return;
+	doveadm_print(fields[1]);
+	doveadm_pimap_print_text(fields[2]);
+	doveadm_pimap_print_text(fields[3]);
+	outband_print_number(fields[4]);
+	outband_print_time(fields[5]);
+	doveadm_pimap_print_text(fields[6]);
+	doveadm_pimap_print_text(fields[7]);
+}
+
+static void cmd_outband_trace(struct doveadm_cmd_context *cctx)
+{
+	const char *request[] = {
+		"TRACE", "0.0", NULL, NULL, NULL, "0", NULL
+	};
+	const char *value;
+	int64_t number;
+
+	if (outband_cmd_get_selection(cctx, TRUE, request + 2) < 0)
+		return;
+	if (doveadm_cmd_param_str(cctx, "number", &request[5]) &&
+	    (request[3][0] == '\0' || str_to_int64(request[5], &number) < 0 ||
+	     number <= 0)) {
+		outband_cmd_usage(cctx, "The number is one of a device, as in "
+				  "list");
+		return;
+	}
+	doveadm_print_init(DOVEADM_PRINT_TYPE_TABLE);
+	doveadm_print_header("id", "id", DOVEADM_PRINT_HEADER_FLAG_RIGHT_JUSTIFY);
+	doveadm_print_header_simple("user");
+	doveadm_print_header_simple("device");
+	doveadm_print_header("number", "number",
+			     DOVEADM_PRINT_HEADER_FLAG_RIGHT_JUSTIFY);
+	doveadm_print_header_simple("time");
+	doveadm_print_header_simple("step");
+	doveadm_print_header("text", "text", DOVEADM_PRINT_HEADER_FLAG_EXPAND);
+	(void)outband_cmd_request(request, outband_trace_line, &value);
+}
+
 struct doveadm_cmd_ver2 doveadm_pimap_cmd_outband_status = {
 	.name = "pimap outband status",
 	.usage = "",
@@ -409,5 +453,16 @@ struct doveadm_cmd_ver2 doveadm_pimap_cmd_outband_test = {
 DOVEADM_CMD_PARAMS_START
 DOVEADM_CMD_PARAM('u', "user", CMD_PARAM_STR, 0)
 DOVEADM_PIMAP_ARG("device", CMD_PARAM_STR)
+DOVEADM_CMD_PARAMS_END
+};
+
+struct doveadm_cmd_ver2 doveadm_pimap_cmd_outband_trace = {
+	.name = "pimap outband trace",
+	.usage = "<id> | -u <user> <device> [<number>]",
+	.cmd = cmd_outband_trace,
+DOVEADM_CMD_PARAMS_START
+DOVEADM_CMD_PARAM('u', "user", CMD_PARAM_STR, 0)
+DOVEADM_PIMAP_ARG("which", CMD_PARAM_STR)
+DOVEADM_PIMAP_ARG("number", CMD_PARAM_STR)
 DOVEADM_CMD_PARAMS_END
 };

@@ -33,6 +33,7 @@ static struct doveadm_cmd_ver2 *const doveadm_pimap_cmds[] = {
 	&doveadm_pimap_cmd_outband_scan,
 	&doveadm_pimap_cmd_outband_status,
 	&doveadm_pimap_cmd_outband_test,
+	&doveadm_pimap_cmd_outband_trace,
 	&doveadm_pimap_cmd_pref_get,
 	&doveadm_pimap_cmd_pref_set,
 	&doveadm_pimap_cmd_view_show,

@@ -96,6 +96,7 @@ extern struct doveadm_cmd_ver2 doveadm_pimap_cmd_outband_retry;
 extern struct doveadm_cmd_ver2 doveadm_pimap_cmd_outband_scan;
 extern struct doveadm_cmd_ver2 doveadm_pimap_cmd_outband_status;
 extern struct doveadm_cmd_ver2 doveadm_pimap_cmd_outband_test;
+extern struct doveadm_cmd_ver2 doveadm_pimap_cmd_outband_trace;
 extern struct doveadm_cmd_ver2 doveadm_pimap_cmd_pref_get;
 extern struct doveadm_cmd_ver2 doveadm_pimap_cmd_pref_set;
 extern struct doveadm_cmd_ver2 doveadm_pimap_cmd_view_show;

@@ -11,7 +11,7 @@
    by lines of which the last is
 
      OK [<number>]       done, with so many notifications, or folders
-     MORE <id>           there may be more: LIST again, from there
+     MORE <id>           there may be more: ask again, from there
      NOTFOUND <reason>   there is nothing that the request could be about
      BUSY <reason>       the service has only begun, or can't read its database
      FAIL <reason>
@@ -44,7 +44,14 @@
         RESULT <result> <number> <error>
                                  sent, retry, given up, expired; waiting: it
                                  can't be tried now, or has not been after
-                                 PIMAP_CONTROL_TEST_SECS */
+                                 PIMAP_CONTROL_TEST_SECS
+     TRACE <position> <id> <user> <device> <number>
+        what was done with a notification, or with the device's last ones, or the one
+        with that number (0: not asked for), also if it is finished; position is that
+        of the last MORE, or 0.0
+        STEP <id> <user> <device> <number> <time> <step> <text>
+                                 step: found, queued, numbered, tried, retry, done;
+                                 names may be added */
 
 #define PIMAP_CONTROL_SOCKET "pimap-outband-control"
 #define PIMAP_CONTROL_PROTOCOL "pimap-control"

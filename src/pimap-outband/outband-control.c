@@ -263,7 +263,8 @@ control_scan(struct outband_control *control, const char *const *args,
 	if (args[0][0] == '\0')
 		outband_looks_mark_all(control->controls->looks);
 	else
-		outband_looks_mark(control->controls->looks, args[0], "");
+		outband_looks_mark(control->controls->looks, args[0], "",
+				   "scan");
 	ANSWER(answer, "OK");
 }
 
@@ -309,6 +310,58 @@ control_resume(struct outband_control *control, const char *const *args,
 	       string_t *answer)
 {
 	control_pause_set(control, args[0], FALSE, answer);
+}
+
+/* TRACE */
+
+static void
+control_trace(struct outband_control *control, const char *const *args,
+	      string_t *answer)
+{
+	struct outband_store *store = control->controls->store;
+	const char *const *position = t_strsplit(args[0], ".");
+	struct outband_selection selection;
+	ARRAY_TYPE(outband_step) steps;
+	const struct outband_step *step;
+	const char *error;
+	int64_t id, n, seq;
+	int ret;
+
+	if (!control_select(args + 1, &selection, answer))
+		return;
+	if (str_array_length(position) != 2 ||
+	    str_to_int64(position[0], &id) < 0 ||
+	    str_to_int64(position[1], &n) < 0 ||
+	    str_to_int64(args[4], &seq) < 0) {
+		ANSWER(answer, "FAIL", "Invalid number");
+		return;
+	}
+	ret = store->v->trace(store, &selection, seq, id, n,
+			      OUTBAND_CONTROL_LIST_ROWS,
+			      pool_datastack_create(), &steps, &error);
+	if (ret < 0) {
+		ANSWER(answer, "FAIL", error);
+		return;
+	}
+	if (ret == 0) {
+		if (id == 0)
+			ANSWER(answer, "NOTFOUND", "Nothing is known of it");
+		else
+			ANSWER(answer, "OK");
+		return;
+	}
+	array_foreach(&steps, step) {
+		if (str_len(answer) >= OUTBAND_CONTROL_LIST_SIZE)
+			break;
+		id = step->id;
+		n = step->n;
+		ANSWER(answer, "STEP", t_strdup_printf("%"PRId64, id),
+		       step->user, step->device,
+		       t_strdup_printf("%"PRId64, step->seq),
+		       t_strdup_printf("%"PRIdTIME_T, step->time), step->step,
+		       step->text);
+	}
+	ANSWER(answer, "MORE", t_strdup_printf("%"PRId64".%"PRId64, id, n));
 }
 
 /* TEST */
@@ -388,6 +441,7 @@ static const struct outband_request outband_requests[] = {
 	{ "PAUSE", 0, 1, control_pause },
 	{ "RESUME", 0, 1, control_resume },
 	{ "TEST", 2, 2, control_test },
+	{ "TRACE", 5, 5, control_trace },
 };
 
 static void outband_control_destroy(struct connection *conn)

@@ -34,4 +34,11 @@ struct outband_found {
 };
 ARRAY_DEFINE_TYPE(outband_found, struct outband_found);
 
+/* How a look came about, for who asks what became of a notification */
+struct outband_origin {
+	/* "hint", ... */
+	const char *cause;
+	time_t begun;
+};
+
 #endif

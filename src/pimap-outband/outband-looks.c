@@ -40,6 +40,9 @@ struct outband_look {
 	struct timeout *to_rest;
 	unsigned int rest_msecs;
 	unsigned int deaths;
+	/* of the mark, and of the look that runs */
+	const char *cause;
+	struct outband_origin origin;
 
 	bool marked:1;
 	bool running:1;
@@ -62,6 +65,7 @@ struct outband_looks {
 
 	/* where the look at everything is */
 	char *sweep_user, *sweep_guid;
+	const char *sweep_cause;
 	struct timeout *to_sweep;
 	bool sweeping:1;
 	bool overflowed:1;
@@ -70,7 +74,8 @@ struct outband_looks {
 };
 
 static void outband_looks_run(struct outband_looks *looks);
-static void outband_looks_sweep_begin(struct outband_looks *looks);
+static void
+outband_looks_sweep_begin(struct outband_looks *looks, const char *cause);
 
 static unsigned int outband_look_hash(const struct outband_look *look)
 {
@@ -133,7 +138,7 @@ outband_looks_get(struct outband_looks *looks, const char *user,
 	return look;
 }
 
-static void outband_look_mark(struct outband_look *look)
+static void outband_look_mark(struct outband_look *look, const char *cause)
 {
 	struct outband_looks *looks = look->looks;
 
@@ -141,12 +146,13 @@ static void outband_look_mark(struct outband_look *look)
 	if (look->marked)
 		return;
 	look->marked = TRUE;
+	look->cause = cause;
 	DLLIST2_APPEND(&looks->head, &looks->tail, look);
 	looks->marked_count++;
 }
 
 void outband_looks_mark(struct outband_looks *looks, const char *user,
-			const char *guid)
+			const char *guid, const char *cause)
 {
 	struct outband_look *look = outband_looks_get(looks, user, guid);
 
@@ -154,7 +160,7 @@ void outband_looks_mark(struct outband_looks *looks, const char *user,
 		return;
 	look->only_new = FALSE;
 	look->deaths = 0;
-	outband_look_mark(look);
+	outband_look_mark(look, cause);
 	outband_looks_run(looks);
 }
 
@@ -169,7 +175,7 @@ outband_looks_store_failed(struct outband_looks *looks, const char *error)
 
 static void outband_look_rested(struct outband_look *look)
 {
-	outband_look_mark(look);
+	outband_look_mark(look, look->origin.cause);
 	outband_looks_run(look->looks);
 }
 
@@ -226,7 +232,7 @@ outband_look_folders(struct outband_look *look,
 		}
 		folder = outband_looks_get(looks, look->user, guid);
 		if (folder != NULL)
-			outband_look_mark(folder);
+			outband_look_mark(folder, look->origin.cause);
 	}
 	if (look->only_new)
 		return 0;
@@ -240,7 +246,7 @@ outband_look_folders(struct outband_look *look,
 
 		folder = outband_looks_get(looks, user, guid);
 		if (folder != NULL)
-			outband_look_mark(folder);
+			outband_look_mark(folder, look->origin.cause);
 	}
 	return ret < 0 ? -1 : 0;
 }
@@ -268,7 +274,8 @@ outband_look_commit(struct outband_look *look,
 	int ret;
 
 	ret = looks->store->v->commit(looks->store, look->user, look->guid,
-				      answer->folder, &look->accounted,
+				      answer->folder, &look->origin,
+				      &look->accounted,
 				      &answer->found, error_r);
 	if (ret <= 0)
 		return ret;
@@ -339,7 +346,7 @@ outband_look_answered(struct outband_answer *answer, void *context)
 		look->rest_msecs = 0;
 		if (ret == 0) {
 			result = "stale";
-			outband_look_mark(look);
+			outband_look_mark(look, look->origin.cause);
 		} else if (answer->result == OUTBAND_ANSWER_GONE) {
 			result = "gone";
 		}
@@ -352,7 +359,7 @@ outband_look_answered(struct outband_answer *answer, void *context)
 	case OUTBAND_ANSWER_LOST:
 		result = "lost";
 		if (++look->deaths < OUTBAND_LOOKS_MAX_DEATHS) {
-			outband_look_mark(look);
+			outband_look_mark(look, look->origin.cause);
 			break;
 		}
 		e_error(looks->event, "User %s: %u workers have died of "
@@ -362,7 +369,7 @@ outband_look_answered(struct outband_answer *answer, void *context)
 		break;
 	case OUTBAND_ANSWER_UNREACHED:
 		result = "no worker";
-		outband_look_mark(look);
+		outband_look_mark(look, look->origin.cause);
 		break;
 	}
 	if (strcmp(result, "ok") == 0 || strcmp(result, "gone") == 0)
@@ -438,14 +445,14 @@ static void outband_looks_sweep(struct outband_looks *looks)
 			/* go on when there is room */
 			break;
 		}
-		outband_look_mark(look);
+		outband_look_mark(look, looks->sweep_cause);
 		/* Nothing else finds a folder that began to notify while the
 		   service didn't run. */
 		if (strcmp(user, looks->sweep_user) != 0 &&
 		    (look = outband_looks_get(looks, user, "")) != NULL &&
 		    !look->marked) {
 			look->only_new = TRUE;
-			outband_look_mark(look);
+			outband_look_mark(look, looks->sweep_cause);
 		}
 		i_free(looks->sweep_user);
 		looks->sweep_user = i_strdup(user);
@@ -456,7 +463,7 @@ static void outband_looks_sweep(struct outband_looks *looks)
 		looks->sweeping = FALSE;
 		if (looks->overflowed) {
 			looks->overflowed = FALSE;
-			outband_looks_sweep_begin(looks);
+			outband_looks_sweep_begin(looks, "many marks");
 		}
 	} else if (ret < 0) {
 		outband_looks_store_failed(looks, error);
@@ -465,12 +472,14 @@ static void outband_looks_sweep(struct outband_looks *looks)
 	}
 }
 
-static void outband_looks_sweep_begin(struct outband_looks *looks)
+static void
+outband_looks_sweep_begin(struct outband_looks *looks, const char *cause)
 {
 	i_free(looks->sweep_user);
 	i_free(looks->sweep_guid);
 	looks->sweep_user = i_strdup("");
 	looks->sweep_guid = i_strdup("");
+	looks->sweep_cause = cause;
 	looks->sweeping = TRUE;
 }
 
@@ -487,7 +496,7 @@ static void outband_looks_run(struct outband_looks *looks)
 	if (looks->overflowed && !looks->sweeping &&
 	    hash_table_count(looks->all) < OUTBAND_LOOKS_MAX / 2) {
 		looks->overflowed = FALSE;
-		outband_looks_sweep_begin(looks);
+		outband_looks_sweep_begin(looks, "many marks");
 	}
 	if (looks->sweeping) T_BEGIN {
 		outband_looks_sweep(looks);
@@ -504,10 +513,13 @@ static void outband_looks_run(struct outband_looks *looks)
 				outband_looks_store_failed(looks, error);
 		} T_END;
 		if (ret > 0) {
+			look->origin.cause = look->cause;
+			look->origin.begun = ioloop_time;
 			look->running = TRUE;
 			looks->running_count++;
 			outband_look_unmark(look);
 		} else if (ret < 0) {
+			look->origin.cause = look->cause;
 			outband_look_unmark(look);
 			outband_look_rest(look);
 		}
@@ -564,14 +576,14 @@ void outband_looks_start(struct outband_looks *looks,
 {
 	i_assert(looks->store == NULL);
 	looks->store = store;
-	outband_looks_sweep_begin(looks);
+	outband_looks_sweep_begin(looks, "start");
 	outband_looks_run(looks);
 }
 
 void outband_looks_mark_all(struct outband_looks *looks)
 {
 	i_assert(looks->store != NULL);
-	outband_looks_sweep_begin(looks);
+	outband_looks_sweep_begin(looks, "scan");
 	outband_looks_run(looks);
 }
 

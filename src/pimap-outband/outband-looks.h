@@ -20,9 +20,9 @@ outband_looks_init(struct event *event_parent, const char *worker_path,
 void outband_looks_deinit(struct outband_looks **looks);
 
 /* The folder is to be looked at (guid "": all of the user's). Until
-   outband_looks_start() marks are kept. */
+   outband_looks_start() marks are kept. cause lives for ever. */
 void outband_looks_mark(struct outband_looks *looks, const char *user,
-			const char *guid);
+			const char *guid, const char *cause);
 /* Likewise all that is accounted for, after outband_looks_start(). */
 void outband_looks_mark_all(struct outband_looks *looks);
 

@@ -32,6 +32,8 @@ struct outband_lane {
 	pool_t pool;
 	struct outband_row row;
 	struct outband_sender_channel *channel;
+	/* what has become of it: nothing is left but to forget it */
+	const char *result;
 
 	/* of a row that the store couldn't be told of */
 	int64_t retry_id;
@@ -39,8 +41,6 @@ struct outband_lane {
 
 	bool waiting:1;
 	bool sending:1;
-	/* the channel has answered: nothing is left but to forget it */
-	bool done:1;
 };
 
 struct outband_sender_watch {
@@ -166,18 +166,18 @@ outband_lane_event(struct outband_lane *lane, const char *result,
 }
 
 /* Forgets the row. Returns TRUE if the lane may go on. */
-static bool outband_lane_done(struct outband_lane *lane)
+static bool outband_lane_done(struct outband_lane *lane, const char *result)
 {
 	struct outband_store *store = lane->sender->store;
 	const char *error;
 
-	lane->done = TRUE;
-	if (store->v->done(store, &lane->row, &error) < 0) {
+	lane->result = result;
+	if (store->v->done(store, &lane->row, result, &error) < 0) {
 		outband_lane_store_failed(lane, error);
 		return FALSE;
 	}
 	lane->sender->store_failed = FALSE;
-	lane->done = FALSE;
+	lane->result = NULL;
 	return TRUE;
 }
 
@@ -260,7 +260,7 @@ outband_lane_sent(const struct outband_channel_result *result, void *context)
 		channel->status.failing = FALSE;
 		channel->status.sent++;
 		outband_lane_event(lane, "sent", NULL);
-		go_on = outband_lane_done(lane);
+		go_on = outband_lane_done(lane, "sent");
 		break;
 	case OUTBAND_CHANNEL_RETRY:
 		if (result->fault && !channel->status.failing) {
@@ -279,7 +279,8 @@ outband_lane_sent(const struct outband_channel_result *result, void *context)
 	case OUTBAND_CHANNEL_GIVE_UP:
 		channel->status.given_up++;
 		outband_lane_event(lane, "given up", result->error);
-		go_on = outband_lane_done(lane);
+		go_on = outband_lane_done(lane, p_strconcat(lane->pool,
+				"given up: ", result->error, NULL));
 		break;
 	}
 	/* those that wait come first */
@@ -314,7 +315,7 @@ static int outband_lane_prepare(struct outband_lane *lane)
 	if (ioloop_time >= expires) {
 		sender->expired++;
 		outband_lane_event(lane, "expired", NULL);
-		return outband_lane_done(lane) ? 0 : -1;
+		return outband_lane_done(lane, "expired") ? 0 : -1;
 	}
 	due = row->next_try;
 	if (lane->retry_id == row->id)
@@ -363,7 +364,7 @@ static void outband_lane_run(struct outband_lane *lane)
 	if (lane->sending || lane->waiting)
 		return;
 	timeout_remove(&lane->to);
-	if (lane->done && !outband_lane_done(lane))
+	if (lane->result != NULL && !outband_lane_done(lane, lane->result))
 		return;
 	do T_BEGIN {
 		ret = outband_lane_prepare(lane);

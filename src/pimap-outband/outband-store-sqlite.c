@@ -45,6 +45,10 @@ enum outband_sqlite_stmt {
 	STMT_LIST,
 	STMT_RETRY_NOW,
 	STMT_DROP,
+	STMT_OUTCOME,
+	STMT_OUTCOME_SELECTED,
+	STMT_TRACE_ADD,
+	STMT_TRACE,
 	STMT_ADD_TEST,
 	STMT_PAUSED_GET,
 	STMT_PAUSED_ADD,
@@ -52,6 +56,9 @@ enum outband_sqlite_stmt {
 
 	STMT_COUNT
 };
+
+#define TRACE_STR2(x) #x
+#define TRACE_STR(x) TRACE_STR2(x)
 
 /* Each brings a database one version further. */
 static const char *const outband_sqlite_schemas[] = {
@@ -85,7 +92,60 @@ static const char *const outband_sqlite_schemas[] = {
 
 	"ALTER TABLE queue ADD COLUMN last_error TEXT NOT NULL DEFAULT '';"
 	"CREATE TABLE paused (channel TEXT NOT NULL PRIMARY KEY)"
-	" WITHOUT ROWID;",
+	" WITHOUT ROWID;"
+	/* The steps of notifications. What changes the queue is one: whoever
+	   changes it can't forget that. */
+	"ALTER TABLE queue ADD COLUMN outcome TEXT NOT NULL DEFAULT '';"
+	"CREATE TABLE traces ("
+	" id INTEGER PRIMARY KEY, user TEXT NOT NULL, device TEXT NOT NULL,"
+	" seq INTEGER, created INTEGER NOT NULL);"
+	"INSERT INTO traces SELECT id, user, device, seq, created FROM queue;"
+	"CREATE INDEX traces_device ON traces (user, device, id);"
+	"CREATE TABLE steps ("
+	" id INTEGER NOT NULL, n INTEGER NOT NULL, time INTEGER NOT NULL,"
+	" step TEXT NOT NULL, text TEXT NOT NULL,"
+	" PRIMARY KEY (id, n)) WITHOUT ROWID;"
+	"CREATE VIEW new_steps AS SELECT id, time, step, text FROM steps;"
+	"CREATE TRIGGER step_add INSTEAD OF INSERT ON new_steps BEGIN"
+	" INSERT INTO steps SELECT NEW.id, ifnull(max(n), 0) + 1,"
+	"  ifnull(NEW.time, CAST(strftime('%s', 'now') AS INTEGER)),"
+	"  NEW.step, substr(NEW.text, 1, 500) FROM steps WHERE id = NEW.id;"
+	" END;"
+	"CREATE TRIGGER step_bound AFTER INSERT ON steps"
+	" WHEN NEW.n > "TRACE_STR(OUTBAND_TRACE_MAX_STEPS)" BEGIN"
+	" DELETE FROM steps WHERE id = NEW.id AND"
+	"  n = NEW.n - "TRACE_STR(OUTBAND_TRACE_MAX_STEPS)" / 2;"
+	" END;"
+	"CREATE TRIGGER trace_bound AFTER INSERT ON traces"
+	" WHEN NEW.id % 100 = 0 BEGIN"
+	" DELETE FROM traces WHERE id <="
+	"  NEW.id - "TRACE_STR(OUTBAND_TRACE_MAX_COUNT)" OR id < (SELECT id"
+	"   FROM traces WHERE created >="
+	"    NEW.created - "TRACE_STR(OUTBAND_TRACE_MAX_SECS)
+	"   ORDER BY id LIMIT 1);"
+	" DELETE FROM steps WHERE id < (SELECT min(id) FROM traces);"
+	" END;"
+	"CREATE TRIGGER queue_added AFTER INSERT ON queue BEGIN"
+	" INSERT INTO traces VALUES"
+	"  (NEW.id, NEW.user, NEW.device, NEW.seq, NEW.created);"
+	" END;"
+	"CREATE TRIGGER queue_numbered AFTER UPDATE OF seq ON queue BEGIN"
+	" UPDATE traces SET seq = NEW.seq WHERE id = NEW.id;"
+	" INSERT INTO new_steps VALUES (NEW.id, NULL, 'numbered', NEW.seq);"
+	" END;"
+	"CREATE TRIGGER queue_tried AFTER UPDATE OF tries ON queue BEGIN"
+	" INSERT INTO new_steps VALUES (NEW.id, NULL, 'tried', NEW.last_error);"
+	" END;"
+	"CREATE TRIGGER queue_retry AFTER UPDATE OF next_try ON queue"
+	" WHEN NEW.next_try = 0 AND OLD.next_try > 0 BEGIN"
+	" INSERT INTO new_steps VALUES"
+	"  (NEW.id, NULL, 'retry', 'by the administrator');"
+	" END;"
+	"CREATE TRIGGER queue_done AFTER DELETE ON queue BEGIN"
+	" INSERT INTO new_steps VALUES (OLD.id, NULL, 'done',"
+	"  iif(OLD.outcome = '', 'dropped: its folder doesn''t notify the"
+	" device any more', OLD.outcome));"
+	" END;",
 };
 
 /* What a row has, in the order of row_get() */
@@ -95,7 +155,7 @@ static const char *const outband_sqlite_schemas[] = {
 	" d.format, q.last_error, q.user, q.device, q.fields"
 #define QUEUE_SELECTED \
 	" WHERE (?1 = 0 OR id = ?1) AND (?2 = '' OR user = ?2)" \
-	" AND (?3 = '' OR device = ?3) RETURNING user, device"
+	" AND (?3 = '' OR device = ?3)"
 
 static const char *const outband_sqlite_sql[STMT_COUNT] = {
 	[STMT_BEGIN] = "BEGIN IMMEDIATE",
@@ -161,8 +221,25 @@ static const char *const outband_sqlite_sql[STMT_COUNT] = {
 		"SELECT "QUEUE_COLUMNS
 		" FROM queue q JOIN devices d USING (user, device)"
 		" WHERE q.id > ?1 ORDER BY q.id LIMIT ?2",
-	[STMT_RETRY_NOW] = "UPDATE queue SET next_try = 0"QUEUE_SELECTED,
-	[STMT_DROP] = "DELETE FROM queue"QUEUE_SELECTED,
+	[STMT_RETRY_NOW] =
+		"UPDATE queue SET next_try = 0"QUEUE_SELECTED
+		" RETURNING user, device",
+	[STMT_DROP] =
+		"DELETE FROM queue"QUEUE_SELECTED" RETURNING user, device",
+	[STMT_OUTCOME] = "UPDATE queue SET outcome = ?2 WHERE id = ?1",
+	[STMT_OUTCOME_SELECTED] =
+		"UPDATE queue SET outcome = 'dropped: by the administrator'"
+		QUEUE_SELECTED,
+	[STMT_TRACE_ADD] =
+		"INSERT INTO new_steps VALUES (?1, ?2, ?3, ?4)",
+	[STMT_TRACE] =
+		"SELECT t.id, s.n, t.user, t.device, ifnull(t.seq, 0), s.time,"
+		" s.step, s.text FROM traces t JOIN steps s USING (id)"
+		" WHERE t.id IN (SELECT id FROM traces WHERE id = ?1 UNION"
+		" SELECT * FROM (SELECT id FROM traces WHERE ?1 = 0 AND"
+		" user = ?2 AND device = ?3 AND (?4 = 0 OR seq = ?4)"
+		" ORDER BY id DESC LIMIT "TRACE_STR(OUTBAND_TRACE_LAST)"))"
+		" AND (s.id, s.n) > (?5, ?6) ORDER BY s.id, s.n LIMIT ?7",
 	[STMT_ADD_TEST] =
 		"INSERT INTO queue"
 		" (user, device, guid, folder, event, uid, time, created)"
@@ -568,10 +645,34 @@ sqlite_outband_commit_device(struct sqlite_outband_store *store,
 	return sqlite_outband_run(store, stmt, error_r) < 0 ? -1 : 1;
 }
 
+/* Traces the row that was added last. */
+static int
+sqlite_outband_trace_found(struct sqlite_outband_store *store,
+			   const char *guid, const char *folder,
+			   const struct outband_origin *origin,
+			   const struct outband_event *event,
+			   const char **error_r)
+{
+	int64_t id = sqlite3_last_insert_rowid(store->db);
+	const char *text;
+
+	text = t_strdup_printf("%s%s in %s, by a look at %s (%s)", event->name,
+		event->uid == 0 ? "" : t_strdup_printf(" %u", event->uid),
+		folder, guid, origin->cause);
+	if (sqlite_outband_run(store, sqlite_outband_bind(store,
+			STMT_TRACE_ADD, "iitt", id, (int64_t)origin->begun,
+			"found", text), error_r) < 0)
+		return -1;
+	return sqlite_outband_run(store, sqlite_outband_bind(store,
+			STMT_TRACE_ADD, "iitt", id, (int64_t)ioloop_time,
+			"queued", ""), error_r);
+}
+
 static int
 sqlite_outband_commit_found(struct sqlite_outband_store *store,
 			    const char *user, const char *guid,
 			    const char *folder,
+			    const struct outband_origin *origin,
 			    const struct accounted_now *now,
 			    const struct outband_found *found,
 			    const char **error_r)
@@ -585,7 +686,9 @@ sqlite_outband_commit_found(struct sqlite_outband_store *store,
 			(int64_t)event->uid, (int64_t)event->time,
 			event->fields == NULL ? "" : event->fields,
 			(int64_t)ioloop_time);
-		if (sqlite_outband_run(store, stmt, error_r) < 0)
+		if (sqlite_outband_run(store, stmt, error_r) < 0 ||
+		    sqlite_outband_trace_found(store, guid, folder, origin,
+					       event, error_r) < 0)
 			return -1;
 	}
 	if (now != NULL && strcmp(now->state, found->state) == 0 &&
@@ -602,6 +705,7 @@ static int
 sqlite_outband_commit_transaction(struct sqlite_outband_store *store,
 				  const char *user, const char *guid,
 				  const char *folder,
+				  const struct outband_origin *origin,
 				  const ARRAY_TYPE(outband_accounted) *accounted,
 				  const ARRAY_TYPE(outband_found) *found,
 				  const char **error_r)
@@ -628,8 +732,8 @@ sqlite_outband_commit_transaction(struct sqlite_outband_store *store,
 			accounted_find(accounted, f->device), f, error_r);
 		if (ret <= 0)
 			return ret;
-		if (sqlite_outband_commit_found(store, user, guid, folder, now,
-						f, error_r) < 0)
+		if (sqlite_outband_commit_found(store, user, guid, folder,
+						origin, now, f, error_r) < 0)
 			return -1;
 	}
 	array_foreach_modifiable(&all_now, now) {
@@ -649,6 +753,7 @@ sqlite_outband_commit_transaction(struct sqlite_outband_store *store,
 static int
 sqlite_outband_commit(struct outband_store *_store, const char *user,
 		      const char *guid, const char *folder,
+		      const struct outband_origin *origin,
 		      const ARRAY_TYPE(outband_accounted) *accounted,
 		      const ARRAY_TYPE(outband_found) *found,
 		      const char **error_r)
@@ -659,7 +764,8 @@ sqlite_outband_commit(struct outband_store *_store, const char *user,
 	if (sqlite_outband_begin(store, error_r) < 0)
 		return -1;
 	ret = sqlite_outband_commit_transaction(store, user, guid, folder,
-						accounted, found, error_r);
+						origin, accounted, found,
+						error_r);
 	return sqlite_outband_end(store, ret, error_r);
 }
 
@@ -799,13 +905,19 @@ sqlite_outband_retry(struct outband_store *_store,
 
 static int
 sqlite_outband_done(struct outband_store *_store, const struct outband_row *row,
-		    const char **error_r)
+		    const char *result, const char **error_r)
 {
 	struct sqlite_outband_store *store = SQLITE_STORE(_store);
-	sqlite3_stmt *stmt;
+	int ret = 1;
 
-	stmt = sqlite_outband_bind(store, STMT_QUEUE_DONE, "i", row->id);
-	return sqlite_outband_run(store, stmt, error_r) < 0 ? -1 : 1;
+	if (sqlite_outband_begin(store, error_r) < 0)
+		return -1;
+	if (sqlite_outband_run(store, sqlite_outband_bind(store, STMT_OUTCOME,
+			"it", row->id, result), error_r) < 0 ||
+	    sqlite_outband_run(store, sqlite_outband_bind(store,
+			STMT_QUEUE_DONE, "i", row->id), error_r) < 0)
+		ret = -1;
+	return sqlite_outband_end(store, ret, error_r);
 }
 
 static int
@@ -887,13 +999,54 @@ sqlite_outband_retry_now(struct outband_store *store,
 }
 
 static int
-sqlite_outband_drop(struct outband_store *store,
+sqlite_outband_drop(struct outband_store *_store,
 		    const struct outband_selection *selection, pool_t pool,
 		    ARRAY_TYPE(outband_device) *devices_r,
 		    unsigned int *count_r, const char **error_r)
 {
-	return sqlite_outband_select(store, STMT_DROP, selection, pool,
-				     devices_r, count_r, error_r);
+	struct sqlite_outband_store *store = SQLITE_STORE(_store);
+	sqlite3_stmt *stmt;
+	int ret = -1;
+
+	if (sqlite_outband_begin(store, error_r) < 0)
+		return -1;
+	stmt = sqlite_outband_bind(store, STMT_OUTCOME_SELECTED, "itt",
+				   selection->id, selection->user,
+				   selection->device);
+	if (sqlite_outband_run(store, stmt, error_r) == 0) {
+		ret = sqlite_outband_select(_store, STMT_DROP, selection, pool,
+					    devices_r, count_r, error_r);
+	}
+	return sqlite_outband_end(store, ret, error_r);
+}
+
+static int
+sqlite_outband_trace(struct outband_store *_store,
+		     const struct outband_selection *selection, int64_t seq,
+		     int64_t id, int64_t n, unsigned int max, pool_t pool,
+		     ARRAY_TYPE(outband_step) *steps_r, const char **error_r)
+{
+	struct sqlite_outband_store *store = SQLITE_STORE(_store);
+	struct outband_step *step;
+	sqlite3_stmt *stmt;
+	int ret;
+
+	p_array_init(steps_r, pool, 16);
+	stmt = sqlite_outband_bind(store, STMT_TRACE, "ittiiii", selection->id,
+				   selection->user, selection->device, seq, id,
+				   n, (int64_t)max);
+	while ((ret = sqlite_outband_step(store, stmt, error_r)) > 0) {
+		step = array_append_space(steps_r);
+		step->id = sqlite3_column_int64(stmt, 0);
+		step->n = sqlite3_column_int64(stmt, 1);
+		step->user = column_text(stmt, 2, pool);
+		step->device = column_text(stmt, 3, pool);
+		step->seq = sqlite3_column_int64(stmt, 4);
+		step->time = sqlite3_column_int64(stmt, 5);
+		step->step = column_text(stmt, 6, pool);
+		step->text = column_text(stmt, 7, pool);
+	}
+	return ret < 0 ? -1 : (array_count(steps_r) > 0 ? 1 : 0);
 }
 
 static int
@@ -902,13 +1055,24 @@ sqlite_outband_add_test(struct outband_store *_store, const char *user,
 {
 	struct sqlite_outband_store *store = SQLITE_STORE(_store);
 	sqlite3_stmt *stmt;
+	int ret = -1;
 
+	if (sqlite_outband_begin(store, error_r) < 0)
+		return -1;
 	stmt = sqlite_outband_bind(store, STMT_ADD_TEST, "tti", user, device,
 				   (int64_t)ioloop_time);
-	if (sqlite_outband_run(store, stmt, error_r) < 0)
-		return -1;
-	*id_r = sqlite3_last_insert_rowid(store->db);
-	return sqlite3_changes(store->db) == 1 ? 1 : 0;
+	if (sqlite_outband_run(store, stmt, error_r) == 0) {
+		*id_r = sqlite3_last_insert_rowid(store->db);
+		ret = sqlite3_changes(store->db) == 1 ? 1 : 0;
+	}
+	if (ret > 0) {
+		stmt = sqlite_outband_bind(store, STMT_TRACE_ADD, "iitt", *id_r,
+					   (int64_t)ioloop_time, "queued",
+					   "SYNC, as a test");
+		if (sqlite_outband_run(store, stmt, error_r) < 0)
+			ret = -1;
+	}
+	return sqlite_outband_end(store, ret, error_r);
 }
 
 static int
@@ -958,6 +1122,7 @@ const struct outband_store_vfuncs outband_store_sqlite = {
 	.list = sqlite_outband_list,
 	.retry_now = sqlite_outband_retry_now,
 	.drop = sqlite_outband_drop,
+	.trace = sqlite_outband_trace,
 	.add_test = sqlite_outband_add_test,
 	.paused_get = sqlite_outband_paused_get,
 	.paused_set = sqlite_outband_paused_set,

@@ -53,6 +53,26 @@ struct outband_device {
 };
 ARRAY_DEFINE_TYPE(outband_device, struct outband_device);
 
+/* What was done with a notification, also when that is finished */
+struct outband_step {
+	/* the notification, and which one of its steps this is */
+	int64_t id, n;
+	const char *user, *device;
+	/* 0: it never had a number */
+	int64_t seq;
+	time_t time;
+	const char *step, *text;
+};
+ARRAY_DEFINE_TYPE(outband_step, struct outband_step);
+
+/* Steps are kept of so many notifications, or those of so many seconds; of each these,
+   the first and the last ones. */
+#define OUTBAND_TRACE_MAX_COUNT 100000
+#define OUTBAND_TRACE_MAX_SECS (7*24*3600)
+#define OUTBAND_TRACE_MAX_STEPS 100
+/* of a device */
+#define OUTBAND_TRACE_LAST 20
+
 struct outband_store_status {
 	/* notifications, those of them that have a number, devices that have
 	   some */
@@ -93,6 +113,7 @@ struct outband_store_vfuncs {
 	   was made with a profile that is older than the registry knows). */
 	int (*commit)(struct outband_store *store, const char *user,
 		      const char *guid, const char *folder,
+		      const struct outband_origin *origin,
 		      const ARRAY_TYPE(outband_accounted) *accounted,
 		      const ARRAY_TYPE(outband_found) *found,
 		      const char **error_r);
@@ -121,9 +142,9 @@ struct outband_store_vfuncs {
 	/* It is to be tried again, because of its last_error. */
 	int (*retry)(struct outband_store *store, const struct outband_row *row,
 		     time_t next_try, const char **error_r);
-	/* It is sent or given up: forgets it. */
+	/* It is sent or given up, as result says: forgets all but that. */
 	int (*done)(struct outband_store *store, const struct outband_row *row,
-		    const char **error_r);
+		    const char *result, const char **error_r);
 
 	/* For the administrator (pimap-control.h). */
 	int (*status)(struct outband_store *store,
@@ -146,6 +167,13 @@ struct outband_store_vfuncs {
 		    const struct outband_selection *selection, pool_t pool,
 		    ARRAY_TYPE(outband_device) *devices_r,
 		    unsigned int *count_r, const char **error_r);
+	/* The steps of a notification (selection's id), or of the last ones of
+	   a device (seq 0), or those with that number; so many, or less, that
+	   come after the step n of id. Returns 1, or 0 if there are none. */
+	int (*trace)(struct outband_store *store,
+		     const struct outband_selection *selection, int64_t seq,
+		     int64_t id, int64_t n, unsigned int max, pool_t pool,
+		     ARRAY_TYPE(outband_step) *steps_r, const char **error_r);
 	/* Queues a SYNC for a device that is notified of something, behind what
 	   it has. Returns 1 and its id, or 0 if there is no such device. */
 	int (*add_test)(struct outband_store *store, const char *user,

@@ -148,7 +148,8 @@ static void outband_hinted(const char *user, const char *guid, void *context)
 {
 	struct outband_service *s = context;
 
-	outband_looks_mark(s->looks, user, guid);
+	outband_looks_mark(s->looks, user, guid,
+			   *guid == '\0' ? "profile" : "hint");
 }
 
 static void outband_found(const char *user, const char *device, void *context)

@@ -18,6 +18,7 @@
 #define OTHER "fedcba9876543210fedcba9876543210"
 
 static const struct outband_store_vfuncs *const v = &outband_store_sqlite;
+static const struct outband_origin origin = { "hint", 990 };
 
 static void remove_all(void)
 {
@@ -94,7 +95,7 @@ commit(struct outband_store *store, const char *guid,
 	const char *error;
 	int ret;
 
-	ret = v->commit(store, "joe", guid, "INBOX", before, found, &error);
+	ret = v->commit(store, "joe", guid, "INBOX", &origin, before, found, &error);
 	if (ret < 0)
 		i_fatal("%s", error);
 	return ret;
@@ -146,7 +147,7 @@ static void done(struct outband_store *store, const struct outband_row *row)
 {
 	const char *error;
 
-	test_assert(v->done(store, row, &error) == 1);
+	test_assert(v->done(store, row, "sent", &error) == 1);
 }
 
 static void test_outband_store_commit(void)
@@ -331,11 +332,11 @@ static void test_outband_store_next(void)
 	t_array_init(&none, 1);
 	add_found(&found, "b", 1, "s", 2);
 	add_found(&found, "a", 1, "s", 1);
-	test_assert(v->commit(store, "joe", GUID, "INBOX", &none, &found,
+	test_assert(v->commit(store, "joe", GUID, "INBOX", &origin, &none, &found,
 			      &error) == 1);
-	test_assert(v->commit(store, "ann", OTHER, "x", &none, &found,
+	test_assert(v->commit(store, "ann", OTHER, "x", &origin, &none, &found,
 			      &error) == 1);
-	test_assert(v->commit(store, "joe", OTHER, "x", &none, &found,
+	test_assert(v->commit(store, "joe", OTHER, "x", &origin, &none, &found,
 			      &error) == 1);
 
 	static const char *const folders[][2] = {
@@ -477,7 +478,7 @@ static void test_outband_store_full(void)
 	limit.rlim_cur = 48*1024;
 	if (setrlimit(RLIMIT_FSIZE, &limit) < 0)
 		i_fatal("setrlimit() failed: %m");
-	test_assert(v->commit(store, "joe", GUID, "INBOX", &before, &found,
+	test_assert(v->commit(store, "joe", GUID, "INBOX", &origin, &before, &found,
 			      &error) == -1);
 	test_assert(error != NULL);
 	before = accounted(store, GUID);
@@ -650,6 +651,163 @@ static void test_outband_store_admin(void)
 	test_end();
 }
 
+/* The steps of a notification as "step text", and all of them */
+static const char *
+trace(struct outband_store *store, int64_t id, const char *device, int64_t seq,
+      ARRAY_TYPE(outband_step) *steps_r)
+{
+	struct outband_selection selection = { id, "joe", device };
+	const struct outband_step *step;
+	string_t *str = t_str_new(256);
+	const char *error;
+
+	if (v->trace(store, &selection, seq, 0, 0, 10000,
+		     pool_datastack_create(), steps_r, &error) < 0)
+		i_fatal("%s", error);
+	array_foreach(steps_r, step)
+		str_printfa(str, "%s[%s]", step->step, step->text);
+	return str_c(str);
+}
+
+static const struct outband_step *first_step(ARRAY_TYPE(outband_step) steps)
+{
+	return array_front(&steps);
+}
+
+static const struct outband_step *last_step(ARRAY_TYPE(outband_step) steps)
+{
+	return array_back(&steps);
+}
+
+static void test_outband_store_trace(void)
+{
+	struct outband_selection all = { 0, "joe", "phone" };
+	struct outband_store *store;
+	ARRAY_TYPE(outband_step) steps;
+	struct outband_row row;
+	const char *error, *text;
+	unsigned int i, devices;
+	int64_t id;
+
+	test_begin("outband store: what was done");
+	remove_all();
+	store = open_store();
+	test_assert(look(store, "phone", "s1", 3) == 1);
+	test_assert(head(store, "phone", &row) == 1);
+	id = row.id;
+	test_assert_strcmp(trace(store, id, "", 0, &steps),
+		"found[NEW_MESSAGE 1 in INBOX, by a look at "GUID" (hint)]"
+		"queued[]");
+	test_assert(first_step(steps)->time == 990);
+	test_assert(last_step(steps)->time == 1000);
+	test_assert(last_step(steps)->seq == 0);
+	test_assert(number(store, &row) == 1);
+	row.tries = 1;
+	row.last_error = "busy";
+	test_assert(v->retry(store, &row, 12345, &error) == 1);
+	test_assert(change(store, FALSE, id, "", "", &devices) == 1);
+	/* it is no step if it doesn't wait */
+	test_assert(change(store, FALSE, id, "", "", &devices) == 1);
+	done(store, &row);
+	reopen(&store);
+	test_assert_strcmp(trace(store, 0, "phone", 1, &steps),
+		"found[NEW_MESSAGE 1 in INBOX, by a look at "GUID" (hint)]"
+		"queued[]numbered[1]tried[busy]retry[by the administrator]"
+		"done[sent]");
+	test_assert(first_step(steps)->id == id &&
+		    first_step(steps)->seq == 1);
+	test_assert_strcmp(first_step(steps)->user, "joe");
+	test_assert_strcmp(first_step(steps)->device, "phone");
+	/* where it is asked to go on */
+	test_assert(v->trace(store, &all, 1, id, 5, 10, pool_datastack_create(),
+			     &steps, &error) == 1);
+	test_assert(array_count(&steps) == 1 && first_step(steps)->n == 6);
+	test_assert(v->trace(store, &all, 1, id, 6, 10, pool_datastack_create(),
+			     &steps, &error) == 0);
+	/* whoever drops them */
+	test_assert(change(store, TRUE, id + 1, "", "", &devices) == 1);
+	test_assert(strstr(trace(store, id + 1, "", 0, &steps),
+			   "done[dropped: by the administrator]") != NULL);
+	test_assert(v->gone(store, "joe", GUID, &error) == 1);
+	test_assert(strstr(trace(store, id + 2, "", 0, &steps),
+			   "done[dropped: its folder doesn't ") != NULL);
+	test_assert_strcmp(trace(store, 99, "", 0, &steps), "");
+	test_assert_strcmp(trace(store, 0, "phone", 99, &steps), "");
+	test_assert_strcmp(trace(store, 0, "pad", 0, &steps), "");
+	(void)trace(store, 0, "phone", 0, &steps);
+	test_assert(array_count(&steps) == 6 + 3 + 3);
+
+	/* bounded: the steps of one, the first and the last are kept */
+	test_assert(look(store, "phone", "s2", 1) == 1);
+	test_assert(head(store, "phone", &row) == 1);
+	row.last_error = "busy";
+	for (i = 1; i <= 300; i++) {
+		row.tries = i;
+		row.last_error = t_strdup_printf("busy %u", i);
+		test_assert(v->retry(store, &row, 12345, &error) == 1);
+	}
+	text = trace(store, row.id, "", 0, &steps);
+	test_assert(array_count(&steps) == OUTBAND_TRACE_MAX_STEPS);
+	test_assert(strncmp(text, "found[", 6) == 0);
+	test_assert(strstr(text, "tried[busy 1]") != NULL);
+	test_assert(strstr(text, "tried[busy 300]") != NULL);
+	test_assert(strstr(text, "tried[busy 200]") == NULL);
+	/* and the length of a text */
+	row.last_error = t_strdup_printf("%01000d", 1);
+	row.tries++;
+	test_assert(v->retry(store, &row, 12345, &error) == 1);
+	(void)trace(store, row.id, "", 0, &steps);
+	test_assert(strlen(last_step(steps)->text) == 500);
+
+	/* those that are too old, whoever is queued still */
+	id = row.id;
+	ioloop_time += OUTBAND_TRACE_MAX_SECS - 1;
+	test_assert(look(store, "phone", "s3", 200) == 1);
+	test_assert(trace(store, id, "", 0, &steps)[0] != '\0');
+	ioloop_time += 2;
+	test_assert(look(store, "phone", "s4", 200) == 1);
+	test_assert_strcmp(trace(store, id, "", 0, &steps), "");
+	test_assert(trace(store, id + 1, "", 0, &steps)[0] != '\0');
+	/* it goes on all the same */
+	test_assert(head(store, "phone", &row) == 1 && row.id == id);
+	done(store, &row);
+	ioloop_time = 1000;
+	v->close(store);
+	test_end();
+}
+
+/* There are as many as there may be: those before them go. */
+static void test_outband_store_trace_count(void)
+{
+	struct outband_store *store;
+	ARRAY_TYPE(outband_step) steps;
+	sqlite3 *db;
+
+	test_begin("outband store: not more is kept of what was done");
+	remove_all();
+	store = open_store();
+	test_assert(look(store, "phone", "s1", 10) == 1);
+	v->close(store);
+	if (sqlite3_open(PATH, &db) != SQLITE_OK ||
+	    sqlite3_exec(db, "UPDATE sqlite_sequence SET seq = 99995"
+			 " WHERE name = 'queue'", NULL, NULL, NULL) != SQLITE_OK)
+		i_fatal("%s", sqlite3_errmsg(db));
+	(void)sqlite3_close(db);
+	store = open_store();
+	test_assert(look(store, "phone", "s2", 104) == 1);
+	test_assert(trace(store, 1, "", 0, &steps)[0] != '\0');
+	/* they are looked for each 100 */
+	test_assert(look(store, "phone", "s3", 1) == 1);
+	test_assert_strcmp(trace(store, 10, "", 0, &steps), "");
+	test_assert(trace(store, 99996, "", 0, &steps)[0] != '\0');
+	/* the last ones of a device */
+	(void)trace(store, 0, "phone", 0, &steps);
+	test_assert(array_count(&steps) == 2 * OUTBAND_TRACE_LAST);
+	test_assert(last_step(steps)->id == 100100);
+	v->close(store);
+	test_end();
+}
+
 static void test_outband_store_others(void)
 {
 	struct outband_store *store;
@@ -682,6 +840,8 @@ int main(void)
 		test_outband_store_full,
 		test_outband_store_upgrade,
 		test_outband_store_admin,
+		test_outband_store_trace,
+		test_outband_store_trace_count,
 		test_outband_store_others,
 		NULL
 	};
