@@ -273,8 +273,10 @@ outband_lane_sent(const struct outband_channel_result *result, void *context)
 		outband_lane_event(lane, "retry", result->error);
 		break;
 	case OUTBAND_CHANNEL_UNREGISTER:
+		channel->status.given_up++;
 		outband_lane_event(lane, "unregistered", result->error);
-		go_on = outband_lane_done(lane);
+		go_on = outband_lane_done(lane, p_strconcat(lane->pool,
+				"unregistered: ", result->error, NULL));
 		break;
 	case OUTBAND_CHANNEL_GIVE_UP:
 		channel->status.given_up++;

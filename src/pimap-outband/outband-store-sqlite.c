@@ -242,8 +242,8 @@ static const char *const outband_sqlite_sql[STMT_COUNT] = {
 		" AND (s.id, s.n) > (?5, ?6) ORDER BY s.id, s.n LIMIT ?7",
 	[STMT_ADD_TEST] =
 		"INSERT INTO queue"
-		" (user, device, guid, folder, event, uid, time, created)"
-		" SELECT user, device, '', 'INBOX', 'SYNC', 0, ?3, ?3"
+		" (user, device, guid, folder, event, uid, time, fields, created)"
+		" SELECT user, device, '', 'INBOX', 'SYNC', 0, ?3, '', ?3"
 		" FROM devices WHERE user = ?1 AND device = ?2 AND EXISTS"
 		" (SELECT 1 FROM accounted WHERE user = ?1 AND device = ?2)",
 	[STMT_PAUSED_GET] = "SELECT channel FROM paused",
