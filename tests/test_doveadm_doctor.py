@@ -447,6 +447,13 @@ def test_channels(doctor, relay):
                  channels="isn't a host")
     doctor.finds(doctor.good + mailing(relay, pimap_channels="sms mail"),
                  channels="there is no channel sms")
+    program = mailing(relay, pimap_channels="mail program")
+    doctor.finds(doctor.good + program, channels="there is no pimap_program_path")
+    for path, words in (("/nowhere", "No such file"), ("/etc/passwd", "Permission denied")):
+        doctor.finds(doctor.good + program + settings({"pimap_program_path": path}),
+                     channels=["pimap_program_path = %s: it can't be run" % path, words])
+    assert doctor.run(doctor.good + program + settings({"pimap_program_path": "/bin/true"}),
+                      code=0)
     # without a channel nothing of it matters
     assert doctor.run(doctor.good + settings({"pimap_mail_relay": "nowhere.invalid"}), code=0)
     # only said: it is no mistake
@@ -464,7 +471,7 @@ def test_outband_configuration(doctor, relay):
         # nobody needs it where there are no channels
         assert doctor.run(without_it.replace("pimap_channels", "#pimap_channels"), code=0)
         doctor.finds(good + "service %s {\n  executable = %s-gone -x\n}\n" % (name, name),
-                     outband=["service %s: " % name, "/%s-gone can't be run: No such file" % name])
+                     outband=["service %s: " % name, "/lib/dovecot/%s-gone can't be run: No such" % name])
     hints, control = "pimap-outband", "pimap-outband-control"
     doctor.finds(good + listener(hints, hints, mode="0600"), outband="can't tell it what has come")
     doctor.finds(good + listener(hints, hints, mode="0"), outband="unix_listener pimap-outband } is")

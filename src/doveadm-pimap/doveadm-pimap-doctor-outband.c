@@ -53,6 +53,10 @@ doctor_get_expanded(struct doctor *doctor, const struct pimap_conf *conf,
 	value++;
 	if (strncmp(value, "SET:", 4) == 0)
 		value += 4;
+	/* Dovecot 2.4's default isn't printed */
+	if (strcmp(value, "default_internal_user") == 0 &&
+	    pimap_conf_find(doctor->global, value) == NULL)
+		return "dovecot";
 	return pimap_conf_get(doctor->global, value);
 }
 
@@ -74,9 +78,8 @@ doctor_check_service(struct doctor *doctor, const char *name)
 	}
 	path = t_strcut(pimap_conf_get(service, "executable"), ' ');
 	if (*path != '/') {
-		path = t_strconcat(doctor_get_expanded(doctor, doctor->global,
-						       "libexec_dir"),
-				   "/", *path == '\0' ? name : path, NULL);
+		path = t_strconcat(doveadm_settings->libexec_dir, "/",
+				   *path == '\0' ? name : path, NULL);
 	}
 	if (access(path, X_OK) < 0) {
 		doctor_fail(doctor, "service %s: %s can't be run: %m. Install "
@@ -279,6 +282,20 @@ static void doctor_check_mail(struct doctor *doctor)
 	}
 }
 
+static void doctor_check_program(struct doctor *doctor)
+{
+	const char *path = doctor_get(doctor, "pimap_program_path");
+
+	if (*path == '\0') {
+		doctor_fail(doctor, "pimap_channels has PROGRAM, but there is no "
+			"pimap_program_path: nothing is sent. Set it to the "
+			"program");
+	} else if (access(path, X_OK) < 0) {
+		doctor_fail(doctor, "pimap_program_path = %s: it can't be run: %m",
+			    path);
+	}
+}
+
 void doctor_check_channels(struct doctor *doctor)
 {
 	const char *const *channel = doctor_get_channels(doctor);
@@ -291,6 +308,8 @@ void doctor_check_channels(struct doctor *doctor)
 		}
 		if (strcasecmp(*channel, "MAIL") == 0)
 			mail = TRUE;
+		else if (strcasecmp(*channel, "PROGRAM") == 0)
+			doctor_check_program(doctor);
 	}
 	if (mail)
 		doctor_check_mail(doctor);

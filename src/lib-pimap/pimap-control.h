@@ -42,7 +42,8 @@
         has been tried; it is a notification like others, tried on and expiring
         QUEUED <id>
         RESULT <result> <number> <error>
-                                 sent, retry, given up, expired; waiting: it
+                                 sent, retry, given up, unregistered,
+                                 expired; waiting: it
                                  can't be tried now, or has not been after
                                  PIMAP_CONTROL_TEST_SECS
      TRACE <position> <id> <user> <device> <number>

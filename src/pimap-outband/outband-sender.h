@@ -35,7 +35,7 @@ void outband_sender_retry(struct outband_sender *sender, const char *user,
 struct outband_sender_status {
 	unsigned int sending;
 	uint64_t sent, retries, given_up;
-	/* the last try came to nothing */
+	/* the administrator has to mend it: nothing was sent since */
 	bool failing;
 	/* it sends nothing until it is resumed */
 	bool paused;
@@ -51,7 +51,7 @@ int outband_sender_pause(struct outband_sender *sender, const char *channel,
 			 bool paused, const char **error_r);
 
 /* What the first try of a notification has come to: result is one of "sent",
-   "retry", "given up", "expired"; error is NULL if it was sent. */
+   "retry", "given up", "unregistered", "expired"; error is NULL if it was sent. */
 typedef void
 outband_sender_watch_callback_t(const char *result, const char *error,
 				int64_t seq, void *context);

@@ -511,7 +511,8 @@ static void test_outband_store_upgrade(void)
 		" id INTEGER PRIMARY KEY AUTOINCREMENT,"
 		" user TEXT NOT NULL, device TEXT NOT NULL, guid TEXT NOT NULL,"
 		" folder TEXT NOT NULL, event TEXT NOT NULL, uid INTEGER NOT NULL,"
-		" time INTEGER NOT NULL, seq INTEGER, payload TEXT,"
+		" time INTEGER NOT NULL, fields TEXT NOT NULL,"
+		" seq INTEGER, payload TEXT,"
 		" tries INTEGER NOT NULL DEFAULT 0,"
 		" next_try INTEGER NOT NULL DEFAULT 0, created INTEGER NOT NULL,"
 		" CHECK ((seq IS NULL) = (payload IS NULL)));"
@@ -520,8 +521,8 @@ static void test_outband_store_upgrade(void)
 		" WHERE seq IS NOT NULL;"
 		"INSERT INTO devices VALUES ('joe', 'phone', 1, 'MAIL', 'a', 'EMN', 8);"
 		"INSERT INTO queue (user, device, guid, folder, event, uid, time,"
-		" seq, payload, tries, created) VALUES"
-		" ('joe', 'phone', '"GUID"', 'INBOX', 'SYNC', 0, 5, 7, 'p', 3, 9);"
+		" fields, seq, payload, tries, created) VALUES"
+		" ('joe', 'phone', '"GUID"', 'INBOX', 'SYNC', 0, 5, '', 7, 'p', 3, 9);"
 		"PRAGMA user_version = 1;";
 	struct outband_store *store;
 	struct outband_row row;
