@@ -143,6 +143,19 @@ def test_a_device_that_goes_is_told_no_more(site, joe):
     site.told_once(2)
 
 
+def test_notifications_are_not_notified(site, joe):
+    """R-14.5: what the device is sent may come back into the folder."""
+    site.device(joe, "ALL")
+    site.deliver(joe, b"first")
+    site.told_once(1)
+    for round in range(3):
+        with smtplib.LMTP(site.server.vars["LMTP_SOCKET"]) as lmtp:
+            lmtp.sendmail("", joe, site.relay.mails[0].text)
+    site.deliver(joe, b"second")
+    site.told_once(2)
+    assert site.server.client(joe).status("INBOX")["MESSAGES"] == 5
+
+
 def test_delivery_to_notification_time(site, joe):
     """It isn't slept over anywhere."""
     site.device(joe)

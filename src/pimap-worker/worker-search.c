@@ -6,6 +6,7 @@
 #include "mail-search.h"
 #include "mail-search-build.h"
 #include "mail-storage-private.h"
+#include "pimap-address.h"
 #include "pimap-compat.h"
 #include "pimap-criteria.h"
 #include "pimap-user.h"
@@ -31,6 +32,15 @@ bool look_search_is_full(const struct look_search *search)
 			PIMAP_LOOK_MAX_UNDECIDED;
 }
 
+/* A notification by mail isn't notified in its turn (R-14.5). Returns -1 if it can't
+   be read. */
+static int search_is_notification(struct mail *mail)
+{
+	const char *value;
+
+	return mail_get_first_header(mail, PIMAP_ADDRESS_MAIL_HEADER, &value);
+}
+
 /* Finds those of the messages with these sequences that pass. Returns 0 if some
    message can't be read: which one isn't known. */
 static int
@@ -45,7 +55,7 @@ look_search_once(struct look_search *search, const ARRAY_TYPE(seq_range) *seqs,
 	struct look_found *found;
 	struct mail *mail;
 	time_t received;
-	int ret = 1;
+	int ret2, ret = 1;
 
 	/* a search leaves its marks: they are built anew for each one */
 	if (pimap_criteria_build(search->criteria,
@@ -67,7 +77,10 @@ look_search_once(struct look_search *search, const ARRAY_TYPE(seq_range) *seqs,
 	pimap_mailbox_search_hide_progress(search_ctx);
 	while (!look_search_is_full(search) &&
 	       mailbox_search_next(search_ctx, &mail)) {
-		if (mail_get_received_date(mail, &received) == 0) {
+		ret2 = search_is_notification(mail);
+		if (ret2 > 0)
+			continue;
+		if (ret2 == 0 && mail_get_received_date(mail, &received) == 0) {
 			found = array_append_space(&search->found);
 			found->uid = mail->uid;
 			found->received = received;
