@@ -3,7 +3,11 @@
 
 Each device's client checks all that it is told by what it knows (imap_client),
 devices whose filter looks at no flags check that no octet of a hidden message
-comes, and everything is compared when all are at rest."""
+comes, and everything is compared when all are at rest.
+
+On Maildir Dovecot itself may end a session of any kind by signal 11, about once in
+a hundred long runs on a busy machine: a save that finds in dovecot-uidlist what others
+have just expunged calls maildir_sync_set_racing() without a sync (2.3.19.1, 2.4.1)."""
 
 import multiprocessing
 import os
