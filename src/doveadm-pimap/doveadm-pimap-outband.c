@@ -381,88 +381,45 @@ static void cmd_outband_trace(struct doveadm_cmd_context *cctx)
 	(void)outband_cmd_request(request, outband_trace_line, &value);
 }
 
-struct doveadm_cmd_ver2 doveadm_pimap_cmd_outband_status = {
-	.name = "pimap outband status",
-	.usage = "",
-	.cmd = cmd_outband_status,
-DOVEADM_CMD_PARAMS_START
-DOVEADM_CMD_PARAMS_END
-};
+/* The options' and arguments' definitions come last. */
+#define OUTBAND_CMD(id, name_, usage_, ...) \
+	struct doveadm_cmd_ver2 doveadm_pimap_cmd_##id = { \
+		.name = "pimap "name_, \
+		.usage = usage_, \
+		.cmd = cmd_##id, \
+		DOVEADM_CMD_PARAMS_START \
+		__VA_ARGS__ \
+		DOVEADM_CMD_PARAMS_END \
+	}
 
-struct doveadm_cmd_ver2 doveadm_pimap_cmd_outband_list = {
-	.name = "pimap outband list",
-	.usage = "[-u <user mask>] [<device>]",
-	.cmd = cmd_outband_list,
-DOVEADM_CMD_PARAMS_START
-DOVEADM_CMD_PARAM('u', "user", CMD_PARAM_STR, 0)
-DOVEADM_PIMAP_ARG("device", CMD_PARAM_STR)
-DOVEADM_CMD_PARAMS_END
-};
+OUTBAND_CMD(outband_status, "outband status", "");
 
-struct doveadm_cmd_ver2 doveadm_pimap_cmd_outband_retry = {
-	.name = "pimap outband retry",
-	.usage = "[<id> | -u <user> [<device>]]",
-	.cmd = cmd_outband_retry,
-DOVEADM_CMD_PARAMS_START
-DOVEADM_CMD_PARAM('u', "user", CMD_PARAM_STR, 0)
-DOVEADM_PIMAP_ARG("which", CMD_PARAM_STR)
-DOVEADM_CMD_PARAMS_END
-};
+OUTBAND_CMD(outband_list, "outband list", "[-u <user mask>] [<device>]",
+	DOVEADM_CMD_PARAM('u', "user", CMD_PARAM_STR, 0)
+	DOVEADM_PIMAP_ARG("device", CMD_PARAM_STR));
 
-struct doveadm_cmd_ver2 doveadm_pimap_cmd_outband_drop = {
-	.name = "pimap outband drop",
-	.usage = "<id> | -u <user> <device>",
-	.cmd = cmd_outband_drop,
-DOVEADM_CMD_PARAMS_START
-DOVEADM_CMD_PARAM('u', "user", CMD_PARAM_STR, 0)
-DOVEADM_PIMAP_ARG("which", CMD_PARAM_STR)
-DOVEADM_CMD_PARAMS_END
-};
+OUTBAND_CMD(outband_retry, "outband retry", "[<id> | -u <user> [<device>]]",
+	DOVEADM_CMD_PARAM('u', "user", CMD_PARAM_STR, 0)
+	DOVEADM_PIMAP_ARG("which", CMD_PARAM_STR));
 
-struct doveadm_cmd_ver2 doveadm_pimap_cmd_outband_scan = {
-	.name = "pimap outband scan",
-	.usage = "[-u <user>]",
-	.cmd = cmd_outband_scan,
-DOVEADM_CMD_PARAMS_START
-DOVEADM_CMD_PARAM('u', "user", CMD_PARAM_STR, 0)
-DOVEADM_CMD_PARAMS_END
-};
+OUTBAND_CMD(outband_drop, "outband drop", "<id> | -u <user> <device>",
+	DOVEADM_CMD_PARAM('u', "user", CMD_PARAM_STR, 0)
+	DOVEADM_PIMAP_ARG("which", CMD_PARAM_STR));
 
-struct doveadm_cmd_ver2 doveadm_pimap_cmd_outband_pause = {
-	.name = "pimap outband pause",
-	.usage = "[<channel>]",
-	.cmd = cmd_outband_pause,
-DOVEADM_CMD_PARAMS_START
-DOVEADM_PIMAP_ARG("channel", CMD_PARAM_STR)
-DOVEADM_CMD_PARAMS_END
-};
+OUTBAND_CMD(outband_scan, "outband scan", "[-u <user>]",
+	DOVEADM_CMD_PARAM('u', "user", CMD_PARAM_STR, 0));
 
-struct doveadm_cmd_ver2 doveadm_pimap_cmd_outband_resume = {
-	.name = "pimap outband resume",
-	.usage = "[<channel>]",
-	.cmd = cmd_outband_resume,
-DOVEADM_CMD_PARAMS_START
-DOVEADM_PIMAP_ARG("channel", CMD_PARAM_STR)
-DOVEADM_CMD_PARAMS_END
-};
+OUTBAND_CMD(outband_pause, "outband pause", "[<channel>]",
+	DOVEADM_PIMAP_ARG("channel", CMD_PARAM_STR));
 
-struct doveadm_cmd_ver2 doveadm_pimap_cmd_outband_test = {
-	.name = "pimap outband test",
-	.usage = "-u <user> <device>",
-	.cmd = cmd_outband_test,
-DOVEADM_CMD_PARAMS_START
-DOVEADM_CMD_PARAM('u', "user", CMD_PARAM_STR, 0)
-DOVEADM_PIMAP_ARG("device", CMD_PARAM_STR)
-DOVEADM_CMD_PARAMS_END
-};
+OUTBAND_CMD(outband_resume, "outband resume", "[<channel>]",
+	DOVEADM_PIMAP_ARG("channel", CMD_PARAM_STR));
 
-struct doveadm_cmd_ver2 doveadm_pimap_cmd_outband_trace = {
-	.name = "pimap outband trace",
-	.usage = "<id> | -u <user> <device> [<number>]",
-	.cmd = cmd_outband_trace,
-DOVEADM_CMD_PARAMS_START
-DOVEADM_CMD_PARAM('u', "user", CMD_PARAM_STR, 0)
-DOVEADM_PIMAP_ARG("which", CMD_PARAM_STR)
-DOVEADM_PIMAP_ARG("number", CMD_PARAM_STR)
-DOVEADM_CMD_PARAMS_END
-};
+OUTBAND_CMD(outband_test, "outband test", "-u <user> <device>",
+	DOVEADM_CMD_PARAM('u', "user", CMD_PARAM_STR, 0)
+	DOVEADM_PIMAP_ARG("device", CMD_PARAM_STR));
+
+OUTBAND_CMD(outband_trace, "outband trace", "<id> | -u <user> <device> [<number>]",
+	DOVEADM_CMD_PARAM('u', "user", CMD_PARAM_STR, 0)
+	DOVEADM_PIMAP_ARG("which", CMD_PARAM_STR)
+	DOVEADM_PIMAP_ARG("number", CMD_PARAM_STR));

@@ -6,7 +6,6 @@
    device, and of what, is found out by others (pimap-look.h). */
 
 #include "lib.h"
-#include "read-full.h"
 #include "mail-namespace.h"
 #include "mail-storage-private.h"
 #include "mail-user.h"
@@ -16,7 +15,6 @@
 #include "pimap-plugin.h"
 
 #include <fcntl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #define HINT_CONTEXT_REQUIRE(obj) \
