@@ -318,6 +318,9 @@ def test_baselines_for_changes(server, user, service):
 
 def test_special_use_folders_are_silent(server, user, service):
     """R-1.5: under ALL; a filter for the folder itself counts."""
+    plain = server.client(user)
+    plain.ok("SELECT INBOX")
+    plain.ok("SELECT Sent")
     phone = server.client(user + "#P1")
     notify(phone)
     sent = guid(server, user, "Sent")

@@ -22,7 +22,7 @@ def message(subject):
     return MESSAGE % (subject, subject)
 
 
-CHANNELS = settings({"pimap_channels": "mail"})
+CHANNELS = settings({"pimap_channels": "mail", "pimap_mail_pattern": "*@localhost"})
 
 
 @pytest.fixture(scope="module", params=["maildir", "sdbox", "mdbox"])
@@ -158,6 +158,20 @@ def test_folders(server, user, worker, client, profile):
     assert worker.look(user, other, {}).new("P2") == [1]
 
 
+def test_no_inbox_is_made(server, user, worker):
+    """Neither by a worker nor by the baseline: what comes later is all new."""
+    phone = server.client(user + "#P1")
+    phone.ok("XSETPIMAPPREF PIMAP_OUTBAND_ADDRESS joe@localhost")
+    phone.ok("XFILTER SET N NIL (ALL)")
+    phone.ok("XSETPIMAPPREF PIMAP_XFILTER (ALL N N)")
+    phone.ok("XSETPIMAPPREF PIMAP_OUTBAND_CHANNEL MAIL")
+    assert worker.folders(user) == {}
+    made = glob.glob(server.path + "/mail/%s/**/dovecot.index.log" % user, recursive=True)
+    assert made == []
+    append(server.client(user), "INBOX", "a")
+    assert worker.look(user, worker.folders(user)["INBOX"]).new("P1") == [1]
+
+
 def test_folder_in_the_place_of_another(user, worker, client, profile):
     """What Dovecot's index of folders says of it is older."""
     for turn in range(5):
@@ -183,7 +197,8 @@ def test_special_folders():
     server = Server.temporary("sdbox", extra=CHANNELS + extra)
     try:
         client = server.client("joe")
-        client.ok("SELECT INBOX")
+        for name in ("INBOX", *uses):
+            client.ok("SELECT " + name)
         profile = Profile(server, "joe")
         profile.device("P1")
         profile.device("P2", notify="D")

@@ -114,14 +114,20 @@ static bool notify_is_special(const struct mailbox_info *info)
 
 /* Returns 1 and the GUID; 0 if the folder is gone while it is looked at, its owner
    has no right to read it, or it is virtual: what is in it notifies where it is; -1
-   and error_r. */
+   and error_r. An INBOX that isn't there yet isn't made: Dovecot panics where two
+   processes do that at once. */
 static int
 notify_open(struct mailbox *box, guid_128_t guid_r, const char **error_r)
 {
+	enum mailbox_existence existence;
 	enum mail_error error;
 
-	if (pimap_folder_get_guid(box, guid_r) == 0)
-		return box->virtual_vfuncs == NULL ? 1 : 0;
+	if (mailbox_exists(box, FALSE, &existence) == 0) {
+		if (existence != MAILBOX_EXISTENCE_SELECT)
+			return 0;
+		if (pimap_folder_get_guid(box, guid_r) == 0)
+			return box->virtual_vfuncs == NULL ? 1 : 0;
+	}
 	*error_r = t_strdup_printf("Folder %s: %s", mailbox_get_vname(box),
 		mailbox_get_last_internal_error(box, &error));
 	return error == MAIL_ERROR_NOTFOUND || error == MAIL_ERROR_PERM ?
