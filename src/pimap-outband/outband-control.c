@@ -102,7 +102,7 @@ control_status(struct outband_control *control,
 	unsigned int i;
 
 	i_zero(&status);
-	if (store->v->status(store, &status, &error) < 0) {
+	if (outband_store_status(store, &status, &error) < 0) {
 		ANSWER(answer, "FAIL", error);
 		return;
 	}
@@ -155,8 +155,8 @@ control_list(struct outband_control *control, const char *const *args,
 		ANSWER(answer, "FAIL", "Invalid id");
 		return;
 	}
-	ret = store->v->list(store, id, OUTBAND_CONTROL_LIST_ROWS,
-			     pool_datastack_create(), &rows, &error);
+	ret = outband_store_list(store, id, OUTBAND_CONTROL_LIST_ROWS,
+				 pool_datastack_create(), &rows, &error);
 	if (ret < 0) {
 		ANSWER(answer, "FAIL", error);
 		return;
@@ -208,7 +208,7 @@ control_change(struct outband_control *control,
 	int ret;
 
 	pool = pool_alloconly_create("outband control", 1024);
-	ret = (drop ? store->v->drop : store->v->retry_now)(
+	ret = (drop ? outband_store_drop : outband_store_retry_now)(
 		store, selection, pool, &devices, &count, &error);
 	if (ret < 0)
 		ANSWER(answer, "FAIL", error);
@@ -336,9 +336,9 @@ control_trace(struct outband_control *control, const char *const *args,
 		ANSWER(answer, "FAIL", "Invalid number");
 		return;
 	}
-	ret = store->v->trace(store, &selection, seq, id, n,
-			      OUTBAND_CONTROL_LIST_ROWS,
-			      pool_datastack_create(), &steps, &error);
+	ret = outband_store_trace(store, &selection, seq, id, n,
+				  OUTBAND_CONTROL_LIST_ROWS,
+				  pool_datastack_create(), &steps, &error);
 	if (ret < 0) {
 		ANSWER(answer, "FAIL", error);
 		return;
@@ -406,7 +406,7 @@ control_test(struct outband_control *control, const char *const *args,
 	int64_t id;
 	int ret;
 
-	ret = store->v->add_test(store, args[0], args[1], &id, &error);
+	ret = outband_store_add_test(store, args[0], args[1], &id, &error);
 	if (ret < 0) {
 		ANSWER(answer, "FAIL", error);
 		return;

@@ -214,7 +214,6 @@ outband_look_folders(struct outband_look *look,
 		     const struct outband_answer *answer, const char **error_r)
 {
 	struct outband_looks *looks = look->looks;
-	const struct outband_store_vfuncs *v = looks->store->v;
 	const char *user = look->user, *guid = "";
 	ARRAY_TYPE(outband_accounted) accounted;
 	int ret;
@@ -223,9 +222,10 @@ outband_look_folders(struct outband_look *look,
 		struct outband_look *folder;
 
 		if (look->only_new) {
-			if (v->accounted_get(looks->store, look->user, guid,
-					     pool_datastack_create(),
-					     &accounted, error_r) < 0)
+			if (outband_store_accounted_get(looks->store,
+					look->user, guid,
+					pool_datastack_create(), &accounted,
+					error_r) < 0)
 				return -1;
 			if (array_count(&accounted) > 0)
 				continue;
@@ -238,9 +238,9 @@ outband_look_folders(struct outband_look *look,
 		return 0;
 	/* and those that they no longer are */
 	guid = "";
-	while ((ret = v->folder_next(looks->store, user, guid,
-				     pool_datastack_create(), &user, &guid,
-				     error_r)) > 0 &&
+	while ((ret = outband_store_folder_next(looks->store, user, guid,
+						pool_datastack_create(), &user,
+						&guid, error_r)) > 0 &&
 	       strcmp(user, look->user) == 0) {
 		struct outband_look *folder;
 
@@ -273,10 +273,9 @@ outband_look_commit(struct outband_look *look,
 	const struct outband_found *found;
 	int ret;
 
-	ret = looks->store->v->commit(looks->store, look->user, look->guid,
-				      answer->folder, &look->origin,
-				      &look->accounted,
-				      &answer->found, error_r);
+	ret = outband_store_commit(looks->store, look->user, look->guid,
+				   answer->folder, &look->origin,
+				   &look->accounted, &answer->found, error_r);
 	if (ret <= 0)
 		return ret;
 	array_foreach(&answer->found, found) {
@@ -308,8 +307,8 @@ outband_look_take(struct outband_look *look,
 			return outband_look_commit(look, answer, error_r);
 		return outband_look_folders(look, answer, error_r) < 0 ? -1 : 1;
 	case OUTBAND_ANSWER_GONE:
-		return looks->store->v->gone(looks->store, look->user,
-					     look->guid, error_r);
+		return outband_store_gone(looks->store, look->user, look->guid,
+					  error_r);
 	case OUTBAND_ANSWER_FAIL:
 	case OUTBAND_ANSWER_LOST:
 	case OUTBAND_ANSWER_UNREACHED:
@@ -403,10 +402,9 @@ static int outband_look_begin(struct outband_look *look, const char **error_r)
 		str_append_tabescaped(line, look->user);
 		str_append_c(line, '\t');
 		str_append(line, guid);
-		if (looks->store->v->accounted_get(looks->store, look->user,
-						   guid, look->pool,
-						   &look->accounted,
-						   error_r) < 0)
+		if (outband_store_accounted_get(looks->store, look->user, guid,
+						look->pool, &look->accounted,
+						error_r) < 0)
 			return -1;
 		array_foreach(&look->accounted, accounted) {
 			str_append_c(line, '\t');
@@ -427,17 +425,16 @@ static int outband_look_begin(struct outband_look *look, const char **error_r)
 
 static void outband_looks_sweep(struct outband_looks *looks)
 {
-	const struct outband_store_vfuncs *v = looks->store->v;
 	struct outband_look *look;
 	const char *user, *guid, *error;
 	int ret = 1;
 
 	timeout_remove(&looks->to_sweep);
 	while (looks->sweeping && looks->marked_count < OUTBAND_LOOKS_SWEEP) {
-		ret = v->folder_next(looks->store, looks->sweep_user,
-				     looks->sweep_guid,
-				     pool_datastack_create(), &user, &guid,
-				     &error);
+		ret = outband_store_folder_next(looks->store, looks->sweep_user,
+						looks->sweep_guid,
+						pool_datastack_create(), &user,
+						&guid, &error);
 		if (ret <= 0)
 			break;
 		look = outband_looks_get(looks, user, guid);

@@ -172,7 +172,7 @@ static bool outband_lane_done(struct outband_lane *lane, const char *result)
 	const char *error;
 
 	lane->result = result;
-	if (store->v->done(store, &lane->row, result, &error) < 0) {
+	if (outband_store_done(store, &lane->row, result, &error) < 0) {
 		outband_lane_store_failed(lane, error);
 		return FALSE;
 	}
@@ -226,8 +226,8 @@ outband_lane_retry(struct outband_lane *lane,
 	lane->row.last_error = result->error;
 	lane->retry_id = lane->row.id;
 	lane->retry_time = outband_lane_next_try(lane, result->retry_secs);
-	if (sender->store->v->retry(sender->store, &lane->row,
-				    lane->retry_time, &error) < 0) {
+	if (outband_store_retry(sender->store, &lane->row, lane->retry_time,
+				&error) < 0) {
 		if (!sender->store_failed)
 			e_error(sender->event, "%s (it is tried again)", error);
 		sender->store_failed = TRUE;
@@ -303,8 +303,8 @@ static int outband_lane_prepare(struct outband_lane *lane)
 	int ret;
 
 	p_clear(lane->pool);
-	ret = store->v->head(store, lane->user, lane->device, lane->pool, row,
-			     &error);
+	ret = outband_store_head(store, lane->user, lane->device, lane->pool,
+				 row, &error);
 	if (ret < 0) {
 		outband_lane_store_failed(lane, error);
 		return -1;
@@ -346,8 +346,8 @@ static int outband_lane_prepare(struct outband_lane *lane)
 		str_array_icase_find(t_strsplit_spaces(
 			sender->set->pimap_clear_text, " ,"), row->channel);
 	if (row->seq == 0) {
-		ret = store->v->number(store, row, lane->pool,
-				       outband_sender_payload, &error);
+		ret = outband_store_number(store, row, lane->pool,
+					   outband_sender_payload, &error);
 		if (ret < 0) {
 			outband_lane_store_failed(lane, error);
 			return -1;
@@ -442,8 +442,8 @@ outband_sender_read_paused(struct outband_sender *sender,
 	ARRAY_TYPE(const_string) paused;
 	const char *name;
 
-	if (store->v->paused_get(store, pool_datastack_create(), &paused,
-				 error_r) < 0)
+	if (outband_store_paused_get(store, pool_datastack_create(), &paused,
+				     error_r) < 0)
 		return -1;
 	array_foreach_elem(&paused, name) {
 		channel = outband_sender_find_channel(sender, name);
@@ -462,9 +462,8 @@ int outband_sender_pause(struct outband_sender *sender, const char *name,
 	struct outband_lane *lane;
 
 	i_assert(channel != NULL);
-	if (sender->store->v->paused_set(sender->store,
-					 channel->channel->v->name, paused,
-					 error_r) < 0)
+	if (outband_store_paused_set(sender->store, channel->channel->v->name,
+				     paused, error_r) < 0)
 		return -1;
 	channel->status.paused = paused;
 	if (paused)
@@ -547,8 +546,8 @@ int outband_sender_start(struct outband_sender *sender,
 		const char *last_device = t_strdup(device);
 
 		p_clear(pool);
-		ret = store->v->device_next(store, last_user, last_device,
-					    pool, &user, &device, error_r);
+		ret = outband_store_device_next(store, last_user, last_device,
+						pool, &user, &device, error_r);
 		if (ret > 0)
 			outband_sender_wake(sender, user, device);
 	} T_END_PASS_STR_IF(ret < 0, error_r); while (ret > 0);

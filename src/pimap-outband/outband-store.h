@@ -5,14 +5,13 @@
 #include "outband-look.h"
 
 /* What the service must not forget: the registry of devices, the states that are
-   accounted for, and the queue of notifications. A store is a table of functions,
-   and everything that a step changes is one transaction of it: when a function
-   has returned 1, it is on the disk.
+   accounted for, and the queue of notifications. Everything that a step changes is
+   one transaction: when a function has returned 1, it is on the disk.
 
    All functions block, for the time that the disk takes. They return -1 and
-   error_r if nothing was changed (the disk is full, say; or, if that couldn't be
-   known, a part of nothing: each change is conditional and may be asked for
-   again). Strings that are returned are in the given pool. */
+   error_r if nothing was changed (the disk is full, say) or if that couldn't be
+   known: each change is conditional and may be asked for again. Strings that are
+   returned are in the given pool. */
 
 struct outband_store;
 
@@ -87,110 +86,100 @@ struct outband_store_status {
 typedef void
 outband_store_payload_t(string_t *dest, const struct outband_row *row);
 
-struct outband_store_vfuncs {
-	const char *name;
+/* Opens the store at the address (outband-sql.h), and makes it if there is none. */
+int outband_store_open(struct event *event_parent, const char *address,
+		       struct outband_store **store_r, const char **error_r);
+void outband_store_close(struct outband_store **store);
 
-	/* Opens the store, and makes it if there is none. */
-	int (*open)(struct event *event_parent, const char *path,
-		    struct outband_store **store_r, const char **error_r);
-	void (*close)(struct outband_store *store);
+/* What a look at this folder is asked with */
+int outband_store_accounted_get(struct outband_store *store, const char *user,
+				const char *guid, pool_t pool,
+				ARRAY_TYPE(outband_accounted) *accounted_r,
+				const char **error_r);
+/* The folder after this one among all that are accounted for; user and guid are "" for
+   the first. Returns 1, or 0 if that was the last. */
+int outband_store_folder_next(struct outband_store *store, const char *user,
+			      const char *guid, pool_t pool,
+			      const char **user_r, const char **guid_r,
+			      const char **error_r);
 
-	/* What a look at this folder is asked with */
-	int (*accounted_get)(struct outband_store *store, const char *user,
-			     const char *guid, pool_t pool,
-			     ARRAY_TYPE(outband_accounted) *accounted_r,
-			     const char **error_r);
-	/* The folder after this one among all that are accounted for; user and
-	   guid are "" for the first. Returns 1, or 0 if that was the last. */
-	int (*folder_next)(struct outband_store *store, const char *user,
-			   const char *guid, pool_t pool, const char **user_r,
-			   const char **guid_r, const char **error_r);
+/* R-13.4: commits what a look has found: the devices in the registry, the events in the
+   queue, the states; what is queued or accounted for a device that the folder no longer
+   notifies is dropped. Returns 1, or 0 if the look isn't valid any more (another state
+   is accounted, or it was made with a profile that is older than the registry knows).
+   */
+int outband_store_commit(struct outband_store *store, const char *user,
+			 const char *guid, const char *folder,
+			 const struct outband_origin *origin,
+			 const ARRAY_TYPE(outband_accounted) *accounted,
+			 const ARRAY_TYPE(outband_found) *found,
+			 const char **error_r);
+/* The folder (guid "": the user) is gone, and with it what is queued and accounted. The
+   numbers that the user's devices have come to stay: a user that wasn't found may come
+   back. */
+int outband_store_gone(struct outband_store *store, const char *user,
+		       const char *guid, const char **error_r);
 
-	/* R-13.4: commits what a look has found: the devices in the registry,
-	   the events in the queue, the states; what is queued or accounted for
-	   a device that the folder no longer notifies is dropped. Returns 1, or
-	   0 if the look isn't valid any more (another state is accounted, or it
-	   was made with a profile that is older than the registry knows). */
-	int (*commit)(struct outband_store *store, const char *user,
-		      const char *guid, const char *folder,
-		      const struct outband_origin *origin,
-		      const ARRAY_TYPE(outband_accounted) *accounted,
-		      const ARRAY_TYPE(outband_found) *found,
-		      const char **error_r);
-	/* The folder (guid "": the user) is gone, and with it what is queued and
-	   accounted. The numbers that the user's devices have come to stay: a
-	   user that wasn't found may come back. */
-	int (*gone)(struct outband_store *store, const char *user,
-		    const char *guid, const char **error_r);
-
-	/* The device after this one among all with queued notifications, as
-	   folder_next(). */
-	int (*device_next)(struct outband_store *store, const char *user,
-			   const char *device, pool_t pool,
-			   const char **user_r, const char **device_r,
-			   const char **error_r);
-	/* The oldest notification of the device. Returns 1, or 0 if it has
-	   none. */
-	int (*head)(struct outband_store *store, const char *user,
-		    const char *device, pool_t pool,
-		    struct outband_row *row_r, const char **error_r);
-	/* R-13.3: gives it the device's next number and its payload, and sets
-	   them in the row. Returns 1, or 0 if it is gone or has one. */
-	int (*number)(struct outband_store *store, struct outband_row *row,
-		      pool_t pool, outband_store_payload_t *payload,
-		      const char **error_r);
-	/* It is to be tried again, because of its last_error. */
-	int (*retry)(struct outband_store *store, const struct outband_row *row,
-		     time_t next_try, const char **error_r);
-	/* It is sent or given up, as result says: forgets all but that. */
-	int (*done)(struct outband_store *store, const struct outband_row *row,
-		    const char *result, const char **error_r);
-
-	/* For the administrator (pimap-control.h). */
-	int (*status)(struct outband_store *store,
-		      struct outband_store_status *status_r,
-		      const char **error_r);
-	/* So many notifications, or less, that have been queued after the one
-	   with this id (0: the first), in that order. Returns 1, or 0 if there
-	   are none. */
-	int (*list)(struct outband_store *store, int64_t id, unsigned int max,
-		    pool_t pool, ARRAY_TYPE(outband_row) *rows_r,
-		    const char **error_r);
-	/* They don't wait for their next try any more, or are forgotten. count_r
-	   is how many, and devices_r has whose. Returns 1, or 0 if there are
-	   none. */
-	int (*retry_now)(struct outband_store *store,
-			 const struct outband_selection *selection, pool_t pool,
-			 ARRAY_TYPE(outband_device) *devices_r,
-			 unsigned int *count_r, const char **error_r);
-	int (*drop)(struct outband_store *store,
-		    const struct outband_selection *selection, pool_t pool,
-		    ARRAY_TYPE(outband_device) *devices_r,
-		    unsigned int *count_r, const char **error_r);
-	/* The steps of a notification (selection's id), or of the last ones of
-	   a device (seq 0), or those with that number; so many, or less, that
-	   come after the step n of id. Returns 1, or 0 if there are none. */
-	int (*trace)(struct outband_store *store,
-		     const struct outband_selection *selection, int64_t seq,
-		     int64_t id, int64_t n, unsigned int max, pool_t pool,
-		     ARRAY_TYPE(outband_step) *steps_r, const char **error_r);
-	/* Queues a SYNC for a device that is notified of something, behind what
-	   it has. Returns 1 and its id, or 0 if there is no such device. */
-	int (*add_test)(struct outband_store *store, const char *user,
-			const char *device, int64_t *id_r,
+/* The device after this one among all with queued notifications, as folder_next(). */
+int outband_store_device_next(struct outband_store *store, const char *user,
+			      const char *device, pool_t pool,
+			      const char **user_r, const char **device_r,
+			      const char **error_r);
+/* The oldest notification of the device. Returns 1, or 0 if it has none. */
+int outband_store_head(struct outband_store *store, const char *user,
+		       const char *device, pool_t pool,
+		       struct outband_row *row_r, const char **error_r);
+/* R-13.3: gives it the device's next number and its payload, and sets them in the row.
+   Returns 1, or 0 if it is gone or has one. */
+int outband_store_number(struct outband_store *store, struct outband_row *row,
+			 pool_t pool, outband_store_payload_t *payload,
+			 const char **error_r);
+/* It is to be tried again, because of its last_error. */
+int outband_store_retry(struct outband_store *store,
+			const struct outband_row *row, time_t next_try,
 			const char **error_r);
-	/* Channels that don't send until they are resumed. */
-	int (*paused_get)(struct outband_store *store, pool_t pool,
-			  ARRAY_TYPE(const_string) *channels_r,
-			  const char **error_r);
-	int (*paused_set)(struct outband_store *store, const char *channel,
-			  bool paused, const char **error_r);
-};
+/* It is sent or given up, as result says: forgets all but that. */
+int outband_store_done(struct outband_store *store,
+		       const struct outband_row *row, const char *result,
+		       const char **error_r);
 
-struct outband_store {
-	const struct outband_store_vfuncs *v;
-};
-
-extern const struct outband_store_vfuncs outband_store_sqlite;
+/* For the administrator (pimap-control.h). */
+int outband_store_status(struct outband_store *store,
+			 struct outband_store_status *status_r,
+			 const char **error_r);
+/* So many notifications, or less, that have been queued after the one with this id (0:
+   the first), in that order. Returns 1, or 0 if there are none. */
+int outband_store_list(struct outband_store *store, int64_t id,
+		       unsigned int max, pool_t pool,
+		       ARRAY_TYPE(outband_row) *rows_r, const char **error_r);
+/* They don't wait for their next try any more, or are forgotten. count_r is how many,
+   and devices_r has whose. Returns 1, or 0 if there are none. */
+int outband_store_retry_now(struct outband_store *store,
+			    const struct outband_selection *selection,
+			    pool_t pool, ARRAY_TYPE(outband_device) *devices_r,
+			    unsigned int *count_r, const char **error_r);
+int outband_store_drop(struct outband_store *store,
+		       const struct outband_selection *selection, pool_t pool,
+		       ARRAY_TYPE(outband_device) *devices_r,
+		       unsigned int *count_r, const char **error_r);
+/* The steps of a notification (selection's id), or of the last ones of a device (seq
+   0), or those with that number; so many, or less, that come after the step n of id.
+   Returns 1, or 0 if there are none. */
+int outband_store_trace(struct outband_store *store,
+			const struct outband_selection *selection, int64_t seq,
+			int64_t id, int64_t n, unsigned int max, pool_t pool,
+			ARRAY_TYPE(outband_step) *steps_r,
+			const char **error_r);
+/* Queues a SYNC for a device that is notified of something, behind what it has. Returns
+   1 and its id, or 0 if there is no such device. */
+int outband_store_add_test(struct outband_store *store, const char *user,
+			   const char *device, int64_t *id_r,
+			   const char **error_r);
+/* Channels that don't send until they are resumed. */
+int outband_store_paused_get(struct outband_store *store, pool_t pool,
+			     ARRAY_TYPE(const_string) *channels_r,
+			     const char **error_r);
+int outband_store_paused_set(struct outband_store *store, const char *channel,
+			     bool paused, const char **error_r);
 
 #endif

@@ -103,8 +103,7 @@ static void outband_start(struct outband_service *s)
 	}
 	if (ret < 0 ||
 	    (s->store == NULL &&
-	     outband_store_sqlite.open(s->event, s->db_path, &s->store,
-				       &error) < 0) ||
+	     outband_store_open(s->event, s->db_path, &s->store, &error) < 0) ||
 	    outband_sender_start(s->sender, s->store, &error) < 0) {
 		outband_start_failed(s, error);
 		return;
@@ -205,7 +204,7 @@ static void outband_deinit(struct outband_service *s)
 	outband_looks_deinit(&s->looks);
 	outband_sender_deinit(&s->sender);
 	if (s->store != NULL)
-		s->store->v->close(s->store);
+		outband_store_close(&s->store);
 	if (s->lock != NULL)
 		file_lock_free(&s->lock);
 	i_close_fd(&s->lock_fd);

@@ -4,11 +4,11 @@
 #include "str.h"
 #include "ioloop.h"
 #include "test-common.h"
+#include "outband-sql.h"
 #include "outband-store.h"
 
 #include <stdio.h>
 #include <signal.h>
-#include <sqlite3.h>
 #include <unistd.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -17,7 +17,6 @@
 #define GUID "0123456789abcdef0123456789abcdef"
 #define OTHER "fedcba9876543210fedcba9876543210"
 
-static const struct outband_store_vfuncs *const v = &outband_store_sqlite;
 static const struct outband_origin origin = { "hint", 990 };
 
 static void remove_all(void)
@@ -32,14 +31,14 @@ static struct outband_store *open_store(void)
 	struct outband_store *store;
 	const char *error;
 
-	if (v->open(NULL, PATH, &store, &error) < 0)
+	if (outband_store_open(NULL, PATH, &store, &error) < 0)
 		i_fatal("%s", error);
 	return store;
 }
 
 static void reopen(struct outband_store **store)
 {
-	v->close(*store);
+	outband_store_close(store);
 	*store = open_store();
 }
 
@@ -49,8 +48,9 @@ accounted(struct outband_store *store, const char *guid)
 	ARRAY_TYPE(outband_accounted) result;
 	const char *error;
 
-	if (v->accounted_get(store, "joe", guid, pool_datastack_create(),
-			     &result, &error) < 0)
+	if (outband_store_accounted_get(store, "joe", guid,
+					pool_datastack_create(), &result,
+					&error) < 0)
 		i_fatal("%s", error);
 	return result;
 }
@@ -95,7 +95,8 @@ commit(struct outband_store *store, const char *guid,
 	const char *error;
 	int ret;
 
-	ret = v->commit(store, "joe", guid, "INBOX", &origin, before, found, &error);
+	ret = outband_store_commit(store, "joe", guid, "INBOX", &origin, before,
+				   found, &error);
 	if (ret < 0)
 		i_fatal("%s", error);
 	return ret;
@@ -125,8 +126,8 @@ head(struct outband_store *store, const char *device, struct outband_row *row_r)
 	const char *error;
 	int ret;
 
-	ret = v->head(store, "joe", device, pool_datastack_create(), row_r,
-		      &error);
+	ret = outband_store_head(store, "joe", device, pool_datastack_create(),
+				 row_r, &error);
 	if (ret < 0)
 		i_fatal("%s", error);
 	return ret;
@@ -137,7 +138,8 @@ static int number(struct outband_store *store, struct outband_row *row)
 	const char *error;
 	int ret;
 
-	ret = v->number(store, row, pool_datastack_create(), payload, &error);
+	ret = outband_store_number(store, row, pool_datastack_create(), payload,
+				   &error);
 	if (ret < 0)
 		i_fatal("%s", error);
 	return ret;
@@ -147,7 +149,7 @@ static void done(struct outband_store *store, const struct outband_row *row)
 {
 	const char *error;
 
-	test_assert(v->done(store, row, "sent", &error) == 1);
+	test_assert(outband_store_done(store, row, "sent", &error) == 1);
 }
 
 static void test_outband_store_commit(void)
@@ -190,12 +192,12 @@ static void test_outband_store_commit(void)
 		    first(accounted(store, GUID))->version);
 
 	/* dropped and begun anew is another state, whatever its text */
-	test_assert(v->gone(store, "joe", GUID, &error) == 1);
+	test_assert(outband_store_gone(store, "joe", GUID, &error) == 1);
 	test_assert(head(store, "phone", &row) == 0);
 	test_assert(look(store, "phone", "s2", 0) == 1);
 	test_assert(commit(store, GUID, &now, &found) == 0);
 	test_assert(head(store, "phone", &row) == 0);
-	v->close(store);
+	outband_store_close(&store);
 	test_end();
 }
 
@@ -244,7 +246,7 @@ static void test_outband_store_devices(void)
 	test_assert(commit(store, OTHER, &other, &found) == 1);
 	test_assert(head(store, "phone", &row) == 1);
 	test_assert_strcmp(row.address, "address3");
-	v->close(store);
+	outband_store_close(&store);
 	test_end();
 }
 
@@ -278,7 +280,7 @@ static void test_outband_store_number(void)
 	test_assert_strcmp(row.last_error, "");
 	row.tries = 2;
 	row.last_error = "busy";
-	test_assert(v->retry(store, &row, 12345, &error) == 1);
+	test_assert(outband_store_retry(store, &row, 12345, &error) == 1);
 	test_assert(head(store, "phone", &row) == 1);
 	test_assert(row.tries == 2 && row.next_try == 12345 && row.seq == 1);
 	test_assert_strcmp(row.last_error, "busy");
@@ -291,14 +293,14 @@ static void test_outband_store_number(void)
 	done(store, &row);
 
 	/* numbers outlive what has had them, and the folder, and the user */
-	test_assert(v->gone(store, "joe", "", &error) == 1);
+	test_assert(outband_store_gone(store, "joe", "", &error) == 1);
 	test_assert(head(store, "phone", &row) == 0);
 	reopen(&store);
 	test_assert(look(store, "phone", "s1", 1) == 1);
 	test_assert(head(store, "phone", &row) == 1);
 	/* gone meanwhile */
 	again = row;
-	test_assert(v->gone(store, "joe", GUID, &error) == 1);
+	test_assert(outband_store_gone(store, "joe", GUID, &error) == 1);
 	test_assert(number(store, &again) == 0);
 	test_assert(look(store, "phone", "s1", 1) == 1);
 	test_assert(head(store, "phone", &row) == 1);
@@ -310,7 +312,7 @@ static void test_outband_store_number(void)
 	test_assert(head(store, "pad", &row) == 1);
 	test_assert(number(store, &row) == 1);
 	test_assert(row.seq == 1);
-	v->close(store);
+	outband_store_close(&store);
 	test_end();
 }
 
@@ -325,19 +327,19 @@ static void test_outband_store_next(void)
 	test_begin("outband store: all folders and devices");
 	remove_all();
 	store = open_store();
-	test_assert(v->folder_next(store, "", "", pool, &user, &second,
-				   &error) == 0);
-	test_assert(v->device_next(store, "", "", pool, &user, &second,
-				   &error) == 0);
+	test_assert(outband_store_folder_next(store, "", "", pool, &user,
+					      &second, &error) == 0);
+	test_assert(outband_store_device_next(store, "", "", pool, &user,
+					      &second, &error) == 0);
 	t_array_init(&none, 1);
 	add_found(&found, "b", 1, "s", 2);
 	add_found(&found, "a", 1, "s", 1);
-	test_assert(v->commit(store, "joe", GUID, "INBOX", &origin, &none, &found,
-			      &error) == 1);
-	test_assert(v->commit(store, "ann", OTHER, "x", &origin, &none, &found,
-			      &error) == 1);
-	test_assert(v->commit(store, "joe", OTHER, "x", &origin, &none, &found,
-			      &error) == 1);
+	test_assert(outband_store_commit(store, "joe", GUID, "INBOX", &origin,
+					 &none, &found, &error) == 1);
+	test_assert(outband_store_commit(store, "ann", OTHER, "x", &origin,
+					 &none, &found, &error) == 1);
+	test_assert(outband_store_commit(store, "joe", OTHER, "x", &origin,
+					 &none, &found, &error) == 1);
 
 	static const char *const folders[][2] = {
 		{ "ann", OTHER }, { "joe", GUID }, { "joe", OTHER }
@@ -349,23 +351,25 @@ static void test_outband_store_next(void)
 
 	user = second = "";
 	for (i = 0; i < N_ELEMENTS(folders); i++) {
-		test_assert_idx(v->folder_next(store, user, second, pool, &user,
-					       &second, &error) == 1, i);
+		test_assert_idx(outband_store_folder_next(store, user, second,
+							  pool, &user, &second,
+							  &error) == 1, i);
 		test_assert_strcmp_idx(user, folders[i][0], i);
 		test_assert_strcmp_idx(second, folders[i][1], i);
 	}
-	test_assert(v->folder_next(store, user, second, pool, &user, &second,
-				   &error) == 0);
+	test_assert(outband_store_folder_next(store, user, second, pool, &user,
+					      &second, &error) == 0);
 	user = second = "";
 	for (i = 0; i < N_ELEMENTS(devices); i++) {
-		test_assert_idx(v->device_next(store, user, second, pool, &user,
-					       &second, &error) == 1, i);
+		test_assert_idx(outband_store_device_next(store, user, second,
+							  pool, &user, &second,
+							  &error) == 1, i);
 		test_assert_strcmp_idx(user, devices[i][0], i);
 		test_assert_strcmp_idx(second, devices[i][1], i);
 	}
-	test_assert(v->device_next(store, user, second, pool, &user, &second,
-				   &error) == 0);
-	v->close(store);
+	test_assert(outband_store_device_next(store, user, second, pool, &user,
+					      &second, &error) == 0);
+	outband_store_close(&store);
 	test_end();
 }
 
@@ -382,7 +386,7 @@ static void test_outband_store_killed(void)
 	test_begin("outband store: killed");
 	remove_all();
 	store = open_store();
-	v->close(store);
+	outband_store_close(&store);
 	for (i = 0; i < 20; i++) {
 		unsigned char byte;
 
@@ -447,8 +451,9 @@ static void test_outband_store_killed(void)
 			}
 			test_assert_idx(found == state, i);
 			test_assert_idx(state >= said && state <= said + 1, i);
-			test_assert(v->gone(store, "joe", GUID, &error) == 1);
-			v->close(store);
+			test_assert(outband_store_gone(store, "joe", GUID,
+						       &error) == 1);
+			outband_store_close(&store);
 		} T_END;
 	}
 	test_end();
@@ -478,8 +483,8 @@ static void test_outband_store_full(void)
 	limit.rlim_cur = 48*1024;
 	if (setrlimit(RLIMIT_FSIZE, &limit) < 0)
 		i_fatal("setrlimit() failed: %m");
-	test_assert(v->commit(store, "joe", GUID, "INBOX", &origin, &before, &found,
-			      &error) == -1);
+	test_assert(outband_store_commit(store, "joe", GUID, "INBOX", &origin,
+					 &before, &found, &error) == -1);
 	test_assert(error != NULL);
 	before = accounted(store, GUID);
 	test_assert_strcmp(first(before)->state, "s1");
@@ -488,70 +493,40 @@ static void test_outband_store_full(void)
 
 	test_assert(commit(store, GUID, &before, &found) == 1);
 	test_assert(head(store, "phone", &row) == 1);
-	v->close(store);
+	outband_store_close(&store);
 	test_end();
 }
 
-/* What was queued before there was last_error */
-static void test_outband_store_upgrade(void)
+/* Does what the store has no function for. */
+static void exec(const char *sql_text)
 {
-	static const char *const sql =
-		"CREATE TABLE devices ("
-		" user TEXT NOT NULL, device TEXT NOT NULL,"
-		" generation INTEGER NOT NULL, channel TEXT NOT NULL,"
-		" address TEXT NOT NULL, format TEXT NOT NULL,"
-		" next_seq INTEGER NOT NULL DEFAULT 1,"
-		" PRIMARY KEY (user, device)) WITHOUT ROWID;"
-		"CREATE TABLE accounted ("
-		" version INTEGER PRIMARY KEY AUTOINCREMENT,"
-		" user TEXT NOT NULL, guid TEXT NOT NULL,"
-		" device TEXT NOT NULL, folder TEXT NOT NULL,"
-		" state TEXT NOT NULL, UNIQUE (user, guid, device));"
-		"CREATE TABLE queue ("
-		" id INTEGER PRIMARY KEY AUTOINCREMENT,"
-		" user TEXT NOT NULL, device TEXT NOT NULL, guid TEXT NOT NULL,"
-		" folder TEXT NOT NULL, event TEXT NOT NULL, uid INTEGER NOT NULL,"
-		" time INTEGER NOT NULL, fields TEXT NOT NULL,"
-		" seq INTEGER, payload TEXT,"
-		" tries INTEGER NOT NULL DEFAULT 0,"
-		" next_try INTEGER NOT NULL DEFAULT 0, created INTEGER NOT NULL,"
-		" CHECK ((seq IS NULL) = (payload IS NULL)));"
-		"CREATE INDEX queue_device ON queue (user, device, id);"
-		"CREATE UNIQUE INDEX queue_seq ON queue (user, device, seq)"
-		" WHERE seq IS NOT NULL;"
-		"INSERT INTO devices VALUES ('joe', 'phone', 1, 'MAIL', 'a', 'EMN', 8);"
-		"INSERT INTO queue (user, device, guid, folder, event, uid, time,"
-		" fields, seq, payload, tries, created) VALUES"
-		" ('joe', 'phone', '"GUID"', 'INBOX', 'SYNC', 0, 5, '', 7, 'p', 3, 9);"
-		"PRAGMA user_version = 1;";
-	struct outband_store *store;
-	struct outband_row row;
-	const char *error = NULL;
-	sqlite3 *db;
+	static const struct outband_sql_stmt none = { "SELECT 1", "" };
+	struct outband_sql *sql;
+	const char *error;
 
-	test_begin("outband store: of an earlier version");
+	if (outband_sql_open(NULL, PATH, &none, 1, &sql, &error) < 0 ||
+	    sql->v->exec(sql, sql_text, &error) < 0)
+		i_fatal("%s", error);
+	outband_sql_close(&sql);
+}
+
+static void test_outband_store_version(void)
+{
+	struct outband_store *store;
+	const char *error = NULL;
+
+	test_begin("outband store: of a later version");
 	remove_all();
-	if (sqlite3_open(PATH, &db) != SQLITE_OK ||
-	    sqlite3_exec(db, sql, NULL, NULL, NULL) != SQLITE_OK)
-		i_fatal("%s", sqlite3_errmsg(db));
 	store = open_store();
-	test_assert(head(store, "phone", &row) == 1);
-	test_assert(row.seq == 7 && row.tries == 3);
-	test_assert_strcmp(row.payload, "p");
-	test_assert_strcmp(row.last_error, "");
-	done(store, &row);
 	test_assert(look(store, "phone", "s1", 1) == 1);
-	test_assert(head(store, "phone", &row) == 1);
-	test_assert(number(store, &row) == 1);
-	test_assert(row.seq == 8);
-	v->close(store);
-	/* and a later one */
-	if (sqlite3_exec(db, "PRAGMA user_version = 99", NULL, NULL,
-			 NULL) != SQLITE_OK)
-		i_fatal("%s", sqlite3_errmsg(db));
-	(void)sqlite3_close(db);
-	test_assert(v->open(NULL, PATH, &store, &error) == -1);
+	outband_store_close(&store);
+	exec("INSERT INTO outband_version VALUES (99)");
+	test_assert(outband_store_open(NULL, PATH, &store, &error) == -1);
 	test_assert(error != NULL && strstr(error, "version is 99") != NULL);
+	exec("DELETE FROM outband_version WHERE version = 99");
+	store = open_store();
+	test_assert(first(accounted(store, GUID))->generation == 1);
+	outband_store_close(&store);
 	test_end();
 }
 
@@ -571,8 +546,9 @@ change(struct outband_store *store, bool drop, int64_t id, const char *user,
 	const char *error;
 	int ret;
 
-	ret = (drop ? v->drop : v->retry_now)(store, &selection,
-		pool_datastack_create(), &devices, &count, &error);
+	ret = (drop ? outband_store_drop : outband_store_retry_now)(
+		store, &selection, pool_datastack_create(), &devices, &count,
+		&error);
 	if (ret < 0)
 		i_fatal("%s", error);
 	test_assert((count > 0) == (ret > 0));
@@ -592,10 +568,10 @@ static void test_outband_store_admin(void)
 	test_begin("outband store: what the administrator does");
 	remove_all();
 	store = open_store();
-	test_assert(v->status(store, &status, &error) == 1);
+	test_assert(outband_store_status(store, &status, &error) == 1);
 	test_assert(status.queued == 0 && status.oldest == 0);
-	test_assert(v->list(store, 0, 10, pool_datastack_create(), &rows,
-			    &error) == 0);
+	test_assert(outband_store_list(store, 0, 10, pool_datastack_create(),
+				       &rows, &error) == 0);
 	test_assert(look(store, "phone", "s1", 3) == 1);
 	{
 		ARRAY_TYPE(outband_accounted) before = accounted(store, OTHER);
@@ -608,24 +584,24 @@ static void test_outband_store_admin(void)
 	test_assert(number(store, &row) == 1);
 	row.tries = 1;
 	row.last_error = "busy";
-	test_assert(v->retry(store, &row, 12345, &error) == 1);
-	test_assert(v->status(store, &status, &error) == 1);
+	test_assert(outband_store_retry(store, &row, 12345, &error) == 1);
+	test_assert(outband_store_status(store, &status, &error) == 1);
 	test_assert(status.queued == 5 && status.numbered == 1);
 	test_assert(status.devices == 2 && status.accounted_devices == 2);
 	test_assert(status.oldest == 1000);
 
-	test_assert(v->list(store, 0, 2, pool_datastack_create(), &rows,
-			    &error) == 1);
+	test_assert(outband_store_list(store, 0, 2, pool_datastack_create(),
+				       &rows, &error) == 1);
 	test_assert(array_count(&rows) == 2);
 	test_assert(row_of(rows, 0)->id == 1);
 	test_assert_strcmp(row_of(rows, 0)->last_error, "busy");
-	test_assert(v->list(store, 2, 10, pool_datastack_create(), &rows,
-			    &error) == 1);
+	test_assert(outband_store_list(store, 2, 10, pool_datastack_create(),
+				       &rows, &error) == 1);
 	test_assert(array_count(&rows) == 3);
 	test_assert_strcmp(row_of(rows, 0)->device, "phone");
 	test_assert_strcmp(row_of(rows, 1)->device, "pad");
-	test_assert(v->list(store, 5, 10, pool_datastack_create(), &rows,
-			    &error) == 0);
+	test_assert(outband_store_list(store, 5, 10, pool_datastack_create(),
+				       &rows, &error) == 0);
 
 	test_assert(change(store, FALSE, 1, "ann", "", &devices) == 0);
 	test_assert(head(store, "phone", &row) == 1);
@@ -648,7 +624,7 @@ static void test_outband_store_admin(void)
 	/* the dropped one's number is gone */
 	test_assert(number(store, &row) == 1);
 	test_assert(row.seq == 2);
-	v->close(store);
+	outband_store_close(&store);
 	test_end();
 }
 
@@ -662,8 +638,8 @@ trace(struct outband_store *store, int64_t id, const char *device, int64_t seq,
 	string_t *str = t_str_new(256);
 	const char *error;
 
-	if (v->trace(store, &selection, seq, 0, 0, 10000,
-		     pool_datastack_create(), steps_r, &error) < 0)
+	if (outband_store_trace(store, &selection, seq, 0, 0, 10000,
+				pool_datastack_create(), steps_r, &error) < 0)
 		i_fatal("%s", error);
 	array_foreach(steps_r, step)
 		str_printfa(str, "%s[%s]", step->step, step->text);
@@ -705,7 +681,7 @@ static void test_outband_store_trace(void)
 	test_assert(number(store, &row) == 1);
 	row.tries = 1;
 	row.last_error = "busy";
-	test_assert(v->retry(store, &row, 12345, &error) == 1);
+	test_assert(outband_store_retry(store, &row, 12345, &error) == 1);
 	test_assert(change(store, FALSE, id, "", "", &devices) == 1);
 	/* it is no step if it doesn't wait */
 	test_assert(change(store, FALSE, id, "", "", &devices) == 1);
@@ -720,16 +696,18 @@ static void test_outband_store_trace(void)
 	test_assert_strcmp(first_step(steps)->user, "joe");
 	test_assert_strcmp(first_step(steps)->device, "phone");
 	/* where it is asked to go on */
-	test_assert(v->trace(store, &all, 1, id, 5, 10, pool_datastack_create(),
-			     &steps, &error) == 1);
+	test_assert(outband_store_trace(store, &all, 1, id, 5, 10,
+					pool_datastack_create(), &steps,
+					&error) == 1);
 	test_assert(array_count(&steps) == 1 && first_step(steps)->n == 6);
-	test_assert(v->trace(store, &all, 1, id, 6, 10, pool_datastack_create(),
-			     &steps, &error) == 0);
+	test_assert(outband_store_trace(store, &all, 1, id, 6, 10,
+					pool_datastack_create(), &steps,
+					&error) == 0);
 	/* whoever drops them */
 	test_assert(change(store, TRUE, id + 1, "", "", &devices) == 1);
 	test_assert(strstr(trace(store, id + 1, "", 0, &steps),
 			   "done[dropped: by the administrator]") != NULL);
-	test_assert(v->gone(store, "joe", GUID, &error) == 1);
+	test_assert(outband_store_gone(store, "joe", GUID, &error) == 1);
 	test_assert(strstr(trace(store, id + 2, "", 0, &steps),
 			   "done[dropped: its folder doesn't ") != NULL);
 	test_assert_strcmp(trace(store, 99, "", 0, &steps), "");
@@ -745,7 +723,8 @@ static void test_outband_store_trace(void)
 	for (i = 1; i <= 300; i++) {
 		row.tries = i;
 		row.last_error = t_strdup_printf("busy %u", i);
-		test_assert(v->retry(store, &row, 12345, &error) == 1);
+		test_assert(outband_store_retry(store, &row, 12345,
+						&error) == 1);
 	}
 	text = trace(store, row.id, "", 0, &steps);
 	test_assert(array_count(&steps) == OUTBAND_TRACE_MAX_STEPS);
@@ -753,12 +732,12 @@ static void test_outband_store_trace(void)
 	test_assert(strstr(text, "tried[busy 1]") != NULL);
 	test_assert(strstr(text, "tried[busy 300]") != NULL);
 	test_assert(strstr(text, "tried[busy 200]") == NULL);
-	/* and the length of a text */
+	/* and the length of a text, in characters, of which the last says so */
 	row.last_error = t_strdup_printf("%01000d", 1);
 	row.tries++;
-	test_assert(v->retry(store, &row, 12345, &error) == 1);
+	test_assert(outband_store_retry(store, &row, 12345, &error) == 1);
 	(void)trace(store, row.id, "", 0, &steps);
-	test_assert(strlen(last_step(steps)->text) == 500);
+	test_assert(strlen(last_step(steps)->text) == 499 + strlen("\u2026"));
 
 	/* those that are too old, whoever is queued still */
 	id = row.id;
@@ -773,7 +752,7 @@ static void test_outband_store_trace(void)
 	test_assert(head(store, "phone", &row) == 1 && row.id == id);
 	done(store, &row);
 	ioloop_time = 1000;
-	v->close(store);
+	outband_store_close(&store);
 	test_end();
 }
 
@@ -782,18 +761,13 @@ static void test_outband_store_trace_count(void)
 {
 	struct outband_store *store;
 	ARRAY_TYPE(outband_step) steps;
-	sqlite3 *db;
 
 	test_begin("outband store: not more is kept of what was done");
 	remove_all();
 	store = open_store();
 	test_assert(look(store, "phone", "s1", 10) == 1);
-	v->close(store);
-	if (sqlite3_open(PATH, &db) != SQLITE_OK ||
-	    sqlite3_exec(db, "UPDATE sqlite_sequence SET seq = 99995"
-			 " WHERE name = 'queue'", NULL, NULL, NULL) != SQLITE_OK)
-		i_fatal("%s", sqlite3_errmsg(db));
-	(void)sqlite3_close(db);
+	outband_store_close(&store);
+	exec("UPDATE sqlite_sequence SET seq = 99995 WHERE name = 'queue'");
 	store = open_store();
 	test_assert(look(store, "phone", "s2", 104) == 1);
 	test_assert(trace(store, 1, "", 0, &steps)[0] != '\0');
@@ -805,7 +779,7 @@ static void test_outband_store_trace_count(void)
 	(void)trace(store, 0, "phone", 0, &steps);
 	test_assert(array_count(&steps) == 2 * OUTBAND_TRACE_LAST);
 	test_assert(last_step(steps)->id == 100100);
-	v->close(store);
+	outband_store_close(&store);
 	test_end();
 }
 
@@ -823,10 +797,11 @@ static void test_outband_store_others(void)
 				  "x x x x x x x x x x x x x x x x x x x", file) < 0 ||
 	    fclose(file) != 0)
 		i_fatal("can't write "PATH);
-	test_assert(v->open(NULL, PATH, &store, &error) == -1);
+	test_assert(outband_store_open(NULL, PATH, &store, &error) == -1);
 	test_assert(error != NULL && strstr(error, PATH) != NULL);
 	remove_all();
-	test_assert(v->open(NULL, "/nonexistent/x", &store, &error) == -1);
+	test_assert(outband_store_open(NULL, "/nonexistent/x", &store,
+				       &error) == -1);
 	test_end();
 }
 
@@ -839,7 +814,7 @@ int main(void)
 		test_outband_store_next,
 		test_outband_store_killed,
 		test_outband_store_full,
-		test_outband_store_upgrade,
+		test_outband_store_version,
 		test_outband_store_admin,
 		test_outband_store_trace,
 		test_outband_store_trace_count,
