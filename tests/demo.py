@@ -1,6 +1,9 @@
+#!/usr/bin/python3 -B
 # SPDX-License-Identifier: LGPL-2.1-only
-"""The main job, shown on a mailbox: demo.py PORT MAIL LMTP_SOCKET RELAY_PORT [USER]
-The server takes notifications to the relay, which is here."""
+"""The main job, shown on a mailbox:
+  demo.py prepare DIR                                      prints what a server is to be set to
+  demo.py show DIR IMAP_PORT LMTP_SOCKET MAIL [USER]  shows it on one that is
+The server takes notifications to the relay and the push service, which are here."""
 
 import collections
 import email.errors
@@ -9,11 +12,17 @@ import mailbox
 import os
 import re
 import smtplib
+import socket
+import subprocess
 import sys
 import time
 
+from conftest import settings
 from imap_client import Client
 from outband_peers import Relay, wait_for
+from webpush_peer import PushService, certificate
+
+WEBPUSH_DEVICE = os.path.dirname(os.path.realpath(__file__)) + "/../doc/webpush-device"
 
 
 def read_mail(path):
@@ -75,14 +84,15 @@ def deliver(path, user, sender):
         lmtp.sendmail("", user, "From: %s\r\nSubject: News\r\n\r\nHello.\r\n" % sender)
 
 
-def main():
-    port, path, lmtp = int(sys.argv[1]), *sys.argv[2:4]
-    relay = Relay(int(sys.argv[4]))
+def demonstrate(path, port, lmtp, mail, user="joe"):
+    with open(path + "/ports") as file:
+        relay_port, push_port = map(int, file.read().split())
+    relay, push = Relay(relay_port), PushService(path + "/service.pem", port=push_port)
+    port = int(port)
     sys.stdout.reconfigure(errors="replace")
-    messages = read_mail(path)
+    messages = read_mail(mail)
     if not messages:
-        sys.exit("%s: no messages (is it an mbox or a Maildir?)" % path)
-    user = sys.argv[5] if len(sys.argv) > 5 else "joe"
+        sys.exit("%s: no messages (is it an mbox or a Maildir?)" % mail)
     joe = Client(port, user)
     for start in range(0, len(messages), 500):
         joe.append("INBOX", messages[start:start + 500])
@@ -93,7 +103,7 @@ def main():
         if expected:
             break
     else:
-        sys.exit("%s: no message is from an address" % path)
+        sys.exit("%s: no message is from an address" % mail)
 
     say("%s has %d messages. His phone logs in as %s#phone, and wants only mail\n"
         "from %s:" % (user, len(everything), user, sender))
@@ -126,12 +136,19 @@ def main():
         say("and the phone can't get at what is hidden:")
         show(phone, "UID FETCH %d (FLAGS)" % hidden[0])
 
-    say("The phone wants to be told of new mail from there when it isn't connected:")
-    for command in ("PIMAP_OUTBAND_CHANNEL MAIL",
-                    "PIMAP_OUTBAND_ADDRESS phone@example.org",
-                    "PIMAP_XFILTER (INBOX N boss)"):
-        show(phone, "XSETPIMAPPREF " + command)
+    say("The phone wants to be told of new mail from there when it isn't connected, and so\n"
+        "does a tablet, by Web Push, where only it can read what that is:")
+    keys = subprocess.run([WEBPUSH_DEVICE, "new", path + "/keys"], check=True, text=True,
+                          stdout=subprocess.PIPE).stdout.strip()
+    tablet = Client(port, user + "#tablet")
+    for device, channel, address in ((phone, "MAIL", "phone@example.org"), (
+            tablet, "WEBPUSH", "https://localhost:%d/tablet %s" % (push.port, keys))):
+        show(device, "XSETPIMAPPREF PIMAP_OUTBAND_CHANNEL " + channel)
+        show(device, 'XSETPIMAPPREF PIMAP_OUTBAND_ADDRESS "%s"' % address)
+        show(device, "XSETPIMAPPREF PIMAP_XFILTER (INBOX N boss)")
+    show(tablet, "XSETPIMAPPREF PIMAP_OUTBAND_FORMAT EXTENDED")
     phone.logout()
+    tablet.logout()
     for From in ("spam@example.com", sender):
         deliver(lmtp, user, From)
         started = time.monotonic()
@@ -142,10 +159,45 @@ def main():
     for line in relay.mails[0].text.splitlines():
         if re.match("To:|Subject:|X-PIMAP|<emn", line):
             print("     " + line)
+    wait_for(lambda: push.requests)
+    body = push.requests[0][2]
+    print("  The tablet's push service got %d octets:\n     %s...\n  and the tablet reads:" %
+          (len(body), body.hex()[:70]))
+    text = subprocess.run([WEBPUSH_DEVICE, "show", path + "/keys"], check=True, input=body,
+                          stdout=subprocess.PIPE).stdout.decode()
+    print("     " + text.strip())
+    assert sender in text
     time.sleep(0.5)
-    assert len(relay.mails) == 1
+    assert len(relay.mails) == 1 and len(push.requests) == 1
     relay.stop()
+    push.stop()
     joe.logout()
+
+
+def free_port():
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return sock.getsockname()[1]
+
+
+def prepare(path):
+    certificate(path + "/service", ("localhost",), certificate(path + "/ca", ()))
+    relay, push = free_port(), free_port()
+    with open(path + "/ports", "w") as file:
+        file.write("%d %d" % (relay, push))
+    print(settings({"pimap_channels": "mail webpush",
+                    "pimap_mail_relay": "127.0.0.1:%d" % relay,
+                    "pimap_mail_pattern": "*@example.org",
+                    "pimap_webpush_subject": "mailto:postmaster@example.org",
+                    "pimap_webpush_hosts": "localhost",
+                    "pimap_webpush_ca": path + "/ca.pem"}))
+
+
+def main():
+    if sys.argv[1] == "prepare":
+        prepare(sys.argv[2])
+    else:
+        demonstrate(*sys.argv[2:])
 
 
 main()

@@ -13,7 +13,7 @@ import types
 
 import pytest
 
-from conftest import DOVECOT_24, HERE, Server, settings
+from conftest import DOVECOT_24, HERE, Server
 from imap_client import Client
 from worker_client import Worker
 
@@ -209,19 +209,18 @@ BROKEN = [
 
 @pytest.fixture
 def demo():
-    """Runs demo.py with a mailbox, on a server that knows its relay."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        relay = sock.getsockname()[1]
-    server = Server.temporary("mdbox", extra=settings({
-        "pimap_channels": "mail", "pimap_mail_relay": "127.0.0.1:%d" % relay,
-        "pimap_mail_pattern": "*@example.org"}))
-    yield lambda path, user: subprocess.run(
-        ["/usr/bin/python3", "-B", HERE + "/demo.py", str(server.port), path,
-         server.vars["LMTP_SOCKET"], str(relay), user],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60)
+    """Runs demo.py with a mailbox, on a server that knows its peers."""
+    path = tempfile.mkdtemp(prefix="pimap-demo.")
+    os.chmod(path, 0o755)
+    extra = subprocess.run([HERE + "/demo.py", "prepare", path], check=True, text=True,
+                           stdout=subprocess.PIPE).stdout
+    server = Server.temporary("mdbox", extra=extra)
+    yield lambda mail, user: subprocess.run(
+        [HERE + "/demo.py", "show", path, str(server.port), server.vars["LMTP_SOCKET"],
+         mail, user], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60)
     assert server.faults() == []
     server.stop()
+    shutil.rmtree(path)
 
 
 @pytest.mark.parametrize("kind", ["mbox", "maildir"])
@@ -246,6 +245,7 @@ def test_demo(demo, kind, folder):
     assert "\x1b" not in output
     assert "S: * 3 EXISTS" in output
     assert '<emn mailbox="mailat:joe"' in output
+    assert '"boss@example.com"' in output.split("and the tablet reads:")[1]
 
 
 def test_demo_says_what_it_cannot_show(demo, folder):

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-only
 """The channel WEBPUSH, between a worker and a push service of the tests' own."""
+import base64
 import glob
+import json
 import os
 import shutil
 import stat
@@ -10,6 +12,7 @@ import time
 
 import pytest
 
+from conftest import HERE
 from outband_peers import wait_for
 from test_outband_channels import Outband
 from webpush_peer import Device, PushService, certificate, check_vapid
@@ -92,6 +95,34 @@ def test_webpush(push):
         secret = file.read().splitlines()[1]
     assert secret not in log and push.address.split()[2] not in log
     assert headers["Authorization"].split("t=")[1][:40] not in log
+
+
+def test_webpush_in_five_minutes(push):
+    """README's: the device in a terminal, behind ntfy"""
+    program = HERE + "/../doc/webpush-device"
+    path = push.path + "/phone.keys"
+    keys = subprocess.run([program, "new", path], check=True, text=True,
+                          stdout=subprocess.PIPE).stdout.strip()
+    assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
+    # it doesn't write over keys that a server may have
+    assert subprocess.run([program, "new", path], stderr=subprocess.DEVNULL).returncode != 0
+    push.address = "%s/up1?up=1 %s" % (push.origin, keys)
+    push.format = "EXTENDED"
+    push.new("Ann <ann@peer.example>", "one")
+    push.new("Ann <ann@peer.example>", "two")
+    wait_for(lambda: len(push.service.requests) == 2)
+    bodies = [body for _, _, body in push.service.requests]
+
+    def show(data):
+        return subprocess.run([program, "show", path], input=data, check=True,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert b'"one"' in show(bodies[0]).stdout
+    lines = [{"event": "open"}] + [
+        {"event": "message", "encoding": "base64", "message": base64.b64encode(body).decode()}
+        for body in (bodies[0], b"x" * 200, bodies[1])]
+    result = show("".join(json.dumps(line) + "\n" for line in lines).encode())
+    assert [b'"one"' in line for line in result.stdout.splitlines()] == [True, False]
+    assert b'"two"' in result.stdout and b"not for these keys" in result.stderr
 
 
 def test_webpush_large(push):

@@ -117,7 +117,7 @@ class PushService:
     """answer(n) gives what the n-th request (from 0) is answered: a status and fields,
     or octets to send in its place, or None to say nothing."""
 
-    def __init__(self, pem, address="127.0.0.1"):
+    def __init__(self, pem, address="127.0.0.1", port=0):
         self.requests = []
         self.connections = 0
         self.answer = lambda n: (201, {})
@@ -161,7 +161,7 @@ class PushService:
                 return context.wrap_socket(sock, server_side=True,
                                            do_handshake_on_connect=False), peer
 
-        self.server = Secure((address, 0), Handler)
+        self.server = Secure((address, port), Handler)
         self.port = self.server.server_address[1]
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
