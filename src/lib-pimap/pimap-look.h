@@ -19,7 +19,11 @@
 
      HINT    <user> <folder GUID>      mail came into that folder, has changed
                                        there or has gone
-     PROFILE <user>                    his profile has changed
+     PROFILE <user>                    his profile has changed: what is queued isn't
+                                       sent before a worker has said what it is now
+     PROFILE <user> WAIT               likewise, and is answered by OK when this holds:
+                                       nothing goes out any more that wasn't judged
+                                       by this profile or a later one (R-1.7)
 
    Jobs, which the service sends to a worker, one at a time. Each is answered by
    lines, of which the last is OK, GONE (no such user or folder any more) or FAIL and
@@ -39,6 +43,15 @@
                                        the time of the event in seconds since 1970;
                                        what the format EXTENDED tells, "" = nothing
 
+     JUDGE   <user> <folder GUID> <device> [<generation> <event> <UID> <time>]...
+        what is queued for the device, with the generation of the profile that it
+        was judged by; no GUID: of no folder, or of several
+        JUDGED  <generation> [<channel> <address> <format> <verdicts>]
+                                       the profile's; the device as it is now, if it
+                                       is told of the folder; of each a digit: 1 it
+                                       passes, 0 it doesn't any more, 2 that can't be
+                                       known now
+
    A state is text that only the worker understands. What a look has found is valid
    only as long as the accounted states are those that it was asked with: both the
    events and the new states are committed in one transaction, or neither. A device
@@ -48,6 +61,7 @@
 #define PIMAP_HINT_PROTOCOL "pimap-hint"
 #define PIMAP_HINT_MAJOR 1
 #define PIMAP_HINT_MINOR 0
+#define PIMAP_HINT_WAIT "WAIT"
 
 #define PIMAP_WORKER_SOCKET "pimap-worker"
 #define PIMAP_WORKER_PROTOCOL "pimap-worker"
@@ -59,5 +73,7 @@
 /* A look that finds more events of one device than these gives one SYNC in their
    place. */
 #define PIMAP_LOOK_MAX_EVENTS 1000
+/* Notifications in one JUDGE */
+#define PIMAP_LOOK_MAX_JUDGED 100
 
 #endif

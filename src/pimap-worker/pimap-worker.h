@@ -19,6 +19,10 @@ int worker_folders(struct pimap_user *puser, string_t *answer,
 int worker_look(struct pimap_user *puser, const guid_128_t guid,
 		const char *const *states, string_t *answer,
 		const char **error_r);
+/* rows: four fields of each, up to NULL */
+int worker_judge(struct pimap_user *puser, const guid_128_t guid,
+		 const char *device, const char *const *rows, string_t *answer,
+		 const char **error_r);
 void worker_look_deinit(void);
 
 /* Adds a line, fields up to NULL. */

@@ -24,9 +24,11 @@ struct worker_connection {
 
 struct worker_job {
 	const char *name, *username;
-	/* LOOK's */
+	/* LOOK's and JUDGE's */
 	guid_128_t guid;
 	const char *const *states;
+	const char *device;
+	const char *const *rows;
 };
 
 static struct connection_list *worker_connections = NULL;
@@ -71,6 +73,12 @@ worker_job_parse(const char *const *args, struct worker_job *job_r)
 		job_r->states = args + 3;
 		return guid_128_from_string(args[2], job_r->guid) == 0;
 	}
+	if (strcmp(args[0], "JUDGE") == 0 && count >= 4 && count % 4 == 0) {
+		job_r->device = args[3];
+		job_r->rows = args + 4;
+		return args[2][0] == '\0' ||
+			guid_128_from_string(args[2], job_r->guid) == 0;
+	}
 	return FALSE;
 }
 
@@ -85,6 +93,10 @@ worker_job_run_user(const struct worker_job *job, struct mail_user *user,
 	/* his devices may not log in, and aren't told anything */
 	if (!puser->set->pimap)
 		return 0;
+	if (job->rows != NULL) {
+		return worker_judge(puser, job->guid, job->device, job->rows,
+				    answer, error_r);
+	}
 	return job->states == NULL ? worker_folders(puser, answer, error_r) :
 		worker_look(puser, job->guid, job->states, answer, error_r);
 }

@@ -124,8 +124,7 @@ look_get_filters(const char *criteria, const char *zone, time_t expires)
 	return be64_to_cpu_unaligned(digest);
 }
 
-/* Returns -1 if only the administrator can make a filter of it. */
-static int look_get_criteria(struct look_device *ldev, const char **error_r)
+int look_get_criteria(struct look_device *ldev, const char **error_r)
 {
 	const struct look *look = ldev->look;
 	const struct pimap_user *puser = look->puser;
@@ -273,14 +272,17 @@ static int look_enable_modseqs(const struct look *look, bool special)
 	return 0;
 }
 
-static int
-look_folder(struct look *look, bool special, const char *const *states,
-	    string_t *answer, const char **error_r)
+int look_open(struct look *look, bool *special_r, const char **error_r)
 {
 	const struct mail_index_header *hdr;
 	enum mail_error error;
+	int ret;
 
-	if (look_enable_modseqs(look, special) < 0 ||
+	ret = pimap_notify_find_folder(look->puser, look->guid, &look->box,
+				       special_r, error_r);
+	if (ret <= 0)
+		return ret;
+	if (look_enable_modseqs(look, *special_r) < 0 ||
 	    mailbox_sync(look->box, MAILBOX_SYNC_FLAG_FULL_READ) < 0) {
 		*error_r = t_strdup_printf("Folder %s: %s",
 			mailbox_get_vname(look->box),
@@ -294,10 +296,7 @@ look_folder(struct look *look, bool special, const char *const *states,
 	look->modseq = pimap_view_get_synced_modseq(look->box->view);
 	look->max_pushed_size = I_MIN(LOOK_MAX_PUSHED_SIZE, PIMAP_LOOK_MAX_LINE /
 		2 / I_MAX(array_count(&look->puser->profile->devices), 1));
-	worker_answer(answer, "FOLDER", guid_128_to_string(look->guid),
-		      mailbox_get_vname(look->box), NULL);
-	return look_devices(look, special, states, answer, error_r) < 0 ?
-		-1 : 1;
+	return 1;
 }
 
 int worker_look(struct pimap_user *puser, const guid_128_t guid,
@@ -312,12 +311,15 @@ int worker_look(struct pimap_user *puser, const guid_128_t guid,
 	guid_128_copy(look.guid, guid);
 	if (pimap_user_get_profile(puser, &profile, error_r) < 0)
 		return -1;
-	ret = pimap_notify_find_folder(puser, guid, &look.box, &special,
-				       error_r);
-	if (ret <= 0)
-		return ret;
-	ret = look_folder(&look, special, states, answer, error_r);
-	mailbox_free(&look.box);
+	ret = look_open(&look, &special, error_r);
+	if (ret > 0) {
+		worker_answer(answer, "FOLDER", guid_128_to_string(guid),
+			      mailbox_get_vname(look.box), NULL);
+		if (look_devices(&look, special, states, answer, error_r) < 0)
+			ret = -1;
+	}
+	if (look.box != NULL)
+		mailbox_free(&look.box);
 	return ret;
 }
 

@@ -43,6 +43,16 @@ struct look_device {
 	ARRAY(struct look_event) events;
 };
 
+/* worker-look.c */
+
+/* Sets criteria, filters and all. Returns 0, or -1 and error_r if only the
+   administrator can make a filter of what there is. */
+int look_get_criteria(struct look_device *ldev, const char **error_r);
+/* Opens and syncs the folder of look->guid for its devices. Returns 1, 0 if there is
+   none (any more), or -1 and error_r; the caller frees look->box, which
+   may be NULL, in each case. */
+int look_open(struct look *look, bool *special_r, const char **error_r);
+
 /* worker-search.c */
 
 struct look_found {
