@@ -38,6 +38,7 @@ struct outband_answer *outband_answer_init(const char *guid)
 	answer->pool = pool;
 	answer->guid = p_strdup(pool, guid);
 	answer->folder = NULL;
+	answer->judged.generation = -1;
 	p_array_init(&answer->folders, pool, 16);
 	p_array_init(&answer->found, pool, 4);
 	return answer;
@@ -172,6 +173,34 @@ outband_answer_event(struct outband_answer *answer, const char *const *args,
 	return 0;
 }
 
+static int
+outband_answer_judged(struct outband_answer *answer, const char *const *args,
+		      const char **error_r)
+{
+	struct outband_judged *judged = &answer->judged;
+	const unsigned int count = str_array_length(args);
+
+	if (judged->generation >= 0 || (count != 1 && count < 5) ||
+	    str_to_int64(args[0], &judged->generation) < 0 ||
+	    judged->generation < 0) {
+		*error_r = "invalid JUDGED";
+		return -1;
+	}
+	if (count == 1)
+		return 0;
+	if (outband_has_control(args[1]) ||
+	    strspn(args[4], "012") != strlen(args[4]) ||
+	    strlen(args[4]) > PIMAP_LOOK_MAX_JUDGED) {
+		*error_r = "invalid JUDGED";
+		return -1;
+	}
+	judged->channel = p_strdup(answer->pool, args[1]);
+	judged->address = p_strdup(answer->pool, args[2]);
+	judged->format = p_strdup(answer->pool, args[3]);
+	judged->verdicts = p_strdup(answer->pool, args[4]);
+	return 0;
+}
+
 int outband_answer_add(struct outband_answer *answer, const char *const *args,
 		       const char **error_r)
 {
@@ -193,6 +222,8 @@ int outband_answer_add(struct outband_answer *answer, const char *const *args,
 		return outband_answer_device(answer, args + 1, error_r);
 	if (strcmp(args[0], "EVENT") == 0 && answer->guid != NULL)
 		return outband_answer_event(answer, args + 1, error_r);
+	if (strcmp(args[0], "JUDGED") == 0 && answer->guid != NULL)
+		return outband_answer_judged(answer, args + 1, error_r);
 
 	if (strcmp(args[0], "OK") == 0)
 		answer->result = OUTBAND_ANSWER_OK;

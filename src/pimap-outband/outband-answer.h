@@ -38,10 +38,13 @@ struct outband_answer {
 	const char *folder;
 	ARRAY_TYPE(outband_found) found;
 
+	/* to JUDGE */
+	struct outband_judged judged;
+
 	size_t size;
 };
 
-/* guid is the one of the LOOK, NULL for FOLDERS. */
+/* guid is the one of the LOOK or JUDGE, NULL for FOLDERS. */
 struct outband_answer *outband_answer_init(const char *guid);
 void outband_answer_deinit(struct outband_answer **answer);
 

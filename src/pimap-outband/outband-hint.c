@@ -3,9 +3,11 @@
 
 #include "lib.h"
 #include "connection.h"
+#include "ostream.h"
 #include "master-service.h"
 #include "pimap-look.h"
 #include "outband-answer.h"
+#include "outband-judge.h"
 #include "outband-hint.h"
 
 /* No user's name is longer, and no hint. */
@@ -17,6 +19,7 @@
 struct outband_hints {
 	struct event *event;
 	struct connection_list *list;
+	struct outband_judge *judge;
 	outband_hint_callback_t *callback;
 	void *context;
 };
@@ -24,10 +27,13 @@ struct outband_hints {
 struct outband_hint_client {
 	struct connection conn;
 	struct outband_hints *hints;
+	/* it has no further input before it is answered */
+	struct outband_judge_wait *wait;
 };
 
 bool outband_hint_parse(const char *const *args, const char **user_r,
-			const char **guid_r, const char **error_r)
+			const char **guid_r, bool *wait_r,
+			const char **error_r)
 {
 	unsigned int count = str_array_length(args);
 
@@ -38,8 +44,10 @@ bool outband_hint_parse(const char *const *args, const char **user_r,
 		return FALSE;
 	}
 	*user_r = args[1];
+	*wait_r = FALSE;
 	if (strcmp(args[0], "PROFILE") == 0) {
 		*guid_r = "";
+		*wait_r = count > 2 && strcmp(args[2], PIMAP_HINT_WAIT) == 0;
 		return TRUE;
 	}
 	if (strcmp(args[0], "HINT") != 0) {
@@ -59,9 +67,41 @@ static void outband_hint_destroy(struct connection *conn)
 	struct outband_hint_client *client =
 		container_of(conn, struct outband_hint_client, conn);
 
+	if (client->wait != NULL)
+		outband_judge_unwait(&client->wait);
 	connection_deinit(conn);
 	i_free(client);
 	master_service_client_connection_destroyed(master_service);
+}
+
+static void outband_hint_answer(struct outband_hint_client *client)
+{
+	o_stream_nsend_str(client->conn.output, "OK\n");
+}
+
+static void outband_hint_waited(void *context)
+{
+	struct outband_hint_client *client = context;
+
+	client->wait = NULL;
+	outband_hint_answer(client);
+	connection_input_resume(&client->conn);
+}
+
+/* Returns FALSE if it is answered later. */
+static bool
+outband_hint_profile(struct outband_hint_client *client, const char *user,
+		     bool wait)
+{
+	client->wait = outband_judge_changed(client->hints->judge, user,
+		wait ? outband_hint_waited : NULL, client);
+	if (client->wait != NULL) {
+		connection_input_halt(&client->conn);
+		return FALSE;
+	}
+	if (wait)
+		outband_hint_answer(client);
+	return TRUE;
 }
 
 static int
@@ -70,13 +110,16 @@ outband_hint_input_args(struct connection *conn, const char *const *args)
 	struct outband_hint_client *client =
 		container_of(conn, struct outband_hint_client, conn);
 	const char *user, *guid, *error;
+	bool wait, go_on = TRUE;
 
-	if (!outband_hint_parse(args, &user, &guid, &error)) {
+	if (!outband_hint_parse(args, &user, &guid, &wait, &error)) {
 		e_error(conn->event, "Invalid hint: %s", error);
 		return -1;
 	}
+	if (*guid == '\0')
+		go_on = outband_hint_profile(client, user, wait);
 	client->hints->callback(user, guid, client->hints->context);
-	return 1;
+	return go_on ? 1 : 0;
 }
 
 static const struct connection_vfuncs outband_hint_vfuncs = {
@@ -95,13 +138,14 @@ static const struct connection_settings outband_hint_set = {
 };
 
 struct outband_hints *
-outband_hints_init(struct event *event_parent,
+outband_hints_init(struct event *event_parent, struct outband_judge *judge,
 		   outband_hint_callback_t *callback, void *context)
 {
 	struct outband_hints *hints;
 
 	hints = i_new(struct outband_hints, 1);
 	hints->event = event_create(event_parent);
+	hints->judge = judge;
 	hints->callback = callback;
 	hints->context = context;
 	hints->list = connection_list_init(&outband_hint_set,

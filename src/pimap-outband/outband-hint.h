@@ -4,16 +4,17 @@
 
 struct event;
 struct outband_hints;
+struct outband_judge;
 struct master_service_connection;
 
 /* The connections of those who send hints (pimap-look.h). Whoever may connect may
    send them, so they are bounded, and cause looks only. guid "" is all of the
-   user's folders. */
+   user's folders: his profile has changed, which the judge knows then. */
 typedef void outband_hint_callback_t(const char *user, const char *guid,
 				     void *context);
 
 struct outband_hints *
-outband_hints_init(struct event *event_parent,
+outband_hints_init(struct event *event_parent, struct outband_judge *judge,
 		   outband_hint_callback_t *callback, void *context);
 void outband_hints_deinit(struct outband_hints **hints);
 
@@ -24,8 +25,9 @@ void outband_hints_connected(struct outband_hints *hints,
 void outband_hints_disconnect(struct outband_hints *hints);
 
 /* Returns TRUE and what the line of a hint says, from the data stack or the
-   fields, or FALSE and error_r. */
+   fields, or FALSE and error_r. wait_r: it is to be answered. */
 bool outband_hint_parse(const char *const *args, const char **user_r,
-			const char **guid_r, const char **error_r);
+			const char **guid_r, bool *wait_r,
+			const char **error_r);
 
 #endif

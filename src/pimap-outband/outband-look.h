@@ -34,6 +34,19 @@ struct outband_found {
 };
 ARRAY_DEFINE_TYPE(outband_found, struct outband_found);
 
+/* What has become of queued notifications by the profile as it is now. */
+struct outband_judged {
+	/* -1: nothing was said */
+	int64_t generation;
+	/* the device as it is now, and one of OUTBAND_VERDICT_* for each of what it
+	   was asked about; NULL: it isn't told of the folder any more */
+	const char *channel, *address, *format;
+	const char *verdicts;
+};
+#define OUTBAND_VERDICT_DROP '0'
+#define OUTBAND_VERDICT_PASSES '1'
+#define OUTBAND_VERDICT_UNKNOWN '2'
+
 /* How a look came about, for who asks what became of a notification */
 struct outband_origin {
 	/* "hint", ... */

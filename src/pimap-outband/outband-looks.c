@@ -14,6 +14,7 @@
 #include "str.h"
 #include "strescape.h"
 #include "pimap-look.h"
+#include "outband-judge.h"
 #include "outband-worker.h"
 #include "outband-looks.h"
 
@@ -36,6 +37,9 @@ struct outband_look {
 
 	pool_t pool;
 	ARRAY_TYPE(outband_accounted) accounted;
+	/* while it runs: what it reads, and the changes of that before */
+	struct outband_profile *profile;
+	unsigned int profile_changes;
 
 	struct timeout *to_rest;
 	unsigned int rest_msecs;
@@ -56,6 +60,7 @@ struct outband_looks {
 	void *found_context;
 
 	struct outband_workers *workers;
+	struct outband_judge *judge;
 	struct outband_store *store;
 
 	HASH_TABLE(struct outband_look *, struct outband_look *) all;
@@ -107,6 +112,7 @@ static void outband_look_free(struct outband_look *look)
 	if (look->marked)
 		outband_look_unmark(look);
 	timeout_remove(&look->to_rest);
+	outband_profile_unref(&look->profile);
 	pool_unref(&look->pool);
 	i_free(look->user);
 	i_free(look->guid);
@@ -278,6 +284,11 @@ outband_look_commit(struct outband_look *look,
 				   &look->accounted, &answer->found, error_r);
 	if (ret <= 0)
 		return ret;
+	if (array_count(&answer->found) > 0) {
+		found = array_front(&answer->found);
+		outband_profile_was_read(look->profile, look->profile_changes,
+					 found->generation);
+	}
 	array_foreach(&answer->found, found) {
 		if (array_count(&found->events) > 0) {
 			looks->found_callback(look->user, found->device,
@@ -377,6 +388,7 @@ outband_look_answered(struct outband_answer *answer, void *context)
 		looks->failed++;
 	outband_look_finished_event(look, result);
 	outband_answer_deinit(&answer);
+	outband_profile_unref(&look->profile);
 	pool_unref(&look->pool);
 	if (!look->marked && look->to_rest == NULL)
 		outband_look_free(look);
@@ -512,6 +524,10 @@ static void outband_looks_run(struct outband_looks *looks)
 		if (ret > 0) {
 			look->origin.cause = look->cause;
 			look->origin.begun = ioloop_time;
+			look->profile = outband_profile_ref(looks->judge,
+							    look->user);
+			look->profile_changes =
+				outband_profile_get_changes(look->profile);
 			look->running = TRUE;
 			looks->running_count++;
 			outband_look_unmark(look);
@@ -531,12 +547,14 @@ static void outband_looks_worker_free(void *context)
 
 struct outband_looks *
 outband_looks_init(struct event *event_parent, const char *worker_path,
+		   struct outband_judge *judge,
 		   outband_looks_found_callback_t *callback, void *context)
 {
 	struct outband_looks *looks;
 
 	looks = i_new(struct outband_looks, 1);
 	looks->event = event_create(event_parent);
+	looks->judge = judge;
 	looks->found_callback = callback;
 	looks->found_context = context;
 	looks->workers = outband_workers_init(looks->event, worker_path,

@@ -9,6 +9,7 @@
    marks that come before it are one. */
 
 struct outband_looks;
+struct outband_judge;
 
 /* The device's queue has changed. */
 typedef void outband_looks_found_callback_t(const char *user,
@@ -16,6 +17,7 @@ typedef void outband_looks_found_callback_t(const char *user,
 
 struct outband_looks *
 outband_looks_init(struct event *event_parent, const char *worker_path,
+		   struct outband_judge *judge,
 		   outband_looks_found_callback_t *callback, void *context);
 void outband_looks_deinit(struct outband_looks **looks);
 

@@ -2,6 +2,7 @@
 /* The sender. Each device with queued notifications has a lane, which goes by what
    the store says is at the head:
 
+     judge it anew if its user's profile is another by now (outband-judge.h) ->
      number it (one transaction) -> hand it to the channel -> done (another)
 
    What the channel answers is all that is kept in memory between these. After a
@@ -14,12 +15,18 @@
 #include "llist.h"
 #include "str.h"
 #include "pimap-settings.h"
+#include "pimap-look.h"
 #include "outband-channel.h"
+#include "outband-judge.h"
 #include "outband-payload.h"
 #include "outband-sender.h"
 
 /* when the store can't be written */
 #define OUTBAND_SENDER_STORE_RETRY_SECS 10
+/* when a notification couldn't be judged: after so many seconds, and so often. Then
+   it becomes a SYNC (R-1.10). */
+#define OUTBAND_SENDER_JUDGE_SECS 10
+#define OUTBAND_SENDER_JUDGE_TRIES 3
 
 struct outband_lane {
 	/* in those that wait for the channel */
@@ -34,6 +41,15 @@ struct outband_lane {
 	struct outband_sender_channel *channel;
 	/* what has become of it: nothing is left but to forget it */
 	const char *result;
+
+	/* its user's, by which what is sent must be judged */
+	struct outband_profile *profile;
+	struct outband_judge_job *job;
+	/* in sequence: judgements that didn't come, and of those that no verdict
+	   came of: how often the worker died, and it couldn't be known */
+	unsigned int judge_failures, judge_deaths, judge_unknown;
+	/* of outband_profile_send_begin() */
+	unsigned int send_begun;
 
 	/* of a row that the store couldn't be told of */
 	int64_t retry_id;
@@ -60,6 +76,7 @@ struct outband_sender_channel {
 struct outband_sender {
 	struct event *event;
 	const struct pimap_settings *set;
+	struct outband_judge *judge;
 	struct outband_store *store;
 	bool store_failed;
 	uint64_t expired;
@@ -93,6 +110,10 @@ static void outband_lane_free(struct outband_lane *lane)
 			       &lane->channel->wait_tail, lane);
 	}
 	timeout_remove(&lane->to);
+	outband_judge_cancel(&lane->job);
+	if (lane->sending)
+		outband_profile_send_end(lane->profile, lane->send_begun);
+	outband_profile_unref(&lane->profile);
 	pool_unref(&lane->pool);
 	i_free(lane->user);
 	i_free(lane->device);
@@ -255,6 +276,7 @@ outband_lane_sent(const struct outband_channel_result *result, void *context)
 
 	lane->sending = FALSE;
 	channel->status.sending--;
+	outband_profile_send_end(lane->profile, lane->send_begun);
 	switch (result->outcome) {
 	case OUTBAND_CHANNEL_SENT:
 		channel->status.failing = FALSE;
@@ -289,6 +311,67 @@ outband_lane_sent(const struct outband_channel_result *result, void *context)
 	outband_channel_run(channel);
 	if (go_on)
 		outband_lane_run(lane);
+}
+
+static void
+outband_lane_judged(enum outband_judge_result result, void *context)
+{
+	struct outband_lane *lane = context;
+	unsigned int secs = OUTBAND_SENDER_JUDGE_SECS;
+
+	lane->job = NULL;
+	switch (result) {
+	case OUTBAND_JUDGE_DONE:
+		lane->judge_failures = lane->judge_deaths =
+			lane->judge_unknown = 0;
+		outband_lane_run(lane);
+		return;
+	case OUTBAND_JUDGE_LOST:
+		lane->judge_deaths++;
+		break;
+	case OUTBAND_JUDGE_UNKNOWN:
+		lane->judge_unknown++;
+		lane->judge_failures = 0;
+		break;
+	case OUTBAND_JUDGE_FAILED:
+		secs <<= I_MIN(lane->judge_failures, 8);
+		lane->judge_failures++;
+		break;
+	}
+	outband_lane_wait(lane, secs);
+}
+
+/* It says nothing of mail, and to no filter. */
+static bool outband_row_is_of_mail(const struct outband_row *row)
+{
+	return strcmp(row->event.name, "LOCK_DOWN") != 0 &&
+		strcmp(row->event.name, "NEW_ENC_KEY") != 0;
+}
+
+/* Returns FALSE if that isn't known yet: the lane goes on when it is. */
+static bool outband_lane_is_judged(struct outband_lane *lane, time_t expires)
+{
+	struct outband_row *row = &lane->row;
+	unsigned int max = PIMAP_LOOK_MAX_JUDGED;
+
+	if (!outband_row_is_of_mail(row) ||
+	    (row->generation == row->device_generation &&
+	     outband_profile_is(lane->profile, row->generation)))
+		return TRUE;
+	if (lane->job == NULL) {
+		if (lane->judge_deaths >= OUTBAND_SENDER_JUDGE_TRIES ||
+		    lane->judge_unknown >= OUTBAND_SENDER_JUDGE_TRIES)
+			max = 0;
+		else if (lane->judge_deaths > 0) {
+			/* of which one? */
+			max = 1;
+		}
+		lane->job = outband_judge_ask(lane->sender->judge,
+			lane->profile, lane->device, row->guid, max,
+			outband_lane_judged, lane);
+	}
+	outband_lane_wait(lane, expires - ioloop_time);
+	return FALSE;
 }
 
 /* Returns 1 if the head can be sent, 0 if something else was done and the head is
@@ -335,6 +418,8 @@ static int outband_lane_prepare(struct outband_lane *lane)
 		outband_lane_wait(lane, I_MIN(due, expires) - ioloop_time);
 		return -1;
 	}
+	if (!outband_lane_is_judged(lane, expires))
+		return -1;
 	if (lane->channel->status.sending >= lane->channel->channel->v->max_sends) {
 		lane->waiting = TRUE;
 		DLLIST2_APPEND(&lane->channel->wait_head,
@@ -373,7 +458,10 @@ static void outband_lane_run(struct outband_lane *lane)
 	} T_END; while (ret == 0);
 	if (ret < 0)
 		return;
+	/* nothing that it says must change what is being sent */
+	outband_judge_cancel(&lane->job);
 	lane->sending = TRUE;
+	lane->send_begun = outband_profile_send_begin(lane->profile);
 	lane->channel->status.sending++;
 	lane->channel->channel->v->send(lane->channel->channel, &lane->row,
 					outband_lane_sent, lane);
@@ -394,6 +482,7 @@ outband_sender_get_lane(struct outband_sender *sender, const char *user,
 		lane->sender = sender;
 		lane->user = i_strdup(user);
 		lane->device = i_strdup(device);
+		lane->profile = outband_profile_ref(sender->judge, user);
 		lane->pool = pool_alloconly_create("outband lane", 512);
 		hash_table_insert(sender->lanes, lane, lane);
 	}
@@ -521,7 +610,7 @@ outband_sender_get_obstacle(struct outband_sender *sender, const char *user,
 		return t_strdup_printf("Channel %s is paused",
 				       lane->row.channel);
 	}
-	if (lane->row.id != id && lane->to != NULL) {
+	if (lane->row.id != id && lane->to != NULL && lane->job == NULL) {
 		return t_strdup_printf("Notification %"PRId64" goes first, "
 				       "and is to be tried again: %s",
 				       lane->row.id, lane->row.last_error);
@@ -557,6 +646,7 @@ int outband_sender_start(struct outband_sender *sender,
 
 int outband_sender_init(struct event *event_parent,
 			const struct pimap_settings *set, const char *dir,
+			struct outband_judge *judge,
 			struct outband_sender **sender_r, const char **error_r)
 {
 	struct outband_sender *sender;
@@ -567,6 +657,7 @@ int outband_sender_init(struct event *event_parent,
 	sender = i_new(struct outband_sender, 1);
 	sender->event = event_create(event_parent);
 	sender->set = set;
+	sender->judge = judge;
 	hash_table_create(&sender->lanes, default_pool, 0, outband_lane_hash,
 			  outband_lane_cmp);
 	i_array_init(&sender->channels, 4);

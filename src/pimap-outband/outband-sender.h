@@ -5,6 +5,7 @@
 #include "outband-store.h"
 
 struct pimap_settings;
+struct outband_judge;
 
 /* Takes what is queued to the channels (R-13.3, R-13.4): of each device one after
    the other, in order, until the channel has taken it, it has expired, or is given
@@ -12,10 +13,11 @@ struct pimap_settings;
 
 struct outband_sender;
 
-/* The settings live longer than it. Returns 0, or -1 and error_r if a channel's
+/* The settings and the judge live longer than it. Returns 0, or -1 and error_r if a channel's
    settings are wrong. */
 int outband_sender_init(struct event *event_parent,
 			const struct pimap_settings *set, const char *dir,
+			struct outband_judge *judge,
 			struct outband_sender **sender_r, const char **error_r);
 /* What is being sent is broken off, and sent again by the next one. */
 void outband_sender_deinit(struct outband_sender **sender);

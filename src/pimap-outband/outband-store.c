@@ -30,6 +30,7 @@ enum outband_store_stmt {
 	STMT_USER_DROP,
 	STMT_GENERATION_GET,
 	STMT_DEVICE_SET,
+	STMT_DEVICE_SET_GENERATION,
 	STMT_DEVICE_NEXT,
 	STMT_SEQ_NEXT,
 	STMT_QUEUE_ADD,
@@ -37,6 +38,11 @@ enum outband_store_stmt {
 	STMT_QUEUE_DROP_FOLDER,
 	STMT_QUEUE_DROP_USER,
 	STMT_QUEUE_HEAD,
+	STMT_QUEUED,
+	STMT_QUEUE_PASS,
+	STMT_QUEUE_FAIL,
+	STMT_QUEUE_SYNC,
+	STMT_QUEUE_ADD_SYNC,
 	STMT_QUEUE_NUMBER,
 	STMT_QUEUE_RETRY,
 	STMT_QUEUE_DONE,
@@ -105,6 +111,8 @@ static const char *const outband_store_schemas[] = {
 	" id BIGINT NOT NULL, n BIGINT NOT NULL, time BIGINT NOT NULL,"
 	" step $text NOT NULL, text $text NOT NULL,"
 	" PRIMARY KEY (id, n)) $keyed;",
+
+	"ALTER TABLE queue ADD COLUMN generation BIGINT NOT NULL DEFAULT 0;",
 };
 
 #define STR2(x) #x
@@ -114,7 +122,8 @@ static const char *const outband_store_schemas[] = {
 #define QUEUE_COLUMNS \
 	"q.id, q.guid, q.folder, q.event, q.uid, q.time, coalesce(q.seq, 0)," \
 	" q.payload, q.tries, q.next_try, q.created, d.channel, d.address," \
-	" d.format, q.last_error, q.username, q.device, q.fields"
+	" d.format, q.last_error, q.username, q.device, q.fields," \
+	" q.generation, d.generation"
 #define QUEUE_SELECTED \
 	" WHERE ($1 = 0 OR id = $1) AND ($2 = '' OR username = $2)" \
 	" AND ($3 = '' OR device = $3)"
@@ -152,6 +161,9 @@ static const struct outband_sql_stmt outband_store_stmts[STMT_COUNT] = {
 		" VALUES ($1, $2, $3, $4, $5, $6)"
 		" ON CONFLICT (username, device) DO UPDATE SET generation = $3,"
 		" channel = $4, address = $5, format = $6", "ttittt" },
+	[STMT_DEVICE_SET_GENERATION] = {
+		"UPDATE devices SET generation = $3"
+		" WHERE username = $1 AND device = $2", "tti" },
 	[STMT_DEVICE_NEXT] = {
 		"SELECT username, device FROM queue"
 		" WHERE (username, device) > ($1, $2)"
@@ -163,8 +175,9 @@ static const struct outband_sql_stmt outband_store_stmts[STMT_COUNT] = {
 	[STMT_QUEUE_ADD] = {
 		"INSERT INTO queue"
 		" (username, device, guid, folder, event, uid, time, fields,"
-		" created) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)"
-		" RETURNING id", "tttttiiti" },
+		" created, generation)"
+		" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
+		" RETURNING id", "tttttiitii" },
 	[STMT_QUEUE_DROP_DEVICE] = {
 		"DELETE FROM queue WHERE username = $1 AND device = $2"
 		" AND guid = $3 RETURNING id", "ttt" },
@@ -178,9 +191,31 @@ static const struct outband_sql_stmt outband_store_stmts[STMT_COUNT] = {
 		" FROM queue q JOIN devices d USING (username, device)"
 		" WHERE q.username = $1 AND q.device = $2"
 		" ORDER BY q.id LIMIT 1", "tt" },
+	[STMT_QUEUED] = {
+		"SELECT "QUEUE_COLUMNS
+		" FROM queue q JOIN devices d USING (username, device)"
+		" WHERE q.username = $1 AND q.device = $2 AND q.guid = $3"
+		" AND q.event NOT IN ('LOCK_DOWN', 'NEW_ENC_KEY')"
+		" ORDER BY q.id LIMIT $4", "ttti" },
+	[STMT_QUEUE_PASS] = {
+		"UPDATE queue SET generation = $3"
+		" WHERE id = $1 AND generation = $2", "iii" },
+	[STMT_QUEUE_FAIL] = {
+		"DELETE FROM queue WHERE id = $1 AND generation = $2"
+		" RETURNING id", "ii" },
+	[STMT_QUEUE_SYNC] = {
+		"UPDATE queue SET event = 'SYNC', uid = 0, time = $3,"
+		" fields = '', generation = $2"
+		" WHERE id = $1 AND seq IS NULL RETURNING id", "iii" },
+	[STMT_QUEUE_ADD_SYNC] = {
+		"INSERT INTO queue (username, device, guid, folder, event, uid,"
+		" time, fields, created, generation)"
+		" SELECT username, device, guid, folder, 'SYNC', 0, $3, '', $3,"
+		" $2 FROM queue WHERE id = $1 RETURNING id", "iii" },
 	[STMT_QUEUE_NUMBER] = {
 		"UPDATE queue SET seq = $2, payload = $3"
-		" WHERE id = $1 AND seq IS NULL RETURNING id", "iit" },
+		" WHERE id = $1 AND seq IS NULL AND generation = $4"
+		" RETURNING id", "iiti" },
 	[STMT_QUEUE_RETRY] = {
 		"UPDATE queue SET tries = $2, next_try = $3, last_error = $4"
 		" WHERE id = $1 RETURNING id", "iiit" },
@@ -233,8 +268,9 @@ static const struct outband_sql_stmt outband_store_stmts[STMT_COUNT] = {
 		"ittiiii" },
 	[STMT_ADD_TEST] = {
 		"INSERT INTO queue (username, device, guid, folder, event, uid,"
-		" time, fields, created)"
-		" SELECT username, device, '', 'INBOX', 'SYNC', 0, $3, '', $3"
+		" time, fields, created, generation)"
+		" SELECT username, device, '', 'INBOX', 'SYNC', 0, $3, '', $3,"
+		" generation"
 		" FROM devices WHERE username = $1 AND device = $2 AND EXISTS"
 		" (SELECT 1 FROM accounted"
 		"  WHERE username = $1 AND device = $2) RETURNING id", "tti" },
@@ -489,6 +525,9 @@ queue_change(struct outband_store *store, const char *step, const char *text,
 #define DROPPED_DEVICE \
 	"done", "dropped: its folder doesn't notify the device any more"
 #define DROPPED_ADMIN "done", "dropped: by the administrator"
+#define DROPPED_FILTER "done", "dropped: the filter is another now"
+#define DROPPED_SYNC \
+	"done", "dropped: it can't be judged anew, a SYNC is sent in its place"
 
 /* One that is accounted now, while a look is committed */
 struct accounted_now {
@@ -599,7 +638,7 @@ store_commit_found(struct outband_store *store, const char *user,
 			      event->name, (int64_t)event->uid,
 			      (int64_t)event->time,
 			      event->fields == NULL ? "" : event->fields,
-			      (int64_t)ioloop_time) < 0 ||
+			      (int64_t)ioloop_time, found->generation) < 0 ||
 		    step_add(store, id, origin->begun, "found", text,
 			     error_r) < 0 ||
 		    step_add(store, id, ioloop_time, "queued", "",
@@ -730,6 +769,8 @@ row_get(outband_sql_row_t row, pool_t pool, struct outband_row *row_r)
 	row_r->user = p_strdup(pool, row[15]);
 	row_r->device = p_strdup(pool, row[16]);
 	row_r->event.fields = p_strdup(pool, row[17]);
+	row_r->generation = outband_sql_int(row, 18);
+	row_r->device_generation = outband_sql_int(row, 19);
 }
 
 int outband_store_head(struct outband_store *store, const char *user,
@@ -744,6 +785,144 @@ int outband_store_head(struct outband_store *store, const char *user,
 	if (ret > 0)
 		row_get(*array_front(&rows), pool, row_r);
 	return ret;
+}
+
+int outband_store_queued(struct outband_store *store, const char *user,
+			 const char *device, const char *guid,
+			 unsigned int max, pool_t pool,
+			 ARRAY_TYPE(outband_row) *rows_r, const char **error_r)
+{
+	ARRAY_TYPE(outband_sql_rows) rows;
+	outband_sql_row_t row;
+
+	p_array_init(rows_r, pool, 8);
+	if (outband_sql_run(store->sql, STMT_QUEUED, &rows, error_r, user,
+			    device, guid, (int64_t)max) < 0)
+		return -1;
+	array_foreach_elem(&rows, row)
+		row_get(row, pool, array_append_space(rows_r));
+	return 0;
+}
+
+/* Returns 1 when the registry has the device as it was found, 0 if it is newer, or
+   -1 and error_r. old: its generation when the worker was asked */
+static int
+store_judged_device(struct outband_store *store, const char *user,
+		    const char *device, int64_t old,
+		    const struct outband_judged *judged, const char **error_r)
+{
+	ARRAY_TYPE(outband_sql_rows) rows;
+	int64_t generation;
+	int ret;
+
+	ret = outband_sql_run(store->sql, STMT_GENERATION_GET, &rows, error_r,
+			      user, device);
+	if (ret <= 0)
+		return ret;
+	generation = outband_sql_int(*array_front(&rows), 0);
+	/* as store_commit_device() */
+	if (judged->generation < generation && old < generation)
+		return 0;
+	if (judged->verdicts == NULL) {
+		ret = store_run(store, STMT_DEVICE_SET_GENERATION, error_r,
+				user, device, judged->generation);
+	} else {
+		ret = store_run(store, STMT_DEVICE_SET, error_r, user, device,
+				judged->generation, judged->channel,
+				judged->address, judged->format);
+	}
+	return ret < 0 ? -1 : 1;
+}
+
+static int
+store_judged_sync(struct outband_store *store, const struct outband_row *row,
+		  int64_t generation, const char **error_r)
+{
+	int64_t id;
+	int ret;
+
+	ret = queue_change(store, "judged", "it can't be, and becomes a SYNC",
+			   STMT_QUEUE_SYNC, error_r, row->id, generation,
+			   (int64_t)ioloop_time);
+	if (ret != 0)
+		return ret;
+	/* a number keeps its content */
+	ret = queue_add(store, row->user, row->device, STMT_QUEUE_ADD_SYNC,
+			&id, error_r, row->id, generation,
+			(int64_t)ioloop_time);
+	if (ret <= 0)
+		return ret;
+	if (step_add(store, id, ioloop_time, "queued", t_strdup_printf(
+			"SYNC in %s, in the place of %"PRId64, row->folder,
+			row->id), error_r) < 0)
+		return -1;
+	return queue_change(store, DROPPED_SYNC, STMT_QUEUE_DONE, error_r,
+			    row->id);
+}
+
+static int
+store_judged_row(struct outband_store *store, const struct outband_row *row,
+		 const struct outband_judged *judged, char verdict,
+		 const char **error_r)
+{
+	switch (verdict) {
+	case OUTBAND_VERDICT_PASSES:
+		return store_run(store, STMT_QUEUE_PASS, error_r, row->id,
+				 row->generation, judged->generation);
+	case OUTBAND_VERDICT_DROP:
+		return queue_change(store, DROPPED_FILTER, STMT_QUEUE_FAIL,
+				    error_r, row->id, row->generation);
+	default:
+		return 0;
+	}
+}
+
+static int
+store_judged_transaction(struct outband_store *store, const char *user,
+			 const char *device,
+			 const struct outband_judged *judged,
+			 const ARRAY_TYPE(outband_row) *rows, bool sync,
+			 const char **error_r)
+{
+	const struct outband_row *row;
+	unsigned int i;
+	char verdict;
+	int ret;
+
+	if (array_count(rows) == 0)
+		return 1;
+	row = array_front(rows);
+	ret = store_judged_device(store, user, device, row->device_generation,
+				  judged, error_r);
+	if (ret <= 0)
+		return ret;
+	if (sync && judged->verdicts != NULL) {
+		return store_judged_sync(store, row, judged->generation,
+					 error_r) < 0 ? -1 : 1;
+	}
+	for (i = 0; i < array_count(rows); i++) {
+		row = array_idx(rows, i);
+		verdict = judged->verdicts == NULL ? OUTBAND_VERDICT_DROP :
+			judged->verdicts[i];
+		if (store_judged_row(store, row, judged, verdict, error_r) < 0)
+			return -1;
+	}
+	return 1;
+}
+
+int outband_store_judged(struct outband_store *store, const char *user,
+			 const char *device,
+			 const struct outband_judged *judged,
+			 const ARRAY_TYPE(outband_row) *rows, bool sync,
+			 const char **error_r)
+{
+	int ret;
+
+	if (store_begin(store, user, error_r) < 0)
+		return -1;
+	ret = store_judged_transaction(store, user, device, judged, rows, sync,
+				       error_r);
+	return store_end(store, ret, error_r);
 }
 
 /* Returns 1 and the number, 0 if the row is gone or has one, or -1 and error_r. */
@@ -763,7 +942,7 @@ store_number_transaction(struct outband_store *store, struct outband_row *row,
 	payload(text, row);
 	ret = queue_change(store, "numbered", dec2str(row->seq),
 			   STMT_QUEUE_NUMBER, error_r, row->id, row->seq,
-			   str_c(text));
+			   str_c(text), row->generation);
 	if (ret <= 0)
 		return ret;
 	return store_run(store, STMT_TRACE_NUMBER, error_r, row->id,

@@ -29,6 +29,8 @@ struct outband_row {
 	time_t next_try, created;
 	/* of the last try, "" = there was none */
 	const char *last_error;
+	/* of the profile that it was judged by, and the registry's */
+	int64_t generation, device_generation;
 
 	/* the device's, as the registry has it now */
 	const char *channel, *address, *format;
@@ -129,6 +131,21 @@ int outband_store_device_next(struct outband_store *store, const char *user,
 int outband_store_head(struct outband_store *store, const char *user,
 		       const char *device, pool_t pool,
 		       struct outband_row *row_r, const char **error_r);
+/* The first notifications of the device that are of this folder, so many at most, but
+   for what no filter is about (LOCK_DOWN, NEW_ENC_KEY). */
+int outband_store_queued(struct outband_store *store, const char *user,
+			 const char *device, const char *guid,
+			 unsigned int max, pool_t pool,
+			 ARRAY_TYPE(outband_row) *rows_r, const char **error_r);
+/* R-1.7: what passes is of the judgement's generation now, which the registry has
+   too; what doesn't is forgotten, numbered or not. sync: there is only a first one,
+   without a verdict, and it becomes a SYNC. Returns 1, or 0 if the judgement isn't
+   valid: the registry knows a profile by now that is newer than its own. */
+int outband_store_judged(struct outband_store *store, const char *user,
+			 const char *device,
+			 const struct outband_judged *judged,
+			 const ARRAY_TYPE(outband_row) *rows, bool sync,
+			 const char **error_r);
 /* R-13.3: gives it the device's next number and its payload, and sets them in the row.
    Returns 1, or 0 if it is gone or has one. */
 int outband_store_number(struct outband_store *store, struct outband_row *row,

@@ -17,6 +17,7 @@
 #include "pimap-settings.h"
 #include "outband-control.h"
 #include "outband-hint.h"
+#include "outband-judge.h"
 #include "outband-looks.h"
 #include "outband-sender.h"
 
@@ -42,6 +43,7 @@ struct outband_service {
 	bool waiting_logged, error_logged;
 
 	struct outband_store *store;
+	struct outband_judge *judge;
 	struct outband_hints *hints;
 	struct outband_looks *looks;
 	struct outband_sender *sender;
@@ -109,6 +111,7 @@ static void outband_start(struct outband_service *s)
 		return;
 	}
 	timeout_remove(&s->to_start);
+	outband_judge_start(s->judge, s->store);
 	outband_looks_start(s->looks, s->store);
 	outband_controls_start(s->controls, s->store);
 }
@@ -187,12 +190,13 @@ static void outband_init(struct outband_service *s, const char *state_dir)
 
 	s->event = event_create(NULL);
 	s->lock_fd = -1;
-	if (outband_sender_init(s->event, s->set, s->dir, &s->sender,
+	s->judge = outband_judge_init(s->event, PIMAP_WORKER_SOCKET);
+	if (outband_sender_init(s->event, s->set, s->dir, s->judge, &s->sender,
 				&error) < 0)
 		i_fatal("%s", error);
-	s->looks = outband_looks_init(s->event, PIMAP_WORKER_SOCKET,
+	s->looks = outband_looks_init(s->event, PIMAP_WORKER_SOCKET, s->judge,
 				      outband_found, s);
-	s->hints = outband_hints_init(s->event, outband_hinted, s);
+	s->hints = outband_hints_init(s->event, s->judge, outband_hinted, s);
 	s->controls = outband_controls_init(s->event, s->looks, s->sender);
 }
 
@@ -203,6 +207,7 @@ static void outband_deinit(struct outband_service *s)
 	outband_controls_deinit(&s->controls);
 	outband_looks_deinit(&s->looks);
 	outband_sender_deinit(&s->sender);
+	outband_judge_deinit(&s->judge);
 	if (s->store != NULL)
 		outband_store_close(&s->store);
 	if (s->lock != NULL)

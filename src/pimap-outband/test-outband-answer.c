@@ -157,6 +157,78 @@ static void test_outband_answer_invalid(void)
 	test_end();
 }
 
+static void test_outband_answer_judged(void)
+{
+	static const char *const good[] = {
+		"JUDGED\t7\tMAIL\tjoe@foo.com\tEMN\t0121", "OK", NULL
+	};
+	static const char *const none[] = { "JUDGED\t8", "OK", NULL };
+	static const char *const empty[] = {
+		"JUDGED\t8\tMAIL\t\tEMN\t", "OK", NULL
+	};
+	static const char *const bad[] = {
+		"JUDGED", "JUDGED\t-1", "JUDGED\tx", "JUDGED\t",
+		"JUDGED\t7\tMAIL", "JUDGED\t7\tMAIL\tjoe\tEMN",
+		"JUDGED\t7\tMAIL\tjoe\tEMN\t013",
+		"JUDGED\t7\tMAIL\tjoe\tEMN\t1 ",
+		"JUDGED\t7\tM\001nAIL\tjoe\tEMN\t1", NULL
+	};
+	static const char *const twice[] = { "JUDGED\t7", "JUDGED\t7", NULL };
+	struct outband_answer *answer = outband_answer_init(GUID);
+	const char *error, *lines[] = { NULL, NULL };
+	string_t *many;
+	unsigned int i;
+
+	test_begin("outband_answer_add(): JUDGED");
+	test_assert(answer->judged.generation == -1);
+	test_assert(add_lines(answer, good, &error) == 1);
+	test_assert(answer->judged.generation == 7);
+	test_assert_strcmp(answer->judged.channel, "MAIL");
+	test_assert_strcmp(answer->judged.address, "joe@foo.com");
+	test_assert_strcmp(answer->judged.format, "EMN");
+	test_assert_strcmp(answer->judged.verdicts, "0121");
+	outband_answer_deinit(&answer);
+
+	answer = outband_answer_init(GUID);
+	test_assert(add_lines(answer, none, &error) == 1);
+	test_assert(answer->judged.generation == 8 &&
+		    answer->judged.verdicts == NULL);
+	outband_answer_deinit(&answer);
+
+	answer = outband_answer_init("");
+	test_assert(add_lines(answer, empty, &error) == 1);
+	test_assert_strcmp(answer->judged.verdicts, "");
+	outband_answer_deinit(&answer);
+
+	many = t_str_new(256);
+	str_append(many, "JUDGED\t7\tMAIL\tjoe\tEMN\t");
+	for (i = 0; i < PIMAP_LOOK_MAX_JUDGED; i++)
+		str_append_c(many, '1');
+	for (i = 0; i < 2; i++) {
+		answer = outband_answer_init(GUID);
+		lines[0] = str_c(many);
+		test_assert_idx(add_lines(answer, lines, &error) ==
+				(i == 0 ? 0 : -1), i);
+		outband_answer_deinit(&answer);
+		str_append_c(many, '1');
+	}
+	for (i = 0; bad[i] != NULL; i++) {
+		answer = outband_answer_init(GUID);
+		lines[0] = bad[i];
+		test_assert_idx(add_lines(answer, lines, &error) == -1, i);
+		outband_answer_deinit(&answer);
+	}
+	answer = outband_answer_init(GUID);
+	test_assert(add_lines(answer, twice, &error) == -1);
+	outband_answer_deinit(&answer);
+	/* it isn't what FOLDERS asks for */
+	answer = outband_answer_init(NULL);
+	lines[0] = none[0];
+	test_assert(add_lines(answer, lines, &error) == -1);
+	outband_answer_deinit(&answer);
+	test_end();
+}
+
 static void test_outband_answer_limits(void)
 {
 	static const char *const event[] = { "EVENT", "SYNC", "0", "1", NULL };
@@ -216,6 +288,7 @@ int main(void)
 		test_outband_answer_folders,
 		test_outband_answer_ends,
 		test_outband_answer_invalid,
+		test_outband_answer_judged,
 		test_outband_answer_limits,
 		NULL
 	};

@@ -805,9 +805,149 @@ static void test_outband_store_others(void)
 	test_end();
 }
 
+static int
+judged(struct outband_store *store, unsigned int max, int64_t generation,
+       const char *verdicts, bool sync)
+{
+	ARRAY_TYPE(outband_row) rows;
+	struct outband_judged judged = {
+		.generation = generation,
+		.verdicts = verdicts,
+	};
+	const char *error;
+	int ret;
+
+	if (verdicts != NULL) {
+		judged.channel = "PROGRAM";
+		judged.address = "new";
+		judged.format = "EXTENDED";
+	}
+	if (outband_store_queued(store, "joe", "phone", GUID, max,
+				 pool_datastack_create(), &rows, &error) < 0)
+		i_fatal("%s", error);
+	test_assert(array_count(&rows) <= max);
+	ret = outband_store_judged(store, "joe", "phone", &judged, &rows, sync,
+				   &error);
+	if (ret < 0)
+		i_fatal("%s", error);
+	return ret;
+}
+
+/* The queue: event, UID, number, generation of each */
+static const char *queue_text(struct outband_store *store)
+{
+	ARRAY_TYPE(outband_row) rows;
+	const struct outband_row *row;
+	string_t *text = t_str_new(128);
+	const char *error;
+
+	if (outband_store_list(store, 0, 100, pool_datastack_create(), &rows,
+			       &error) < 0)
+		i_fatal("%s", error);
+	array_foreach(&rows, row) {
+		str_printfa(text, "%s %u %"PRId64" %"PRId64",",
+			    row->event.name, row->event.uid, row->seq,
+			    row->generation);
+	}
+	return str_c(text);
+}
+
+static void test_outband_store_judged(void)
+{
+	struct outband_store *store;
+	struct outband_row row, old;
+
+	test_begin("outband store: R-1.7, judged anew");
+	remove_all();
+	store = open_store();
+	test_assert(look(store, "phone", "s1", 5) == 1);
+	test_assert(head(store, "phone", &row) == 1);
+	test_assert(row.generation == 1 && row.device_generation == 1);
+	test_assert(number(store, &row) == 1);
+	test_assert_strcmp(queue_text(store), "NEW_MESSAGE 1 1 1,"
+		"NEW_MESSAGE 2 0 1,NEW_MESSAGE 3 0 1,NEW_MESSAGE 4 0 1,"
+		"NEW_MESSAGE 5 0 1,");
+	/* what isn't known stays as it was, so do those behind */
+	test_assert(judged(store, 4, 5, "1021", FALSE) == 1);
+	reopen(&store);
+	test_assert_strcmp(queue_text(store), "NEW_MESSAGE 1 1 5,"
+		"NEW_MESSAGE 3 0 1,NEW_MESSAGE 4 0 5,NEW_MESSAGE 5 0 1,");
+	test_assert(head(store, "phone", &row) == 1);
+	test_assert(row.device_generation == 5);
+	test_assert_strcmp(row.channel, "PROGRAM");
+	test_assert_strcmp(row.address, "new");
+	test_assert_strcmp(row.payload, "NEW_MESSAGE 1 1");
+	/* a numbered one is dropped, its number isn't used again */
+	test_assert(judged(store, 2, 6, "01", FALSE) == 1);
+	test_assert_strcmp(queue_text(store), "NEW_MESSAGE 3 0 6,"
+		"NEW_MESSAGE 4 0 5,NEW_MESSAGE 5 0 1,");
+	/* one that was judged meanwhile isn't numbered as it was */
+	test_assert(head(store, "phone", &old) == 1);
+	test_assert(judged(store, 1, 7, "1", FALSE) == 1);
+	test_assert(number(store, &old) == 0);
+	test_assert(head(store, "phone", &row) == 1);
+	test_assert(number(store, &row) == 1 && row.seq == 2);
+	/* It becomes a SYNC; one with a number leaves a gap. */
+	test_assert(judged(store, 1, 8, "", TRUE) == 1);
+	test_assert_strcmp(queue_text(store), "NEW_MESSAGE 4 0 5,"
+		"NEW_MESSAGE 5 0 1,SYNC 0 0 8,");
+	test_assert(judged(store, 1, 8, "", TRUE) == 1);
+	test_assert_strcmp(queue_text(store), "SYNC 0 0 8,"
+		"NEW_MESSAGE 5 0 1,SYNC 0 0 8,");
+	/* the device isn't told any more */
+	test_assert(judged(store, 2, 9, NULL, FALSE) == 1);
+	test_assert_strcmp(queue_text(store), "SYNC 0 0 8,");
+	test_assert(head(store, "phone", &row) == 1);
+	test_assert(row.device_generation == 9);
+	test_assert_strcmp(row.channel, "PROGRAM");
+	/* a profile that went back */
+	test_assert(judged(store, 1, 3, "1", FALSE) == 1);
+	test_assert(head(store, "phone", &row) == 1);
+	test_assert(row.device_generation == 3 && row.generation == 3);
+	outband_store_close(&store);
+	test_end();
+}
+
+static void test_outband_store_judged_late(void)
+{
+	struct outband_store *store;
+	ARRAY_TYPE(outband_row) rows;
+	struct outband_judged late = { .generation = 4, .channel = "MAIL",
+		.address = "a", .format = "EMN", .verdicts = "0" };
+	const char *error;
+
+	test_begin("outband store: judged by a profile that is older");
+	remove_all();
+	store = open_store();
+	test_assert(look(store, "phone", "s1", 1) == 1);
+	test_assert(outband_store_queued(store, "joe", "phone", GUID, 9,
+		pool_datastack_create(), &rows, &error) == 0);
+	test_assert(judged(store, 9, 5, "1", FALSE) == 1);
+	/* the registry was raised above what it was asked with */
+	test_assert(outband_store_judged(store, "joe", "phone", &late, &rows,
+					 FALSE, &error) == 0);
+	test_assert_strcmp(queue_text(store), "NEW_MESSAGE 1 0 5,");
+	/* newer, but of what was judged by another meanwhile */
+	late.generation = 6;
+	test_assert(outband_store_judged(store, "joe", "phone", &late, &rows,
+					 FALSE, &error) == 1);
+	test_assert_strcmp(queue_text(store), "NEW_MESSAGE 1 0 5,");
+	/* of no other device, and no other folder */
+	test_assert(outband_store_queued(store, "joe", "phone", OTHER, 9,
+		pool_datastack_create(), &rows, &error) == 0);
+	test_assert(array_count(&rows) == 0);
+	test_assert(outband_store_queued(store, "joe", "other", GUID, 9,
+		pool_datastack_create(), &rows, &error) == 0);
+	test_assert(array_count(&rows) == 0);
+	outband_store_close(&store);
+	test_end();
+}
+
 int main(void)
 {
 	static void (*const test_functions[])(void) = {
+		test_outband_store_judged,
+		test_outband_store_judged_late,
 		test_outband_store_commit,
 		test_outband_store_devices,
 		test_outband_store_number,
