@@ -8,6 +8,8 @@ import itertools
 import os
 import smtplib
 import socket
+import threading
+import time
 
 import pytest
 
@@ -32,30 +34,57 @@ namespace inbox {
 
 
 class Service:
-    """Takes hints."""
+    """Takes hints. answer(connection) is what it does to one that waits for an
+    answer."""
 
     def __init__(self, server):
         self.path = server.path + "/run/pimap-outband"
+        self.answer = lambda connection: connection.sendall(b"OK\n")
+        self.lines, self.last = [], time.monotonic()
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.bind(self.path)
         os.chmod(self.path, 0o666)
         self.sock.listen(100)
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = self.sock.accept()
+                threading.Thread(target=self.serve, args=(connection,),
+                                 daemon=True).start()
+
+    def serve(self, connection):
+        with connection:
+            # who doesn't wait has gone, perhaps
+            with contextlib.suppress(ConnectionError):
+                connection.sendall(b"VERSION\tpimap-hint\t1\t0\n")
+            lines = connection.makefile("r")
+            assert lines.readline() == "VERSION\tpimap-hint\t1\t0\n"
+            for line in self.read(lines):
+                fields = tuple(line.rstrip("\n").split("\t"))
+                self.lines.append(fields)
+                self.last = time.monotonic()
+                if fields[0] == "PROFILE":
+                    assert fields[2:] == ("WAIT",)
+                    self.answer(connection)
+
+    @staticmethod
+    def read(lines):
+        with contextlib.suppress(ConnectionError):
+            yield from lines
 
     def hints(self, seconds=0.3):
         """Those that have come since the last time"""
-        lines = []
-        self.sock.settimeout(seconds)
-        while True:
-            try:
-                connection, _ = self.sock.accept()
-            except socket.timeout:
-                return lines
-            with connection:
-                first, *more = connection.makefile("r").read().splitlines()
-            assert first == "VERSION\tpimap-hint\t1\t0"
-            lines += [tuple(line.split("\t")) for line in more]
+        start = time.monotonic()
+        while time.monotonic() < max(start, self.last) + seconds:
+            time.sleep(0.02)
+        lines, self.lines = self.lines, []
+        return [line[:2] if line[0] == "PROFILE" else line for line in lines]
 
     def close(self):
+        # accept() doesn't end by close() alone
+        self.sock.shutdown(socket.SHUT_RDWR)
         self.sock.close()
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.path)
@@ -343,3 +372,121 @@ def test_without_the_service(server, user):
     assert server.logs("pimap: net_connect_unix(")
     lines = [line for line in server.faults()[before:] if " lmtp(" in line]
     assert len(lines) <= 3 and all("pimap-outband" in line for line in lines)
+
+
+COMMANDS = ["XSETPIMAPPREF PIMAP_OUTBAND_FORMAT EXTENDED", "XFILTER SET F1 NIL (SEEN)",
+            "XSETPIMAPPREF PIMAP_XFILTER (ALL N F1)",
+            "XSETPIMAPPREF PIMAP_XFILTER (ALL N NONE)", "XFILTER DELETE F1",
+            "XSETPIMAPPREF PIMAP_OUTBAND_CHANNEL NONE"]
+
+
+def answered(client, command):
+    """The tagged answer, and after how long"""
+    start = time.monotonic()
+    result = client.command(command)
+    return "%s %s" % (result.status, result.text), time.monotonic() - start
+
+
+def test_commands_wait_for_the_service(server, user, service):
+    """R-1.7: OK comes when the service has answered; without an answer it is NO, the
+    change stands, and can be repeated."""
+    phone = server.client(user + "#P1")
+    notify(phone)
+    stored = []
+    service.answer = lambda connection: (stored.append(profile(server, user)),
+                                         time.sleep(0.3), connection.sendall(b"OK\n"))
+    for command in COMMANDS:
+        before = profile(server, user)
+        answer, secs = answered(phone, command)
+        assert answer.startswith("OK") and 0.3 <= secs < 1.5, (command, answer, secs)
+        # it is on the disk before the service hears of it
+        assert stored.pop() == profile(server, user) != before
+    notify(phone)
+    stored.clear()
+    service.answer = lambda _: None
+    for command in COMMANDS[:2]:
+        before = profile(server, user)
+        answer, secs = answered(phone, command)
+        assert answer.startswith("NO [UNAVAILABLE] ") and "repeat" in answer
+        assert 1.9 <= secs < 4, secs
+        assert profile(server, user) != before
+    service.answer = lambda connection: connection.sendall(b"OK\n")
+    for command in COMMANDS[:2]:
+        assert answered(phone, command)[0].startswith("OK")
+
+
+def test_doveadm_waits_for_the_service(server, user, service):
+    name = user.lower()
+    server.doveadm("pimap", "device", "add", "-u", name, "P1")
+    pref = ("pimap", "pref", "set", "-u", name, "P1")
+    server.doveadm(*pref, "PIMAP_OUTBAND_CHANNEL", "MAIL")
+    service.answer = lambda _: None
+    for command in ((*pref, "PIMAP_OUTBAND_FORMAT", "EXTENDED"),
+                    ("pimap", "filter", "set", "-u", name, "F1", "SEEN"),
+                    ("pimap", "filter", "delete", "-u", name, "F1"),
+                    ("pimap", "device", "mode", "-u", name, "P1", "session"),
+                    ("pimap", "device", "remove", "-u", name, "P1")):
+        before = profile(server, user)
+        start = time.monotonic()
+        assert "the change is kept, repeat it" in server.doveadm(*command, fails=True)
+        assert 1.9 <= time.monotonic() - start < 6
+        assert profile(server, user) != before
+        service.hints()
+
+
+@pytest.mark.parametrize("dies", ["at once", "after a second"])
+def test_service_dies_while_a_command_waits(server, user, service, dies):
+    """The next one is asked, as long as that isn't too late."""
+    phone = server.client(user + "#P1")
+    notify(phone)
+    service.hints()
+
+    def die(connection):
+        service.answer = lambda connection: connection.sendall(b"OK\n")
+        time.sleep(0 if dies == "at once" else 1)
+        connection.shutdown(socket.SHUT_RDWR)
+    service.answer = die
+    answer, secs = answered(phone, COMMANDS[0])
+    assert answer.startswith("OK") and secs < 1.9
+    assert service.hints() == [("PROFILE", user.lower())] * 2
+    # it is gone for good
+    service.answer = lambda connection: connection.shutdown(socket.SHUT_RDWR)
+    answer, secs = answered(phone, COMMANDS[0])
+    assert answer.startswith("NO [UNAVAILABLE] ") and 1.9 <= secs < 4
+
+
+@pytest.mark.parametrize("text", [b"O", b"OKAY\n", b"x" * 1000, b"NO\n", b"OK"],
+                         ids=["cut", "late", "long", "other", "open"])
+def test_answers_that_are_none(server, user, service, text):
+    phone = server.client(user + "#P1")
+    notify(phone)
+    service.answer = lambda connection: connection.sendall(text)
+    assert answered(phone, COMMANDS[0])[0].startswith("NO [UNAVAILABLE] ")
+
+
+def test_commands_without_a_channel_do_not_wait(server, user, service):
+    service.answer = lambda _: None
+    phone = server.client(user + "#P1")
+    for command in COMMANDS[:1] + COMMANDS[1:2] * 3:
+        answer, secs = answered(phone, command)
+        assert answer.startswith("OK") and secs < 1
+    assert service.hints() == []
+
+
+@pytest.mark.expects_faults
+def test_commands_when_the_service_does_not_run(server, user):
+    """Then they needn't be told: it asks when it begins."""
+    phone = server.client(user + "#P1")
+    notify(phone)
+    # as a service leaves it that was killed with its master
+    path = server.path + "/run/pimap-outband"
+    for _ in range(2):
+        for command in COMMANDS:
+            answer, secs = answered(phone, command)
+            assert answer.startswith("OK") and secs < 1
+        if not os.path.exists(path):
+            with socket.socket(socket.AF_UNIX) as sock:
+                sock.bind(path)
+            os.chmod(path, 0o666)
+        notify(phone)
+    os.unlink(path)

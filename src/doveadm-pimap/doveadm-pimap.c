@@ -159,12 +159,16 @@ int doveadm_pimap_change_commit(struct doveadm_pimap_cmd *cmd,
 	const char *error;
 
 	switch (pimap_user_change_commit(change, &error)) {
-	case PIMAP_STORE_OK:
+	case PIMAP_CHANGE_OK:
 		return 0;
-	case PIMAP_STORE_TOO_LARGE:
+	case PIMAP_CHANGE_TOO_LARGE:
 		return doveadm_pimap_fail(cmd, MAIL_ERROR_LIMIT, error);
-	case PIMAP_STORE_FAILED:
+	case PIMAP_CHANGE_FAILED:
 		break;
+	case PIMAP_CHANGE_UNTOLD:
+		return doveadm_pimap_fail(cmd, MAIL_ERROR_TEMP,
+			t_strconcat(error, ": the change is kept, repeat it",
+				    NULL));
 	}
 	return doveadm_pimap_fail(cmd, MAIL_ERROR_TEMP, error);
 }

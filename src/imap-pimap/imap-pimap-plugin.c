@@ -156,13 +156,18 @@ bool imap_pimap_cmd_commit(struct client_command_context *cmd,
 	const char *error;
 
 	switch (pimap_user_change_commit(change, &error)) {
-	case PIMAP_STORE_OK:
+	case PIMAP_CHANGE_OK:
 		return TRUE;
-	case PIMAP_STORE_TOO_LARGE:
+	case PIMAP_CHANGE_TOO_LARGE:
 		imap_pimap_cmd_limit(cmd, error);
 		break;
-	case PIMAP_STORE_FAILED:
+	case PIMAP_CHANGE_FAILED:
 		imap_pimap_cmd_internal_error(cmd, error);
+		break;
+	case PIMAP_CHANGE_UNTOLD:
+		client_send_tagline(cmd, t_strdup_printf(
+			"NO [UNAVAILABLE] %s: the change is kept, repeat it.",
+			error));
 		break;
 	}
 	return FALSE;

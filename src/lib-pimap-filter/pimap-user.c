@@ -330,25 +330,34 @@ static void pimap_user_change_free(struct pimap_user_change *change)
 	pimap_profile_free(&change->old);
 }
 
-enum pimap_store_result
+enum pimap_change_result
 pimap_user_change_commit(struct pimap_user_change *change,
 			 const char **error_r)
 {
 	struct pimap_profile *profile = change->profile;
-	enum pimap_store_result result;
+	enum pimap_change_result result = PIMAP_CHANGE_FAILED;
 
 	profile->generation = I_MAX(profile->generation + 1,
 				    (uint32_t)ioloop_time);
 	if (pimap_notify_update_baselines(change->puser, change->old, profile,
 					  error_r) < 0) {
 		pimap_user_change_rollback(change);
-		return PIMAP_STORE_FAILED;
+		return result;
 	}
-	result = pimap_store_commit(change->puser->store, profile, error_r);
-	if (result == PIMAP_STORE_OK &&
-	    (pimap_profile_has_channels(profile) ||
-	     pimap_profile_has_channels(change->old)))
-		pimap_hint_send_profile(change->puser->user);
+	switch (pimap_store_commit(change->puser->store, profile, error_r)) {
+	case PIMAP_STORE_OK:
+		result = PIMAP_CHANGE_OK;
+		if ((pimap_profile_has_channels(profile) ||
+		     pimap_profile_has_channels(change->old)) &&
+		    pimap_hint_tell_profile(change->puser->user, error_r) < 0)
+			result = PIMAP_CHANGE_UNTOLD;
+		break;
+	case PIMAP_STORE_TOO_LARGE:
+		result = PIMAP_CHANGE_TOO_LARGE;
+		break;
+	case PIMAP_STORE_FAILED:
+		break;
+	}
 	pimap_user_change_free(change);
 	return result;
 }

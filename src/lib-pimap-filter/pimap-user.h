@@ -136,8 +136,19 @@ pimap_user_change_set_xfilter(struct pimap_user_change *change,
    that exists. What devices have set for folders that are gone is dropped. */
 bool pimap_user_change_filter_is_used(struct pimap_user_change *change,
 				      const char *name);
-/* What is in folders that begin to notify is looked up, and stored with it. */
-enum pimap_store_result
+enum pimap_change_result {
+	PIMAP_CHANGE_OK,
+	/* nothing has changed: as PIMAP_STORE_TOO_LARGE, PIMAP_STORE_FAILED */
+	PIMAP_CHANGE_TOO_LARGE,
+	PIMAP_CHANGE_FAILED,
+	/* it is changed, but the service may still send what was queued before
+	   (R-1.7): it is to be changed again */
+	PIMAP_CHANGE_UNTOLD
+};
+/* What is in folders that begin to notify is looked up, and stored with it. Where a
+   device has a channel, waits for the service (pimap-hint.h). error_r is set but for
+   OK. */
+enum pimap_change_result
 pimap_user_change_commit(struct pimap_user_change *change,
 			 const char **error_r);
 void pimap_user_change_rollback(struct pimap_user_change *change);

@@ -4,13 +4,16 @@
 
 struct mail_user;
 
-/* Hints for the service pimap-outband (pimap-look.h). They never wait, and may be
-   lost: what they are about is found in the folder and in the profile. That there
-   is no service is logged once in a process. */
+/* Hints for the service pimap-outband (pimap-look.h). That there is no service is
+   logged once in a process. */
 
-/* Something may have come into the folder, which is open. */
+/* Something may have come into the folder, which is open. This never waits, and may
+   be lost: what it is about is found in the folder. */
 void pimap_hint_send_folder(struct mailbox *box);
-/* The user's profile has changed. */
-void pimap_hint_send_profile(struct mail_user *user);
+/* The user's profile has changed (R-1.7). Returns 0 as soon as nothing is sent any
+   more that was judged by the profile before, also if the service doesn't run; or
+   -1 and error_r, after 2 seconds at most, if the service runs and doesn't say so.
+   Blocks. */
+int pimap_hint_tell_profile(struct mail_user *user, const char **error_r);
 
 #endif
