@@ -190,6 +190,7 @@ static void look_get_changed(struct look_compare *cmp)
 	const struct look_device *ldev = cmp->ldev;
 	struct mailbox *box = ldev->look->box;
 	uint32_t seq, seq1, seq2, uid;
+	uint64_t modseq;
 
 	if (ldev->state.next_uid == 1 || ldev->state.modseq == 0 ||
 	    ldev->state.modseq == ldev->look->modseq)
@@ -198,8 +199,12 @@ static void look_get_changed(struct look_compare *cmp)
 	if (seq1 == 0)
 		return;
 	for (seq = seq1; seq <= seq2; seq++) {
-		if (mail_index_modseq_lookup(box->view, seq) >
-		    ldev->state.modseq) {
+		/* A record may be newer than what the folder was synced to:
+		   what is above that is the next look's, or it would be told
+		   by both. */
+		modseq = mail_index_modseq_lookup(box->view, seq);
+		if (modseq > ldev->state.modseq &&
+		    modseq <= ldev->look->modseq) {
 			mail_index_lookup_uid(box->view, seq, &uid);
 			seq_range_array_add(&cmp->changed, uid);
 		}
