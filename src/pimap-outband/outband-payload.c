@@ -19,9 +19,21 @@ const char *outband_payload_account(const char *user, const char *folder)
 	return t_strconcat(user, "/", folder, NULL);
 }
 
+/* How many bytes at p are a character that is none in XML, or a control character
+   of two bytes */
+static unsigned int xml_get_invalid(const char *p)
+{
+	const unsigned char *c = (const unsigned char *)p;
+
+	if (c[0] == 0xc2 && c[1] < 0xa0)
+		return 2;
+	return c[0] == 0xef && c[1] == 0xbf && c[2] >= 0xbe ? 3 : 0;
+}
+
 static void append_xml_attribute(string_t *dest, const char *value)
 {
 	string_t *valid = t_str_new(strlen(value) + 16);
+	unsigned int invalid;
 	const char *p;
 
 	/* a folder's name may be anything */
@@ -49,10 +61,13 @@ static void append_xml_attribute(string_t *dest, const char *value)
 			str_printfa(dest, "&#%d;", *p);
 			break;
 		default:
-			if ((unsigned char)*p < 0x20 || *p == 0x7f)
+			invalid = xml_get_invalid(p);
+			if ((unsigned char)*p < 0x20 || *p == 0x7f || invalid > 0)
 				str_append(dest, UNICODE_REPLACEMENT_CHAR_UTF8);
 			else
 				str_append_c(dest, *p);
+			if (invalid > 0)
+				p += invalid - 1;
 		}
 	}
 }

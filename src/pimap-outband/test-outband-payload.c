@@ -35,6 +35,12 @@ static void test_outband_payload_emn(void)
 		{ "joe", "a\xFFz", 0,
 		  "<emn mailbox=\"mailat:joe/a\xEF\xBF\xBDz\" "
 		  "timestamp=\"1970-01-01T00:00:00Z\"></emn>" },
+		/* no characters of XML, and controls of two bytes */
+		{ "joe", "a\xC2\x85" "b\xEF\xBF\xBE" "c\xEF\xBF\xBF"
+		  "d\xC2\xA0\xEF\xBF\xBC", 0,
+		  "<emn mailbox=\"mailat:joe/a\xEF\xBF\xBD" "b\xEF\xBF\xBD"
+		  "c\xEF\xBF\xBD" "d\xC2\xA0\xEF\xBF\xBC\" "
+		  "timestamp=\"1970-01-01T00:00:00Z\"></emn>" },
 	};
 	string_t *str = t_str_new(128);
 	unsigned int i;
