@@ -456,6 +456,14 @@ static int webpush_send_start_tls(struct webpush_send *send,
 	return 0;
 }
 
+static void webpush_limit_answer(struct http_header_limits *limits_r)
+{
+	i_zero(limits_r);
+	limits_r->max_size = 16*1024;
+	limits_r->max_field_size = 4*1024;
+	limits_r->max_fields = 100;
+}
+
 static void webpush_send_connected(struct webpush_send *send)
 {
 	struct http_header_limits limits;
@@ -476,10 +484,7 @@ static void webpush_send_connected(struct webpush_send *send)
 		webpush_send_lost(send, error);
 		return;
 	}
-	i_zero(&limits);
-	limits.max_size = 16*1024;
-	limits.max_field_size = 4*1024;
-	limits.max_fields = 100;
+	webpush_limit_answer(&limits);
 	send->parser = http_response_parser_init(send->input, &limits, 0);
 	send->io = io_add_istream(send->input, webpush_send_input, send);
 	if (webpush_send_request(send, &error) < 0)

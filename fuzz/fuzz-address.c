@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: LGPL-2.1-only */
+/* Addresses that users set, each in a line of its own, after the administrator's
+   pattern and hosts in the first one. */
+
+#include "fuzz-outband.h"
+#include <ctype.h>
+#include "str.h"
+#include "smtp-address.h"
+#include "pimap-address.h"
+#include "pimap-webpush.h"
+
+static void check_mail(const char *address, const char *pattern)
+{
+	struct smtp_address *addr;
+	string_t *path = t_str_new(128);
+	const char *error = NULL;
+
+	if (!pimap_address_mail_is_allowed("joe@example.com", address, pattern,
+					   &error)) {
+		i_assert(error != NULL);
+		return;
+	}
+	/* as the channel does it */
+	if (smtp_address_parse_mailbox(pool_datastack_create(), address, 0,
+				       &addr, &error) < 0)
+		i_fatal("%s: %s", address, error);
+	smtp_address_write_path(path, addr);
+	fuzz_check_line(str_c(path));
+	if (pattern[0] == '\0')
+		i_assert(strcasecmp(addr->domain, "example.com") == 0);
+}
+
+static void check_webpush(const char *address, const char *hosts)
+{
+	struct pimap_webpush_address addr, again;
+	const char *error = NULL, *p;
+	bool allowed, public;
+
+	if (pimap_webpush_address_parse(address, &addr, &error) < 0) {
+		i_assert(error != NULL);
+		return;
+	}
+	/* they come to be in a request, and in JSON */
+	for (p = addr.origin; *p != '\0'; p++)
+		i_assert(i_isalnum(*p) || strchr("-_.:/[]%", *p) != NULL);
+	for (p = addr.target; *p != '\0'; p++)
+		i_assert((unsigned char)*p > 0x20 && (unsigned char)*p < 0x7f);
+	i_assert(addr.target[0] == '/' && strchr(addr.target, '#') == NULL);
+	i_assert(addr.port != 0 && strchr(addr.host, '%') == NULL);
+	/* a host that is no address is no number in any form */
+	p = strrchr(addr.host, '.');
+	i_assert(addr.ip.family != 0 ||
+		 !i_isdigit(p == NULL ? addr.host[0] : p[1]));
+	if (pimap_webpush_address_parse(t_strconcat(addr.origin, addr.target,
+			strchr(address, ' '), NULL), &again, &error) < 0)
+		i_fatal("%s: %s", addr.origin, error);
+	i_assert(strcmp(addr.origin, again.origin) == 0 &&
+		 strcmp(addr.target, again.target) == 0 &&
+		 strcmp(addr.host, again.host) == 0 && addr.port == again.port);
+	if (addr.ip.family == 0)
+		return;
+	public = pimap_webpush_ip_is_public(&addr.ip);
+	allowed = pimap_webpush_host_is_allowed(&addr, &addr.ip, "", &error);
+	i_assert(public || !allowed);
+	i_assert(!allowed || pimap_webpush_host_is_allowed(&addr, &addr.ip,
+							   hosts, &error));
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	fuzz_init(NULL);
+	T_BEGIN {
+		const char *const *lines = fuzz_lines(data, size);
+		const char *site = *lines, *error;
+		const struct pimap_address_rules rules = {
+			"joe@example.com", site, site
+		};
+
+		while (site != NULL && *++lines != NULL) {
+			check_mail(*lines, site);
+			check_webpush(*lines, site);
+			(void)pimap_address_is_allowed(&rules, "MAIL", *lines,
+						       &error);
+		}
+	} T_END;
+	return 0;
+}

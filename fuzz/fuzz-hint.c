@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: LGPL-2.1-only */
+/* Lines that anybody may send as hints. */
+
+#include "fuzz-outband.h"
+#include "outband-answer.c"
+#include "outband-payload.c"
+#include "outband-hint.c"
+
+static void check_hint(const char *line)
+{
+	const char *const *args = t_strsplit_tabescaped(line);
+	const char *user, *guid, *error = NULL;
+
+	/* Dovecot's connections refuse empty lines */
+	if (args[0] == NULL)
+		return;
+	if (!outband_hint_parse(args, &user, &guid, &error)) {
+		fuzz_check_line(error);
+		return;
+	}
+	fuzz_check_line(user);
+	i_assert(*user != '\0' && strlen(user) <= OUTBAND_HINT_MAX_USER);
+	if (*guid != '\0')
+		fuzz_check_guid(guid);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	fuzz_init(NULL);
+	T_BEGIN {
+		const char *const *lines = fuzz_lines(data, size);
+
+		for (; *lines != NULL; lines++)
+			check_hint(*lines);
+	} T_END;
+	return 0;
+}
