@@ -203,11 +203,11 @@ def test_folder_or_user_is_gone(judge, profile, client, worker, user):  # noqa: 
     assert judge.verdicts((profile.generation, NEW, 1)) == "1"
 
 
+# in an mdbox a message is no file of its own
 @pytest.mark.expects_faults
+@pytest.mark.parametrize("server", ["maildir", "sdbox"], indirect=True)
 def test_unreadable_message(server, judge, profile, client, user):  # noqa: F811
     """It can't be known whether it passes, that of others can."""
-    if server.format == "mdbox":
-        pytest.skip("a message is no file of its own")
     append(client, "INBOX", "yes", "no", "yes 3")
     judge.look()
     profile.device("P1", notify="Ubody")
