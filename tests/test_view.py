@@ -24,6 +24,32 @@ def view_caches(server, user):
             if not os.path.isdir(path)]
 
 
+@pytest.mark.parametrize("criteria", [
+    "OR UNSEEN UNDELETED", "NOT (SEEN DELETED)", "OR UNDELETED UNSEEN SUBJECT yes",
+    "NOT (SEEN FLAGGED)"])
+def test_one_of_two_flags_is_missing(server, user, criteria):
+    """Dovecot's own SEARCH finds nothing by these where all messages are seen, and not all
+    where some are."""
+    plain = server.client(user)
+    plain.append("INBOX", [MESSAGE % b"yes"] * 3)
+    phone = device(server, user, criteria)
+    plain.ok("SELECT INBOX")
+    for change, expected in (
+            ("1:* +FLAGS (\\Seen)", [1, 2, 3]), ("2 -FLAGS (\\Seen)", [1, 2, 3]),
+            ("2 +FLAGS (\\Seen \\Deleted \\Flagged)", [1, 3]),
+            ("1:3 +FLAGS (\\Deleted \\Flagged)", []), ("3 -FLAGS (\\Seen)", [3])):
+        plain.ok("STORE " + change)
+        phone.ok("SELECT INBOX")
+        assert phone.fetch_all() == expected, change
+        phone.ok("UNSELECT")
+        # by a search of all, too
+        for path in view_caches(server, user):
+            os.unlink(path)
+        phone.ok("SELECT INBOX")
+        assert phone.fetch_all() == expected, change
+        phone.ok("UNSELECT")
+
+
 @pytest.mark.parametrize("criteria", ["SUBJECT yes", "UNFLAGGED SUBJECT yes",
                                       "NOT KEYWORD $x SUBJECT yes"])
 def test_view_cache_is_right(server, user, criteria):

@@ -245,6 +245,7 @@ view_key_search(struct view_show *show, const struct view_key *key,
 	if (pimap_criteria_build(key->text, show->puser->set->pimap_timezone,
 				 &criteria, &error) < 0)
 		return doveadm_pimap_fail(show->cmd, MAIL_ERROR_TEMP, error);
+	pimap_criteria_simplify(&criteria);
 	arg = mail_search_build_add(criteria.args, SEARCH_UIDSET);
 	view_set_uids(arg, criteria.args->pool, uids);
 	ret = view_search(show->box, criteria.args, matches);

@@ -685,6 +685,43 @@ int pimap_criteria_build(const char *text, const char *zone,
 	return ret;
 }
 
+/* Dovecot makes one key of OR UNSEEN UNDELETED, which is to match what doesn't have
+   both flags. Among the keys that must all match it takes that for UNSEEN and for
+   UNDELETED, and finds nothing where all messages are seen, or deleted, and not all
+   where those before the first unseen one are seen. In an OR it doesn't. */
+static void criteria_split_flags(struct mail_search_args *args)
+{
+	struct mail_search_arg *arg, *sub;
+	enum mail_flags flags, flag;
+
+	for (arg = args->args; arg != NULL; arg = arg->next) {
+		if (arg->type != SEARCH_FLAGS || !arg->match_not)
+			continue;
+		flags = arg->value.flags;
+		if ((flags & (flags - 1)) == 0)
+			continue;
+		arg->type = SEARCH_OR;
+		arg->match_not = FALSE;
+		i_zero(&arg->value);
+		for (flag = 1; flag <= flags; flag <<= 1) {
+			if ((flags & flag) == 0)
+				continue;
+			sub = p_new(args->pool, struct mail_search_arg, 1);
+			sub->type = SEARCH_FLAGS;
+			sub->match_not = TRUE;
+			sub->value.flags = flag;
+			sub->next = arg->value.subargs;
+			arg->value.subargs = sub;
+		}
+	}
+}
+
+void pimap_criteria_simplify(struct pimap_criteria *criteria)
+{
+	mail_search_args_simplify(criteria->args);
+	criteria_split_flags(criteria->args);
+}
+
 void pimap_criteria_free(struct pimap_criteria *criteria)
 {
 	if (criteria->args != NULL)

@@ -53,6 +53,9 @@ struct pimap_criteria {
 int pimap_criteria_build(const char *text, const char *zone,
 			 struct pimap_criteria *criteria_r,
 			 const char **error_r);
+/* Before they are searched for, and before anything is added to them: has Dovecot
+   simplify the search, in a way that it then understands. */
+void pimap_criteria_simplify(struct pimap_criteria *criteria);
 /* Frees the search, if that has not been done, and sets args to NULL. What else is
    known of the criteria stays. */
 void pimap_criteria_free(struct pimap_criteria *criteria);

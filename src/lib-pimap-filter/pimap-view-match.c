@@ -32,8 +32,7 @@ int pimap_view_match_build(struct mailbox *box, struct pimap_view *view)
 	if (expires != 0)
 		view->criteria.expires = expires;
 	/* simplify them without the UIDs that are searched among */
-	mail_search_args_init(view->criteria.args, box, FALSE, NULL);
-	mail_search_args_deinit(view->criteria.args);
+	pimap_criteria_simplify(&view->criteria);
 	view->criteria_known = TRUE;
 	return 0;
 }

@@ -62,6 +62,7 @@ look_search_once(struct look_search *search, const ARRAY_TYPE(seq_range) *seqs,
 				 search->look->puser->set->pimap_timezone,
 				 &criteria, error_r) < 0)
 		return -1;
+	pimap_criteria_simplify(&criteria);
 	arg = p_new(criteria.args->pool, struct mail_search_arg, 1);
 	arg->type = SEARCH_SEQSET;
 	p_array_init(&arg->value.seqset, criteria.args->pool,
