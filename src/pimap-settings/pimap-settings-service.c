@@ -2,6 +2,7 @@
 /* The settings of a service that opens no mail: it has no user to ask for them. */
 
 #include "lib.h"
+#include "str.h"
 #include "array.h"
 #include "settings-parser.h"
 #include "master-service.h"
@@ -32,6 +33,19 @@ int pimap_settings_get_service(pool_t pool, const struct pimap_settings **set_r,
 
 #else
 
+/* %% is % for mail processes, which expand variables in plugin {}. */
+static const char *pimap_settings_unescape(const char *value)
+{
+	string_t *str = t_str_new(128);
+
+	for (; *value != '\0'; value++) {
+		str_append_c(str, *value);
+		if (value[0] == '%' && value[1] == '%')
+			value++;
+	}
+	return str_c(str);
+}
+
 int pimap_settings_get_service(pool_t pool, const struct pimap_settings **set_r,
 			       const char **state_dir_r, const char **error_r)
 {
@@ -61,7 +75,8 @@ int pimap_settings_get_service(pool_t pool, const struct pimap_settings **set_r,
 	for (; def->key != NULL && ret == 0; def++) {
 		value = mail_user_set_plugin_getenv(user_set, def->key);
 		if (value != NULL &&
-		    settings_parse_keyvalue(parser, def->key, value) <= 0) {
+		    settings_parse_keyvalue(parser, def->key,
+				pimap_settings_unescape(value)) <= 0) {
 			*error_r = t_strdup(settings_parser_get_error(parser));
 			ret = -1;
 		}
