@@ -349,6 +349,7 @@ outband_look_answered(struct outband_answer *answer, void *context)
 		look->deaths = 0;
 		if (ret < 0) {
 			result = "not stored";
+			look->rest_msecs = 0;
 			outband_look_rest(look);
 			break;
 		}
@@ -416,8 +417,12 @@ static int outband_look_begin(struct outband_look *look, const char **error_r)
 		str_append(line, guid);
 		if (outband_store_accounted_get(looks->store, look->user, guid,
 						look->pool, &look->accounted,
-						error_r) < 0)
+						error_r) < 0) {
+			/* as long as the store can't, all looks try at the
+			   same pace: it isn't this folder's fault */
+			look->rest_msecs = 0;
 			return -1;
+		}
 		array_foreach(&look->accounted, accounted) {
 			str_append_c(line, '\t');
 			str_append_tabescaped(line, accounted->device);
