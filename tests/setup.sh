@@ -5,7 +5,8 @@
 
 pimap_packages="autoconf automake libtool make gcc libc6-dev pkg-config dovecot-core
 dovecot-dev dovecot-imapd dovecot-ldap dovecot-lmtpd dovecot-managesieved
-dovecot-pop3d dovecot-sqlite dovecot-submissiond curl libmail-imapclient-perl libsqlite3-dev libssl-dev openssl
+dovecot-pop3d dovecot-sqlite dovecot-submissiond curl libmail-imapclient-perl libpq-dev libsqlite3-dev libssl-dev openssl
+postgresql
 python3 python3-cryptography python3-pytest procps slapd
 tzdata util-linux xz-utils mandoc strace
 dovecot-gssapi krb5-admin-server krb5-kdc krb5-user python3-gssapi

@@ -17,17 +17,24 @@ import pytest
 
 from conftest import Server, settings
 from outband_peers import Relay, wait_for
+from postgres import Postgres
 
 MESSAGE = b"From: %s@example.org\r\nSubject: %s\r\n\r\nbody\r\n"
 ADDRESS = "joe@example.com"
 
 
 class Site:
-    """A server and the relay that its notifications go to"""
+    """A server and the relay that its notifications go to. The format "pgsql" is a
+    server whose queue is in PostgreSQL."""
 
     def __init__(self, fmt, **values):
         self.killed = collections.Counter()
         self.relay = Relay()
+        self.postgres = None
+        if fmt == "pgsql":
+            self.postgres = Postgres()
+            fmt = "mdbox"
+            values.setdefault("pimap_outband_db", self.postgres.address())
         self.server = Server.temporary(fmt, extra=settings(dict({
             "pimap_channels": "mail",
             "pimap_mail_relay": "127.0.0.1:%d" % self.relay.port,
@@ -86,9 +93,11 @@ class Site:
         self.relay.stop()
         self.server.close_clients()
         self.server.stop()
+        if self.postgres is not None:
+            self.postgres.remove()
 
 
-@pytest.fixture(scope="module", params=["maildir", "sdbox", "mdbox"])
+@pytest.fixture(scope="module", params=["maildir", "sdbox", "mdbox", "pgsql"])
 def site(request):
     site = Site(request.param)
     yield site
@@ -242,10 +251,11 @@ def test_each_change_is_told_once(site, joe):
     assert sorted(uids) == list(range(1, 201))
 
 
-@pytest.mark.parametrize("fmt", ["maildir", "mdbox"])
+@pytest.mark.parametrize("fmt", ["maildir", "mdbox", "pgsql"])
 def test_whatever_dies(fmt):
-    """Deliveries go on while the service, workers and deliveries are killed and the
-    relay goes away and comes back. What LMTP has taken is told, under one number."""
+    """Deliveries go on while the service, workers, deliveries and the database are
+    killed and the relay goes away and comes back. What LMTP has taken is told, under
+    one number."""
     rng = random.Random(fmt)
     site = Site(fmt)
     mortal = mortal_services(fmt) + ["lmtp"] * (fmt != "maildir")
@@ -261,6 +271,9 @@ def test_whatever_dies(fmt):
                 site.relay.replies["END"] = "451 not now"
             elif act == 4:
                 site.relay.replies.clear()
+            elif act < 7 and site.postgres is not None:
+                (site.postgres.kill if act == 5 else site.postgres.stop)()
+                site.postgres.start()
             try:
                 site.deliver("joe", b"yes")
                 taken += 1

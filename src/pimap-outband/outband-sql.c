@@ -4,6 +4,12 @@
 #include "str.h"
 #include "outband-sql.h"
 
+bool outband_sql_is_file(const char *address)
+{
+	return strncmp(address, "pgsql:", 6) != 0 &&
+		strncmp(address, "postgresql://", 13) != 0;
+}
+
 int outband_sql_open(struct event *event_parent, const char *address,
 		     const struct outband_sql_stmt *stmts,
 		     unsigned int stmts_count, struct outband_sql **sql_r,
@@ -11,7 +17,17 @@ int outband_sql_open(struct event *event_parent, const char *address,
 {
 	struct outband_sql *sql;
 
-	sql = outband_sql_sqlite_alloc();
+	if (outband_sql_is_file(address)) {
+		sql = outband_sql_sqlite_alloc();
+	} else {
+#ifdef PIMAP_HAVE_PGSQL
+		sql = outband_sql_pgsql_alloc();
+#else
+		*error_r = "pimap_outband_db: this pimap-outband was built "
+			"without PostgreSQL";
+		return -1;
+#endif
+	}
 	sql->event = event_create(event_parent);
 	sql->stmts = stmts;
 	sql->stmts_count = stmts_count;

@@ -70,12 +70,14 @@ struct outband_sql {
 	unsigned int stmts_count;
 };
 
-/* The address is the path of a file of SQLite. Nothing is made in it yet.
-   The statements must live as long as it is open. */
+/* The address is the path of a file of SQLite, or "pgsql:" and what libpq takes, or
+   one of its postgresql:// URIs. Nothing is made in it yet. The statements must live
+   as long as it is open. */
 int outband_sql_open(struct event *event_parent, const char *address,
 		     const struct outband_sql_stmt *stmts,
 		     unsigned int stmts_count, struct outband_sql **sql_r,
 		     const char **error_r);
+bool outband_sql_is_file(const char *address);
 void outband_sql_close(struct outband_sql **sql);
 
 /* Runs a statement with these parameters. Returns 1 if it has rows, 0 if it has
@@ -96,5 +98,6 @@ int outband_sql_exec_schema(struct outband_sql *sql, const char *schema,
 
 /* The drivers allocate what begins with a struct outband_sql. */
 struct outband_sql *outband_sql_sqlite_alloc(void);
+struct outband_sql *outband_sql_pgsql_alloc(void);
 
 #endif

@@ -20,6 +20,7 @@
 #include "outband-judge.h"
 #include "outband-looks.h"
 #include "outband-sender.h"
+#include "outband-sql.h"
 
 #include <fcntl.h>
 #include <unistd.h>
@@ -36,6 +37,8 @@ struct outband_service {
 	struct event *event;
 	/* the directory that it has for itself, and files there */
 	const char *dir, *db_path, *lock_path;
+	/* where the store is: db_path, or not in a file */
+	const char *db;
 
 	int lock_fd;
 	struct file_lock *lock;
@@ -105,7 +108,7 @@ static void outband_start(struct outband_service *s)
 	}
 	if (ret < 0 ||
 	    (s->store == NULL &&
-	     outband_store_open(s->event, s->db_path, &s->store, &error) < 0) ||
+	     outband_store_open(s->event, s->db, &s->store, &error) < 0) ||
 	    outband_sender_start(s->sender, s->store, &error) < 0) {
 		outband_start_failed(s, error);
 		return;
@@ -125,7 +128,8 @@ outband_paths_init(struct outband_service *s, const char *state_dir)
 	struct restrict_access_settings access;
 	const char *dir;
 
-	if (s->set->pimap_outband_db[0] != '\0') {
+	if (s->set->pimap_outband_db[0] != '\0' &&
+	    outband_sql_is_file(s->set->pimap_outband_db)) {
 		s->db_path = s->set->pimap_outband_db;
 		dir = strrchr(s->db_path, '/');
 		s->dir = dir == NULL ? "." :
@@ -144,6 +148,8 @@ outband_paths_init(struct outband_service *s, const char *state_dir)
 		s->db_path = p_strconcat(s->pool, dir, "/"OUTBAND_DB, NULL);
 	}
 	s->lock_path = p_strconcat(s->pool, s->db_path, ".lock", NULL);
+	s->db = s->set->pimap_outband_db[0] != '\0' ?
+		s->set->pimap_outband_db : s->db_path;
 }
 
 static void outband_hinted(const char *user, const char *guid, void *context)

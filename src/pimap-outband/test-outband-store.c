@@ -15,12 +15,33 @@
 
 #define PATH ".test-outband-store.sqlite"
 #define GUID "0123456789abcdef0123456789abcdef"
+#define SHARED_ROUNDS 100
 #define OTHER "fedcba9876543210fedcba9876543210"
 
 static const struct outband_origin origin = { "hint", 990 };
 
+/* or what the program was called with: that database is emptied */
+static const char *address = PATH;
+
+/* Does what the store has no function for. */
+static void exec(const char *text)
+{
+	static const struct outband_sql_stmt none = { "SELECT 1", "" };
+	struct outband_sql *sql;
+	const char *error;
+
+	if (outband_sql_open(NULL, address, &none, 1, &sql, &error) < 0 ||
+	    sql->v->exec(sql, text, &error) < 0)
+		i_fatal("%s", error);
+	outband_sql_close(&sql);
+}
+
 static void remove_all(void)
 {
+	if (!outband_sql_is_file(address)) {
+		exec("DROP SCHEMA public CASCADE; CREATE SCHEMA public");
+		return;
+	}
 	i_unlink_if_exists(PATH);
 	i_unlink_if_exists(PATH"-wal");
 	i_unlink_if_exists(PATH"-shm");
@@ -31,7 +52,7 @@ static struct outband_store *open_store(void)
 	struct outband_store *store;
 	const char *error;
 
-	if (outband_store_open(NULL, PATH, &store, &error) < 0)
+	if (outband_store_open(NULL, address, &store, &error) < 0)
 		i_fatal("%s", error);
 	return store;
 }
@@ -469,6 +490,8 @@ static void test_outband_store_full(void)
 	struct rlimit old, limit;
 	const char *error = NULL;
 
+	if (!outband_sql_is_file(address))
+		return;
 	test_begin("outband store: full");
 	remove_all();
 	store = open_store();
@@ -497,19 +520,6 @@ static void test_outband_store_full(void)
 	test_end();
 }
 
-/* Does what the store has no function for. */
-static void exec(const char *sql_text)
-{
-	static const struct outband_sql_stmt none = { "SELECT 1", "" };
-	struct outband_sql *sql;
-	const char *error;
-
-	if (outband_sql_open(NULL, PATH, &none, 1, &sql, &error) < 0 ||
-	    sql->v->exec(sql, sql_text, &error) < 0)
-		i_fatal("%s", error);
-	outband_sql_close(&sql);
-}
-
 static void test_outband_store_version(void)
 {
 	struct outband_store *store;
@@ -521,7 +531,7 @@ static void test_outband_store_version(void)
 	test_assert(look(store, "phone", "s1", 1) == 1);
 	outband_store_close(&store);
 	exec("INSERT INTO outband_version VALUES (99)");
-	test_assert(outband_store_open(NULL, PATH, &store, &error) == -1);
+	test_assert(outband_store_open(NULL, address, &store, &error) == -1);
 	test_assert(error != NULL && strstr(error, "version is 99") != NULL);
 	exec("DELETE FROM outband_version WHERE version = 99");
 	store = open_store();
@@ -767,7 +777,9 @@ static void test_outband_store_trace_count(void)
 	store = open_store();
 	test_assert(look(store, "phone", "s1", 10) == 1);
 	outband_store_close(&store);
-	exec("UPDATE sqlite_sequence SET seq = 99995 WHERE name = 'queue'");
+	exec(outband_sql_is_file(address) ?
+	     "UPDATE sqlite_sequence SET seq = 99995 WHERE name = 'queue'" :
+	     "ALTER TABLE queue ALTER id RESTART WITH 99996");
 	store = open_store();
 	test_assert(look(store, "phone", "s2", 104) == 1);
 	test_assert(trace(store, 1, "", 0, &steps)[0] != '\0');
@@ -789,6 +801,8 @@ static void test_outband_store_others(void)
 	const char *error = NULL;
 	FILE *file;
 
+	if (!outband_sql_is_file(address))
+		return;
 	test_begin("outband store: not ours");
 	remove_all();
 	file = fopen(PATH, "w");
@@ -943,7 +957,192 @@ static void test_outband_store_judged_late(void)
 	test_end();
 }
 
-int main(void)
+/* What a process has come to that shares the store with another */
+struct shared_result {
+	unsigned int commits, numbers;
+	int64_t seqs[SHARED_ROUNDS];
+};
+
+static void shared_run(struct shared_result *result)
+{
+	struct outband_store *store = open_store();
+	struct outband_row row;
+	unsigned int i, n;
+
+	for (i = 0; i < SHARED_ROUNDS; i++) T_BEGIN {
+		ARRAY_TYPE(outband_accounted) before = accounted(store, GUID);
+
+		n = 0;
+		if (array_count(&before) > 0 &&
+		    str_to_uint(first(before)->state, &n) < 0)
+			i_fatal("state isn't a number");
+		/* between them the other comes */
+		usleep(i % 3 * 100);
+		{
+			ARRAY_TYPE(outband_found) found = ARRAY_INIT;
+
+			add_found(&found, "phone", 1, dec2str(n + 1), 1);
+			if (commit(store, GUID, &before, &found) > 0)
+				result->commits++;
+		}
+		if (head(store, "phone", &row) > 0 && row.seq == 0) {
+			usleep(i % 3 * 100);
+			if (number(store, &row) > 0) {
+				result->seqs[result->numbers++] = row.seq;
+				done(store, &row);
+			}
+		}
+	} T_END;
+	outband_store_close(&store);
+}
+
+/* Without the spool lock: of those who change the same only one does. */
+static void test_outband_store_shared(void)
+{
+	struct shared_result results[2];
+	ARRAY_TYPE(outband_accounted) before, now;
+	ARRAY_TYPE(outband_found) found = ARRAY_INIT;
+	struct outband_store *store, *other;
+	struct outband_row row, same;
+	bool had[SHARED_ROUNDS * 2 + 1];
+	unsigned int i, j, state, left;
+	pid_t pids[2];
+	int fd[2];
+
+	test_begin("outband store: two at once");
+	remove_all();
+	store = open_store();
+	other = open_store();
+	before = accounted(other, GUID);
+	add_found(&found, "phone", 1, "0", 1);
+	test_assert(commit(store, GUID, &before, &found) == 1);
+	test_assert(commit(other, GUID, &before, &found) == 0);
+	test_assert(head(store, "phone", &row) == 1);
+	test_assert(head(other, "phone", &same) == 1);
+	test_assert(same.id == row.id && same.seq == 0);
+	test_assert(number(store, &row) == 1 && row.seq == 1);
+	test_assert(number(other, &same) == 0 && same.seq == 0);
+	/* what it reads is what the other has committed */
+	test_assert(head(other, "phone", &same) == 1 && same.seq == 1);
+	done(other, &same);
+	done(store, &row);
+	test_assert(head(store, "phone", &row) == 0);
+	outband_store_close(&store);
+	outband_store_close(&other);
+
+	if (pipe(fd) < 0)
+		i_fatal("pipe() failed: %m");
+	for (i = 0; i < 2; i++) {
+		pids[i] = fork();
+		if (pids[i] < 0)
+			i_fatal("fork() failed: %m");
+		if (pids[i] == 0) {
+			i_zero(&results[0]);
+			shared_run(&results[0]);
+			_exit(write(fd[1], &results[0], sizeof(results[0])) ==
+			      (ssize_t)sizeof(results[0]) ? 0 : 1);
+		}
+	}
+	i_close_fd(&fd[1]);
+	for (i = 0; i < 2; i++) {
+		if (read(fd[0], &results[i], sizeof(results[i])) !=
+		    (ssize_t)sizeof(results[i]))
+			i_fatal("one of them has failed");
+	}
+	i_close_fd(&fd[0]);
+	for (i = 0; i < 2; i++) {
+		if (waitpid(pids[i], NULL, 0) < 0)
+			i_fatal("waitpid() failed: %m");
+	}
+
+	/* each commit is one state further and one event */
+	store = open_store();
+	now = accounted(store, GUID);
+	test_assert(array_count(&now) == 1);
+	test_assert(str_to_uint(first(now)->state, &state) == 0);
+	test_assert(state == results[0].commits + results[1].commits);
+	test_assert(results[0].commits > 0 && results[1].commits > 0);
+	for (left = 0; head(store, "phone", &row) > 0; left++)
+		done(store, &row);
+	test_assert(results[0].numbers + results[1].numbers + left == state);
+	/* each number has been given once (the first one above) */
+	memset(had, 0, sizeof(had));
+	for (i = 0; i < 2; i++) {
+		for (j = 0; j < results[i].numbers; j++) {
+			int64_t seq = results[i].seqs[j] - 2;
+
+			test_assert(seq >= 0 && seq < (int64_t)N_ELEMENTS(had));
+			test_assert(!had[seq]);
+			had[seq] = TRUE;
+		}
+	}
+	for (i = 0; i < results[0].numbers + results[1].numbers; i++)
+		test_assert_idx(had[i], i);
+	outband_store_close(&store);
+	test_end();
+}
+
+/* Who comes first makes the tables. */
+static void test_outband_store_made_at_once(void)
+{
+	struct outband_store *store;
+	unsigned int i, round;
+	int status;
+	pid_t pid[4];
+
+	if (outband_sql_is_file(address))
+		return;
+	test_begin("outband store: made by several at once");
+	for (round = 0; round < 5; round++) {
+		remove_all();
+		for (i = 0; i < N_ELEMENTS(pid); i++) {
+			pid[i] = fork();
+			if (pid[i] < 0)
+				i_fatal("fork() failed: %m");
+			if (pid[i] == 0) {
+				store = open_store();
+				outband_store_close(&store);
+				_exit(0);
+			}
+		}
+		for (i = 0; i < N_ELEMENTS(pid); i++) {
+			test_assert(waitpid(pid[i], &status, 0) == pid[i]);
+			test_assert_idx(status == 0, round);
+		}
+	}
+	store = open_store();
+	test_assert(look(store, "phone", "s1", 1) == 1);
+	outband_store_close(&store);
+	test_end();
+}
+
+/* What was lost while nobody used it is no error. */
+static void test_outband_store_disconnected(void)
+{
+	static const char *const others_die =
+		"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+		" WHERE backend_type = 'client backend'"
+		" AND pid <> pg_backend_pid()";
+	struct outband_store *store;
+	struct outband_row row;
+	const char *error;
+
+	if (outband_sql_is_file(address))
+		return;
+	test_begin("outband store: disconnected");
+	remove_all();
+	store = open_store();
+	test_assert(look(store, "phone", "s1", 1) == 1);
+	exec(others_die);
+	/* it begins with a transaction */
+	test_assert(outband_store_gone(store, "joe", "other", &error) == 1);
+	exec(others_die);
+	test_assert(head(store, "phone", &row) == 1);
+	outband_store_close(&store);
+	test_end();
+}
+
+int main(int argc, char *argv[])
 {
 	static void (*const test_functions[])(void) = {
 		test_outband_store_judged,
@@ -959,12 +1158,18 @@ int main(void)
 		test_outband_store_trace,
 		test_outband_store_trace_count,
 		test_outband_store_others,
+		test_outband_store_shared,
+		test_outband_store_made_at_once,
+		test_outband_store_disconnected,
 		NULL
 	};
 	int ret;
 
+	if (argc > 1)
+		address = argv[1];
 	ioloop_time = 1000;
 	ret = test_run(test_functions);
-	remove_all();
+	if (outband_sql_is_file(address))
+		remove_all();
 	return ret;
 }

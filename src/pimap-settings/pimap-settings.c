@@ -11,6 +11,7 @@
 #include "array.h"
 #include "settings-parser.h"
 #include "mail-user.h"
+#include "pimap-compat.h"
 #include "pimap-device.h"
 #include "pimap-zone.h"
 #include "pimap-settings.h"
@@ -147,8 +148,12 @@ pimap_settings_check(void *_set, pool_t pool, const char **error_r)
 			"such time zone in this system", set->pimap_timezone);
 		return FALSE;
 	}
-	if (set->pimap_outband_db[0] != '\0' && set->pimap_outband_db[0] != '/') {
-		*error_r = "pimap_outband_db must be an absolute path";
+	/* it isn't told: it may have a password */
+	if (set->pimap_outband_db[0] != '\0' && set->pimap_outband_db[0] != '/' &&
+	    !pimap_str_begins(set->pimap_outband_db, "pgsql:") &&
+	    !pimap_str_begins(set->pimap_outband_db, "postgresql://")) {
+		*error_r = "pimap_outband_db must be an absolute path, or begin "
+			"with pgsql: or postgresql://";
 		return FALSE;
 	}
 	if (set->pimap_outband_expire == 0) {
