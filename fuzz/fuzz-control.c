@@ -18,7 +18,9 @@ static unsigned int texts_count;
 
 static const char *text_n(unsigned int n)
 {
-	return texts_count == 0 ? "" : texts[n % texts_count];
+	/* with whatever it has */
+	return texts_count == 0 ? "" :
+		t_str_tabunescape(texts[n % texts_count]);
 }
 
 /* The store, in which anything is */
