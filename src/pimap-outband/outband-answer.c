@@ -59,7 +59,8 @@ outband_answer_folder(struct outband_answer *answer, const char *const *args,
 {
 	const char *guid;
 
-	if (str_array_length(args) < 2) {
+	if (str_array_length(args) < 2 ||
+	    strlen(args[1]) > OUTBAND_ANSWER_MAX_NAME) {
 		*error_r = "FOLDER without a name";
 		return -1;
 	}
@@ -93,6 +94,7 @@ outband_answer_device(struct outband_answer *answer, const char *const *args,
 	struct outband_found *found;
 	const struct outband_found *other;
 	int64_t generation;
+	unsigned int i;
 
 	if (answer->folder == NULL) {
 		*error_r = "DEVICE before its FOLDER";
@@ -103,6 +105,12 @@ outband_answer_device(struct outband_answer *answer, const char *const *args,
 	    str_to_int64(args[1], &generation) < 0 || generation < 0) {
 		*error_r = "invalid DEVICE";
 		return -1;
+	}
+	for (i = 0; i < 5; i++) {
+		if (strlen(args[i]) > OUTBAND_ANSWER_MAX_NAME) {
+			*error_r = "invalid DEVICE";
+			return -1;
+		}
 	}
 	if (array_count(&answer->found) == OUTBAND_ANSWER_MAX_DEVICES) {
 		*error_r = "too many devices";

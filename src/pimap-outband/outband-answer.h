@@ -9,6 +9,9 @@
 
 #define OUTBAND_ANSWER_MAX_DEVICES 1000
 #define OUTBAND_ANSWER_MAX_FOLDERS 100000
+/* of a folder's name, an address and so on: the administrator's lists have them. No
+   name in Dovecot is longer, and no preference. */
+#define OUTBAND_ANSWER_MAX_NAME (16*1024)
 /* of one; the process has 256 MB (default_vsz_limit) */
 #define OUTBAND_ANSWER_MAX_SIZE (16*1024*1024)
 

@@ -278,6 +278,31 @@ static void test_outband_answer_limits(void)
 	device[1] = "more";
 	test_assert(outband_answer_add(answer, device, &error) == -1);
 	outband_answer_deinit(&answer);
+
+	/* a state is as long as a line, what else it says isn't */
+	device[6] = "s";
+	for (i = 1; i < 6; i++) {
+		const char *value = device[i];
+		int ret;
+
+		answer = outband_answer_init(GUID);
+		(void)outband_answer_add(answer, folder, &error);
+		str_truncate(large, OUTBAND_ANSWER_MAX_NAME + 1);
+		device[i] = str_c(large);
+		ret = outband_answer_add(answer, device, &error);
+		test_assert_idx(ret == -1, i);
+		device[i] = value;
+		test_assert_idx(outband_answer_add(answer, device, &error) == 0,
+				i);
+		outband_answer_deinit(&answer);
+	}
+	answer = outband_answer_init(GUID);
+	folder[2] = str_c(large);
+	test_assert(outband_answer_add(answer, folder, &error) == -1);
+	str_truncate(large, OUTBAND_ANSWER_MAX_NAME);
+	folder[2] = str_c(large);
+	test_assert(outband_answer_add(answer, folder, &error) == 0);
+	outband_answer_deinit(&answer);
 	test_end();
 }
 
