@@ -38,6 +38,15 @@ static void check_answer(const struct outband_answer *answer)
 		array_foreach(&found->events, event)
 			check_event(event);
 	}
+	i_assert(answer->judged.generation >= -1);
+	if (answer->judged.verdicts != NULL) {
+		fuzz_check_line(answer->judged.channel);
+		i_assert(answer->judged.generation >= 0);
+		i_assert(strspn(answer->judged.verdicts, "012") ==
+			 strlen(answer->judged.verdicts) &&
+			 strlen(answer->judged.verdicts) <=
+			 PIMAP_LOOK_MAX_JUDGED);
+	}
 	i_assert(array_count(&answer->folders) == 0 || answer->guid == NULL);
 }
 

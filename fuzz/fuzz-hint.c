@@ -6,15 +6,30 @@
 #include "outband-payload.c"
 #include "outband-hint.c"
 
+struct outband_judge_wait *
+outband_judge_changed(struct outband_judge *judge ATTR_UNUSED,
+		      const char *user ATTR_UNUSED,
+		      outband_judge_wait_callback_t *callback ATTR_UNUSED,
+		      void *context ATTR_UNUSED)
+{
+	i_unreached();
+}
+
+void outband_judge_unwait(struct outband_judge_wait **wait ATTR_UNUSED)
+{
+	i_unreached();
+}
+
 static void check_hint(const char *line)
 {
 	const char *const *args = t_strsplit_tabescaped(line);
 	const char *user, *guid, *error = NULL;
+	bool wait;
 
 	/* Dovecot's connections refuse empty lines */
 	if (args[0] == NULL)
 		return;
-	if (!outband_hint_parse(args, &user, &guid, &error)) {
+	if (!outband_hint_parse(args, &user, &guid, &wait, &error)) {
 		fuzz_check_line(error);
 		return;
 	}
@@ -22,6 +37,8 @@ static void check_hint(const char *line)
 	i_assert(*user != '\0' && strlen(user) <= OUTBAND_HINT_MAX_USER);
 	if (*guid != '\0')
 		fuzz_check_guid(guid);
+	/* the others have no answer */
+	i_assert(!wait || *guid == '\0');
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

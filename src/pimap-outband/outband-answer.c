@@ -87,6 +87,19 @@ outband_answer_folder(struct outband_answer *answer, const char *const *args,
 	return 0;
 }
 
+/* One of the first ones is too long for a name. */
+static bool
+outband_answer_has_long(const char *const *args, unsigned int count)
+{
+	unsigned int i;
+
+	for (i = 0; i < count; i++) {
+		if (strlen(args[i]) > OUTBAND_ANSWER_MAX_NAME)
+			return TRUE;
+	}
+	return FALSE;
+}
+
 static int
 outband_answer_device(struct outband_answer *answer, const char *const *args,
 		      const char **error_r)
@@ -94,23 +107,17 @@ outband_answer_device(struct outband_answer *answer, const char *const *args,
 	struct outband_found *found;
 	const struct outband_found *other;
 	int64_t generation;
-	unsigned int i;
 
 	if (answer->folder == NULL) {
 		*error_r = "DEVICE before its FOLDER";
 		return -1;
 	}
 	if (str_array_length(args) < 6 || args[0][0] == '\0' ||
+	    outband_answer_has_long(args, 5) ||
 	    outband_has_control(args[0]) || outband_has_control(args[2]) ||
 	    str_to_int64(args[1], &generation) < 0 || generation < 0) {
 		*error_r = "invalid DEVICE";
 		return -1;
-	}
-	for (i = 0; i < 5; i++) {
-		if (strlen(args[i]) > OUTBAND_ANSWER_MAX_NAME) {
-			*error_r = "invalid DEVICE";
-			return -1;
-		}
 	}
 	if (array_count(&answer->found) == OUTBAND_ANSWER_MAX_DEVICES) {
 		*error_r = "too many devices";
@@ -196,7 +203,7 @@ outband_answer_judged(struct outband_answer *answer, const char *const *args,
 	}
 	if (count == 1)
 		return 0;
-	if (outband_has_control(args[1]) ||
+	if (outband_has_control(args[1]) || outband_answer_has_long(args, 5) ||
 	    strspn(args[4], "012") != strlen(args[4]) ||
 	    strlen(args[4]) > PIMAP_LOOK_MAX_JUDGED) {
 		*error_r = "invalid JUDGED";
