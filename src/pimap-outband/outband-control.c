@@ -38,6 +38,10 @@ struct outband_control {
 	/* TEST */
 	struct outband_sender_watch *watch;
 	struct timeout *to_watch;
+	/* what it is of, and for how many seconds it has been watched */
+	char *test_user, *test_device;
+	int64_t test_id;
+	unsigned int test_secs;
 };
 
 struct outband_request {
@@ -389,11 +393,18 @@ control_test_done(const char *result, const char *error, int64_t seq,
 	control_test_result(control, result, seq, error);
 }
 
-static void control_test_timeout(struct outband_control *control)
+/* Each second, as long as there is no result */
+static void control_test_wait(struct outband_control *control)
 {
+	const char *obstacle;
+
+	obstacle = outband_sender_get_obstacle(control->controls->sender,
+		control->test_user, control->test_device, control->test_id);
+	if (obstacle == NULL && control->test_secs++ < PIMAP_CONTROL_TEST_SECS)
+		return;
 	outband_sender_unwatch(&control->watch);
 	timeout_remove(&control->to_watch);
-	control_test_result(control, "waiting", 0, NULL);
+	control_test_result(control, "waiting", 0, obstacle);
 }
 
 static void
@@ -402,7 +413,7 @@ control_test(struct outband_control *control, const char *const *args,
 {
 	struct outband_controls *controls = control->controls;
 	struct outband_store *store = controls->store;
-	const char *error, *obstacle;
+	const char *error;
 	int64_t id;
 	int ret;
 
@@ -418,18 +429,18 @@ control_test(struct outband_control *control, const char *const *args,
 	ANSWER(answer, "QUEUED", t_strdup_printf("%"PRId64, id));
 	o_stream_nsend(control->conn.output, str_data(answer), str_len(answer));
 	str_truncate(answer, 0);
-	control->to_watch = timeout_add(PIMAP_CONTROL_TEST_SECS * 1000,
-					control_test_timeout, control);
+	i_free(control->test_user);
+	i_free(control->test_device);
+	control->test_user = i_strdup(args[0]);
+	control->test_device = i_strdup(args[1]);
+	control->test_id = id;
+	control->test_secs = 0;
+	control->to_watch = timeout_add(1000, control_test_wait, control);
 	control->watch = outband_sender_watch(controls->sender, id,
 					      control_test_done, control);
 	outband_sender_wake(controls->sender, args[0], args[1]);
-	obstacle = outband_sender_get_obstacle(controls->sender, args[0],
-					       args[1], id);
-	if (control->watch != NULL && obstacle != NULL) {
-		outband_sender_unwatch(&control->watch);
-		timeout_remove(&control->to_watch);
-		control_test_result(control, "waiting", 0, obstacle);
-	}
+	if (control->watch != NULL)
+		control_test_wait(control);
 }
 
 static const struct outband_request outband_requests[] = {
@@ -452,6 +463,8 @@ static void outband_control_destroy(struct connection *conn)
 	if (control->watch != NULL)
 		outband_sender_unwatch(&control->watch);
 	timeout_remove(&control->to_watch);
+	i_free(control->test_user);
+	i_free(control->test_device);
 	connection_deinit(conn);
 	i_free(control);
 	master_service_client_connection_destroyed(master_service);

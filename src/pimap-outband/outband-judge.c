@@ -32,6 +32,8 @@ struct outband_profile {
 	/* -1: not known */
 	int64_t generation;
 	unsigned int changes;
+	/* the window of that was full last */
+	time_t full_start;
 	/* judgements under way */
 	unsigned int judging;
 	/* a change waits for them */
@@ -134,6 +136,21 @@ bool outband_profile_is(const struct outband_profile *profile,
 			int64_t generation)
 {
 	return profile->generation >= 0 && profile->generation == generation;
+}
+
+int64_t
+outband_profile_get_generation(const struct outband_profile *profile)
+{
+	return profile->generation;
+}
+
+bool outband_profile_is_first_full(struct outband_profile *profile,
+				   time_t window_start)
+{
+	if (profile->full_start == window_start)
+		return FALSE;
+	profile->full_start = window_start;
+	return TRUE;
 }
 
 unsigned int
@@ -374,8 +391,9 @@ outband_judge_get_line(struct outband_judge_job *job, string_t *line,
 	pool_unref(&job->pool);
 	job->pool = pool_alloconly_create("outband judge", 1024);
 	if (outband_store_queued(store, job->profile->user, job->device,
-				 job->guid, I_MAX(job->max, 1), job->pool,
-				 &job->rows, error_r) < 0)
+				 job->guid, job->profile->generation,
+				 I_MAX(job->max, 1), job->pool, &job->rows,
+				 error_r) < 0)
 		return FALSE;
 	str_append(line, "JUDGE\t");
 	str_append_tabescaped(line, job->profile->user);

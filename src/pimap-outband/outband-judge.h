@@ -30,6 +30,12 @@ void outband_profile_unref(struct outband_profile **profile);
 /* Is this the generation by which is to be judged now? */
 bool outband_profile_is(const struct outband_profile *profile,
 			int64_t generation);
+/* -1 if that isn't known. */
+int64_t
+outband_profile_get_generation(const struct outband_profile *profile);
+/* TRUE the first time for this window of the user's, so that it is logged once. */
+bool outband_profile_is_first_full(struct outband_profile *profile,
+				   time_t window_start);
 /* How often the profile has changed: before a worker is asked to read it, and what
    it has read. That doesn't count if it was changed meanwhile. */
 unsigned int

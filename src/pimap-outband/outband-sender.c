@@ -3,6 +3,7 @@
    the store says is at the head:
 
      judge it anew if its user's profile is another by now (outband-judge.h) ->
+     wait, or join it with others, if there were many lately (outband-join.h) ->
      number it (one transaction) -> hand it to the channel -> done (another)
 
    What the channel answers is all that is kept in memory between these. After a
@@ -17,6 +18,7 @@
 #include "pimap-settings.h"
 #include "pimap-look.h"
 #include "outband-channel.h"
+#include "outband-join.h"
 #include "outband-judge.h"
 #include "outband-payload.h"
 #include "outband-sender.h"
@@ -57,6 +59,10 @@ struct outband_lane {
 
 	bool waiting:1;
 	bool sending:1;
+	/* there were too many: all wait until then. 0 = they don't */
+	time_t held_until;
+	/* the window of that was full last */
+	time_t full_start;
 };
 
 struct outband_sender_watch {
@@ -70,6 +76,8 @@ struct outband_sender_watch {
 struct outband_sender_channel {
 	struct outband_channel *channel;
 	struct outband_sender_status status;
+	/* the window of that was full last */
+	time_t full_start;
 	struct outband_lane *wait_head, *wait_tail;
 };
 
@@ -348,16 +356,12 @@ static bool outband_row_is_of_mail(const struct outband_row *row)
 		strcmp(row->event.name, "NEW_ENC_KEY") != 0;
 }
 
-/* Returns FALSE if that isn't known yet: the lane goes on when it is. */
-static bool outband_lane_is_judged(struct outband_lane *lane, time_t expires)
+/* The lane goes on when they are judged. */
+static void
+outband_lane_ask(struct outband_lane *lane, const char *guid, time_t expires)
 {
-	struct outband_row *row = &lane->row;
 	unsigned int max = PIMAP_LOOK_MAX_JUDGED;
 
-	if (!outband_row_is_of_mail(row) ||
-	    (row->generation == row->device_generation &&
-	     outband_profile_is(lane->profile, row->generation)))
-		return TRUE;
 	if (lane->job == NULL) {
 		if (lane->judge_deaths >= OUTBAND_SENDER_JUDGE_TRIES ||
 		    lane->judge_unknown >= OUTBAND_SENDER_JUDGE_TRIES)
@@ -367,11 +371,129 @@ static bool outband_lane_is_judged(struct outband_lane *lane, time_t expires)
 			max = 1;
 		}
 		lane->job = outband_judge_ask(lane->sender->judge,
-			lane->profile, lane->device, row->guid, max,
+			lane->profile, lane->device, guid, max,
 			outband_lane_judged, lane);
 	}
 	outband_lane_wait(lane, expires - ioloop_time);
-	return FALSE;
+}
+
+static bool outband_lane_is_judged(struct outband_lane *lane)
+{
+	const struct outband_row *row = &lane->row;
+
+	return !outband_row_is_of_mail(row) ||
+		(row->generation == row->device_generation &&
+		 outband_profile_is(lane->profile, row->generation));
+}
+
+static void
+outband_lane_log_full(struct outband_lane *lane, enum outband_window_type type,
+		      unsigned int max)
+{
+	const struct outband_row *row = &lane->row;
+	const time_t start = row->windows[type].start;
+	const char *setting, *who;
+
+	switch (type) {
+	case OUTBAND_WINDOW_DEVICE:
+		if (lane->full_start == start)
+			return;
+		lane->full_start = start;
+		who = t_strdup_printf("%s#%s", row->user, row->device);
+		setting = "device";
+		break;
+	case OUTBAND_WINDOW_USER:
+		if (!outband_profile_is_first_full(lane->profile, start))
+			return;
+		who = row->user;
+		setting = "user";
+		break;
+	case OUTBAND_WINDOW_CHANNEL:
+		if (lane->channel->full_start == start)
+			return;
+		lane->channel->full_start = start;
+		who = row->channel;
+		setting = t_str_lcase(row->channel);
+		break;
+	default:
+		return;
+	}
+	e_warning(lane->sender->event, "%s: %u notifications in an hour "
+		  "(pimap_limit_%s): the others are joined at its end",
+		  who, max, setting);
+}
+
+/* Puts what mustn't wait in the place of the head. Returns 1 if there is something,
+   0 if not, -1 if the lane waits. */
+static int outband_lane_prefer_urgent(struct outband_lane *lane)
+{
+	struct outband_store *store = lane->sender->store;
+	struct outband_row row;
+	const char *error;
+	int ret;
+
+	ret = outband_store_urgent(store, lane->user, lane->device, lane->pool,
+				   &row, &error);
+	if (ret < 0)
+		outband_lane_store_failed(lane, error);
+	else if (ret > 0) {
+		memcpy(row.windows, lane->row.windows, sizeof(row.windows));
+		lane->row = row;
+	}
+	return ret;
+}
+
+/* R-13.5, R-14.5: a head without a number. Returns 1 if it may get one, 0 if the
+   head is another now, -1 if the lane waits. */
+static int outband_lane_check_limits(struct outband_lane *lane, time_t expires)
+{
+	struct outband_store *store = lane->sender->store;
+	struct outband_row *row = &lane->row;
+	struct outband_limit limits[OUTBAND_WINDOW_COUNT];
+	enum outband_window_type type;
+	enum outband_join join;
+	const char *guid, *error;
+	time_t until;
+	int ret;
+
+	if (!outband_row_is_of_mail(row))
+		return 1;
+	outband_limits_get(lane->sender->set, row->channel, limits);
+	join = outband_join_check(limits, row->windows, ioloop_time,
+				  row->created, &until, &type);
+	/* another device of the user's may have begun the next window */
+	if (join == OUTBAND_JOIN_SEND && row->created < lane->held_until)
+		join = OUTBAND_JOIN_ALL;
+	switch (join) {
+	case OUTBAND_JOIN_WAIT:
+		outband_lane_log_full(lane, type, limits[type].count);
+		ret = outband_lane_prefer_urgent(lane);
+		if (ret != 0)
+			return ret;
+		lane->held_until = until;
+		outband_lane_wait(lane, I_MIN(until, expires) - ioloop_time);
+		return -1;
+	case OUTBAND_JOIN_ALL:
+		ret = outband_store_join(store, lane->user, lane->device,
+					 row->generation, lane->pool, &guid,
+					 &error);
+		if (ret < 0) {
+			outband_lane_store_failed(lane, error);
+			return -1;
+		}
+		if (ret == 1)
+			return 0;
+		if (ret > 1) {
+			outband_lane_ask(lane, guid, expires);
+			return -1;
+		}
+		break;
+	case OUTBAND_JOIN_SEND:
+		break;
+	}
+	lane->held_until = 0;
+	outband_join_add(limits, row->windows, ioloop_time);
+	return 1;
 }
 
 /* Returns 1 if the head can be sent, 0 if something else was done and the head is
@@ -418,13 +540,20 @@ static int outband_lane_prepare(struct outband_lane *lane)
 		outband_lane_wait(lane, I_MIN(due, expires) - ioloop_time);
 		return -1;
 	}
-	if (!outband_lane_is_judged(lane, expires))
+	if (!outband_lane_is_judged(lane)) {
+		outband_lane_ask(lane, row->guid, expires);
 		return -1;
+	}
 	if (lane->channel->status.sending >= lane->channel->channel->v->max_sends) {
 		lane->waiting = TRUE;
 		DLLIST2_APPEND(&lane->channel->wait_head,
 			       &lane->channel->wait_tail, lane);
 		return -1;
+	}
+	if (row->seq == 0) {
+		ret = outband_lane_check_limits(lane, expires);
+		if (ret <= 0)
+			return ret;
 	}
 	row->max_size = lane->channel->channel->v->max_size;
 	row->fields_allowed = lane->channel->channel->v->encrypts ||
@@ -609,6 +738,10 @@ outband_sender_get_obstacle(struct outband_sender *sender, const char *user,
 	if (lane->channel->status.paused) {
 		return t_strdup_printf("Channel %s is paused",
 				       lane->row.channel);
+	}
+	if (lane->held_until != 0) {
+		return "There were too many notifications: what comes now is "
+			"joined after a while";
 	}
 	if (lane->row.id != id && lane->to != NULL && lane->job == NULL) {
 		return t_strdup_printf("Notification %"PRId64" goes first, "

@@ -38,7 +38,12 @@ enum outband_store_stmt {
 	STMT_QUEUE_DROP_FOLDER,
 	STMT_QUEUE_DROP_USER,
 	STMT_QUEUE_HEAD,
+	STMT_QUEUE_URGENT,
 	STMT_QUEUED,
+	STMT_JOINABLE,
+	STMT_QUEUE_JOIN,
+	STMT_QUEUE_JOINED_DROP,
+	STMT_WINDOW_SET,
 	STMT_QUEUE_PASS,
 	STMT_QUEUE_FAIL,
 	STMT_QUEUE_SYNC,
@@ -113,6 +118,17 @@ static const char *const outband_store_schemas[] = {
 	" PRIMARY KEY (id, n)) $keyed;",
 
 	"ALTER TABLE queue ADD COLUMN generation BIGINT NOT NULL DEFAULT 0;",
+
+	/* What was sent lately, of the device, and by name of others */
+	"ALTER TABLE devices ADD COLUMN join_start BIGINT NOT NULL DEFAULT 0;"
+	"ALTER TABLE devices ADD COLUMN join_count BIGINT NOT NULL DEFAULT 0;"
+	"ALTER TABLE devices ADD COLUMN hour_start BIGINT NOT NULL DEFAULT 0;"
+	"ALTER TABLE devices ADD COLUMN hour_count BIGINT NOT NULL DEFAULT 0;"
+	"CREATE TABLE windows ("
+	" name $text NOT NULL PRIMARY KEY, start BIGINT NOT NULL,"
+	" total BIGINT NOT NULL) $keyed;"
+	"CREATE INDEX queue_urgent ON queue (username, device, id)"
+	" WHERE event IN ('LOCK_DOWN', 'NEW_ENC_KEY');",
 };
 
 #define STR2(x) #x
@@ -124,6 +140,18 @@ static const char *const outband_store_schemas[] = {
 	" q.payload, q.tries, q.next_try, q.created, d.channel, d.address," \
 	" d.format, q.last_error, q.username, q.device, q.fields," \
 	" q.generation, d.generation"
+/* what was sent lately, in the order of row_get_windows() */
+#define WINDOW_COLUMNS \
+	"d.join_start, d.join_count, d.hour_start, d.hour_count," \
+	" coalesce(u.start, 0), coalesce(u.total, 0)," \
+	" coalesce(c.start, 0), coalesce(c.total, 0)"
+#define WINDOW_COLUMNS_FIRST 20
+#define WINDOW_USER "user "
+#define WINDOW_CHANNEL "channel "
+#define QUEUE_URGENT "event IN ('LOCK_DOWN', 'NEW_ENC_KEY')"
+#define QUEUE_JOINABLE \
+	" WHERE username = $1 AND device = $2 AND seq IS NULL" \
+	" AND NOT "QUEUE_URGENT
 #define QUEUE_SELECTED \
 	" WHERE ($1 = 0 OR id = $1) AND ($2 = '' OR username = $2)" \
 	" AND ($3 = '' OR device = $3)"
@@ -169,9 +197,10 @@ static const struct outband_sql_stmt outband_store_stmts[STMT_COUNT] = {
 		" WHERE (username, device) > ($1, $2)"
 		" ORDER BY username, device LIMIT 1", "tt" },
 	[STMT_SEQ_NEXT] = {
-		"UPDATE devices SET next_seq = next_seq + 1"
+		"UPDATE devices SET next_seq = next_seq + 1, join_start = $3,"
+		" join_count = $4, hour_start = $5, hour_count = $6"
 		" WHERE username = $1 AND device = $2 RETURNING next_seq - 1",
-		"tt" },
+		"ttiiii" },
 	[STMT_QUEUE_ADD] = {
 		"INSERT INTO queue"
 		" (username, device, guid, folder, event, uid, time, fields,"
@@ -187,16 +216,47 @@ static const struct outband_sql_stmt outband_store_stmts[STMT_COUNT] = {
 	[STMT_QUEUE_DROP_USER] = {
 		"DELETE FROM queue WHERE username = $1 RETURNING id", "t" },
 	[STMT_QUEUE_HEAD] = {
+		"SELECT "QUEUE_COLUMNS", "WINDOW_COLUMNS
+		" FROM queue q JOIN devices d USING (username, device)"
+		" LEFT JOIN windows u ON u.name = '"WINDOW_USER"' || $1"
+		" LEFT JOIN windows c"
+		"  ON c.name = '"WINDOW_CHANNEL"' || d.channel"
+		" WHERE q.id = coalesce("
+		"  (SELECT id FROM queue WHERE username = $1 AND device = $2"
+		"   AND seq IS NOT NULL ORDER BY seq LIMIT 1),"
+		"  (SELECT id FROM queue WHERE username = $1 AND device = $2"
+		"   ORDER BY id LIMIT 1))", "tt" },
+	[STMT_QUEUE_URGENT] = {
 		"SELECT "QUEUE_COLUMNS
 		" FROM queue q JOIN devices d USING (username, device)"
-		" WHERE q.username = $1 AND q.device = $2"
+		" WHERE q.username = $1 AND q.device = $2 AND q."QUEUE_URGENT
 		" ORDER BY q.id LIMIT 1", "tt" },
+	[STMT_JOINABLE] = {
+		"SELECT count(*), count(DISTINCT guid), min(id), max(created),"
+		" count(CASE event WHEN 'STATE_COMPARISON_SYNC' THEN 1 END),"
+		" count(CASE event WHEN 'FULL_SYNC' THEN 1 END),"
+		" coalesce(max(CASE WHEN generation <> $3 THEN guid END), ''),"
+		" count(CASE WHEN generation <> $3 THEN 1 END)"
+		" FROM queue"QUEUE_JOINABLE, "tti" },
+	[STMT_QUEUE_JOIN] = {
+		"UPDATE queue SET event = $2,"
+		" guid = CASE $3 WHEN 1 THEN guid ELSE '' END,"
+		" folder = CASE $3 WHEN 1 THEN folder ELSE 'INBOX' END,"
+		" uid = 0, time = $4, fields = '', created = $5"
+		" WHERE id = $1 AND seq IS NULL RETURNING id", "itiii" },
+	[STMT_QUEUE_JOINED_DROP] = {
+		"DELETE FROM queue"QUEUE_JOINABLE" AND id <> $3 RETURNING id",
+		"tti" },
+	[STMT_WINDOW_SET] = {
+		"INSERT INTO windows VALUES ($1, $2, $3)"
+		" ON CONFLICT (name) DO UPDATE SET start = $2, total = $3",
+		"tii" },
 	[STMT_QUEUED] = {
 		"SELECT "QUEUE_COLUMNS
 		" FROM queue q JOIN devices d USING (username, device)"
 		" WHERE q.username = $1 AND q.device = $2 AND q.guid = $3"
-		" AND q.event NOT IN ('LOCK_DOWN', 'NEW_ENC_KEY')"
-		" ORDER BY q.id LIMIT $4", "ttti" },
+		" AND q.generation <> $4 AND NOT q."QUEUE_URGENT
+		" ORDER BY q.id LIMIT $5", "tttii" },
 	[STMT_QUEUE_PASS] = {
 		"UPDATE queue SET generation = $3"
 		" WHERE id = $1 AND generation = $2", "iii" },
@@ -773,6 +833,20 @@ row_get(outband_sql_row_t row, pool_t pool, struct outband_row *row_r)
 	row_r->device_generation = outband_sql_int(row, 19);
 }
 
+static void
+row_get_windows(outband_sql_row_t row, struct outband_row *row_r)
+{
+	struct outband_window *window;
+	unsigned int i, column;
+
+	for (i = 0; i < OUTBAND_WINDOW_COUNT; i++) {
+		window = &row_r->windows[i];
+		column = WINDOW_COLUMNS_FIRST + i * 2;
+		window->start = outband_sql_int(row, column);
+		window->count = outband_sql_int(row, column + 1);
+	}
+}
+
 int outband_store_head(struct outband_store *store, const char *user,
 		       const char *device, pool_t pool,
 		       struct outband_row *row_r, const char **error_r)
@@ -782,6 +856,22 @@ int outband_store_head(struct outband_store *store, const char *user,
 
 	ret = outband_sql_run(store->sql, STMT_QUEUE_HEAD, &rows, error_r,
 			      user, device);
+	if (ret > 0) {
+		row_get(*array_front(&rows), pool, row_r);
+		row_get_windows(*array_front(&rows), row_r);
+	}
+	return ret;
+}
+
+int outband_store_urgent(struct outband_store *store, const char *user,
+			 const char *device, pool_t pool,
+			 struct outband_row *row_r, const char **error_r)
+{
+	ARRAY_TYPE(outband_sql_rows) rows;
+	int ret;
+
+	ret = outband_sql_run(store->sql, STMT_QUEUE_URGENT, &rows, error_r,
+			      user, device);
 	if (ret > 0)
 		row_get(*array_front(&rows), pool, row_r);
 	return ret;
@@ -789,7 +879,7 @@ int outband_store_head(struct outband_store *store, const char *user,
 
 int outband_store_queued(struct outband_store *store, const char *user,
 			 const char *device, const char *guid,
-			 unsigned int max, pool_t pool,
+			 int64_t generation, unsigned int max, pool_t pool,
 			 ARRAY_TYPE(outband_row) *rows_r, const char **error_r)
 {
 	ARRAY_TYPE(outband_sql_rows) rows;
@@ -797,7 +887,7 @@ int outband_store_queued(struct outband_store *store, const char *user,
 
 	p_array_init(rows_r, pool, 8);
 	if (outband_sql_run(store->sql, STMT_QUEUED, &rows, error_r, user,
-			    device, guid, (int64_t)max) < 0)
+			    device, guid, generation, (int64_t)max) < 0)
 		return -1;
 	array_foreach_elem(&rows, row)
 		row_get(row, pool, array_append_space(rows_r));
@@ -925,19 +1015,102 @@ int outband_store_judged(struct outband_store *store, const char *user,
 	return store_end(store, ret, error_r);
 }
 
+static int
+store_join_transaction(struct outband_store *store, const char *user,
+		       const char *device, int64_t generation, pool_t pool,
+		       const char **guid_r, const char **error_r)
+{
+	ARRAY_TYPE(outband_sql_rows) rows;
+	outband_sql_row_t row;
+	int64_t count, folders, id;
+	const char *event;
+	int ret;
+
+	if (outband_sql_run(store->sql, STMT_JOINABLE, &rows, error_r, user,
+			    device, generation) < 0)
+		return -1;
+	row = *array_front(&rows);
+	count = outband_sql_int(row, 0);
+	folders = outband_sql_int(row, 1);
+	id = outband_sql_int(row, 2);
+	if (count < 2)
+		return 0;
+	if (outband_sql_int(row, 7) > 0) {
+		*guid_r = p_strdup(pool, row[6]);
+		return 2;
+	}
+	if (outband_sql_int(row, 4) > 0)
+		event = "STATE_COMPARISON_SYNC";
+	else if (outband_sql_int(row, 5) > 0 || folders > 1)
+		event = "FULL_SYNC";
+	else
+		event = "SYNC";
+	ret = queue_change(store, "joined", t_strdup_printf(
+			"%s, in the place of %"PRId64, event, count),
+			STMT_QUEUE_JOIN, error_r, id, event, folders,
+			(int64_t)ioloop_time, outband_sql_int(row, 3));
+	if (ret <= 0)
+		return ret;
+	return queue_change(store, "done",
+			t_strdup_printf("joined into %"PRId64, id),
+			STMT_QUEUE_JOINED_DROP, error_r, user, device, id);
+}
+
+int outband_store_join(struct outband_store *store, const char *user,
+		       const char *device, int64_t generation, pool_t pool,
+		       const char **guid_r, const char **error_r)
+{
+	int ret;
+
+	if (store_begin(store, user, error_r) < 0)
+		return -1;
+	ret = store_join_transaction(store, user, device, generation, pool,
+				     guid_r, error_r);
+	return store_end(store, ret, error_r);
+}
+
+/* The windows that aren't the device's own */
+static int
+store_number_windows(struct outband_store *store, const struct outband_row *row,
+		     const char **error_r)
+{
+	const struct outband_window *user = &row->windows[OUTBAND_WINDOW_USER];
+	const struct outband_window *channel =
+		&row->windows[OUTBAND_WINDOW_CHANNEL];
+
+	if (user->count > 0 &&
+	    store_run(store, STMT_WINDOW_SET, error_r,
+		      t_strconcat(WINDOW_USER, row->user, NULL),
+		      (int64_t)user->start, (int64_t)user->count) < 0)
+		return -1;
+	if (channel->count > 0 &&
+	    store_run(store, STMT_WINDOW_SET, error_r,
+		      t_strconcat(WINDOW_CHANNEL, row->channel, NULL),
+		      (int64_t)channel->start, (int64_t)channel->count) < 0)
+		return -1;
+	return 0;
+}
+
 /* Returns 1 and the number, 0 if the row is gone or has one, or -1 and error_r. */
 static int
 store_number_transaction(struct outband_store *store, struct outband_row *row,
 			 string_t *text, outband_store_payload_t *payload,
 			 const char **error_r)
 {
+	const struct outband_window *join = &row->windows[OUTBAND_WINDOW_JOIN];
+	const struct outband_window *hour =
+		&row->windows[OUTBAND_WINDOW_DEVICE];
 	ARRAY_TYPE(outband_sql_rows) rows;
 	int ret;
 
 	ret = outband_sql_run(store->sql, STMT_SEQ_NEXT, &rows, error_r,
-			      row->user, row->device);
+			      row->user, row->device, (int64_t)join->start,
+			      (int64_t)join->count, (int64_t)hour->start,
+			      (int64_t)hour->count);
 	if (ret <= 0)
 		return ret;
+	if (store_number_windows(store, row, error_r) < 0)
+		return -1;
 	row->seq = outband_sql_int(*array_front(&rows), 0);
 	payload(text, row);
 	ret = queue_change(store, "numbered", dec2str(row->seq),

@@ -2,6 +2,7 @@
 #ifndef OUTBAND_STORE_H
 #define OUTBAND_STORE_H
 
+#include "outband-join.h"
 #include "outband-look.h"
 
 /* What the service must not forget: the registry of devices, the states that are
@@ -31,6 +32,8 @@ struct outband_row {
 	const char *last_error;
 	/* of the profile that it was judged by, and the registry's */
 	int64_t generation, device_generation;
+	/* what was sent lately: of the head, and set anew by who numbers it */
+	struct outband_window windows[OUTBAND_WINDOW_COUNT];
 
 	/* the device's, as the registry has it now */
 	const char *channel, *address, *format;
@@ -127,15 +130,21 @@ int outband_store_device_next(struct outband_store *store, const char *user,
 			      const char *device, pool_t pool,
 			      const char **user_r, const char **device_r,
 			      const char **error_r);
-/* The oldest notification of the device. Returns 1, or 0 if it has none. */
+/* The notification of the device that is to be sent next: one with a number, or the
+   oldest. Returns 1, or 0 if it has none. */
 int outband_store_head(struct outband_store *store, const char *user,
 		       const char *device, pool_t pool,
 		       struct outband_row *row_r, const char **error_r);
-/* The first notifications of the device that are of this folder, so many at most, but
-   for what no filter is about (LOCK_DOWN, NEW_ENC_KEY). */
+/* The first one that no filter and no limit is about (LOCK_DOWN, NEW_ENC_KEY), which
+   goes before those that wait because there were too many. */
+int outband_store_urgent(struct outband_store *store, const char *user,
+			 const char *device, pool_t pool,
+			 struct outband_row *row_r, const char **error_r);
+/* The first notifications of the device that are of this folder and weren't judged by
+   this generation, so many at most, but for urgent ones. */
 int outband_store_queued(struct outband_store *store, const char *user,
 			 const char *device, const char *guid,
-			 unsigned int max, pool_t pool,
+			 int64_t generation, unsigned int max, pool_t pool,
 			 ARRAY_TYPE(outband_row) *rows_r, const char **error_r);
 /* R-1.7: what passes is of the judgement's generation now, which the registry has
    too; what doesn't is forgotten, numbered or not. sync: there is only a first one,
@@ -146,6 +155,14 @@ int outband_store_judged(struct outband_store *store, const char *user,
 			 const struct outband_judged *judged,
 			 const ARRAY_TYPE(outband_row) *rows, bool sync,
 			 const char **error_r);
+/* R-13.5: the device's notifications that have no number yet, and aren't urgent,
+   become one, in the place of the first: SYNC, FULL_SYNC if they are of several
+   folders, STATE_COMPARISON_SYNC if that is among them. All were judged by this
+   generation, else nothing is done. Returns 1; 0 if there is one at most; 2 and guid_r
+   if one of that folder was judged by another generation. */
+int outband_store_join(struct outband_store *store, const char *user,
+		       const char *device, int64_t generation, pool_t pool,
+		       const char **guid_r, const char **error_r);
 /* R-13.3: gives it the device's next number and its payload, and sets them in the row.
    Returns 1, or 0 if it is gone or has one. */
 int outband_store_number(struct outband_store *store, struct outband_row *row,

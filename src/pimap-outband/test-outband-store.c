@@ -836,7 +836,7 @@ judged(struct outband_store *store, unsigned int max, int64_t generation,
 		judged.address = "new";
 		judged.format = "EXTENDED";
 	}
-	if (outband_store_queued(store, "joe", "phone", GUID, max,
+	if (outband_store_queued(store, "joe", "phone", GUID, -1, max,
 				 pool_datastack_create(), &rows, &error) < 0)
 		i_fatal("%s", error);
 	test_assert(array_count(&rows) <= max);
@@ -934,7 +934,7 @@ static void test_outband_store_judged_late(void)
 	remove_all();
 	store = open_store();
 	test_assert(look(store, "phone", "s1", 1) == 1);
-	test_assert(outband_store_queued(store, "joe", "phone", GUID, 9,
+	test_assert(outband_store_queued(store, "joe", "phone", GUID, -1, 9,
 		pool_datastack_create(), &rows, &error) == 0);
 	test_assert(judged(store, 9, 5, "1", FALSE) == 1);
 	/* the registry was raised above what it was asked with */
@@ -947,10 +947,10 @@ static void test_outband_store_judged_late(void)
 					 FALSE, &error) == 1);
 	test_assert_strcmp(queue_text(store), "NEW_MESSAGE 1 0 5,");
 	/* of no other device, and no other folder */
-	test_assert(outband_store_queued(store, "joe", "phone", OTHER, 9,
+	test_assert(outband_store_queued(store, "joe", "phone", OTHER, -1, 9,
 		pool_datastack_create(), &rows, &error) == 0);
 	test_assert(array_count(&rows) == 0);
-	test_assert(outband_store_queued(store, "joe", "other", GUID, 9,
+	test_assert(outband_store_queued(store, "joe", "other", GUID, -1, 9,
 		pool_datastack_create(), &rows, &error) == 0);
 	test_assert(array_count(&rows) == 0);
 	outband_store_close(&store);
@@ -1142,6 +1142,65 @@ static void test_outband_store_disconnected(void)
 	test_end();
 }
 
+static int join(struct outband_store *store, int64_t generation)
+{
+	const char *guid = NULL, *error;
+	int ret;
+
+	ret = outband_store_join(store, "joe", "phone", generation,
+				 pool_datastack_create(), &guid, &error);
+	if (ret < 0)
+		i_fatal("%s", error);
+	if (ret == 2)
+		test_assert_strcmp(guid, GUID);
+	return ret;
+}
+
+static void test_outband_store_join(void)
+{
+	ARRAY_TYPE(outband_accounted) before;
+	ARRAY_TYPE(outband_found) found = ARRAY_INIT;
+	struct outband_store *store;
+	struct outband_row row;
+	unsigned int i;
+
+	test_begin("outband store: R-13.5, joined");
+	remove_all();
+	store = open_store();
+	before = accounted(store, GUID);
+	add_found(&found, "phone", 1, "s1", 4);
+	add_found(&found, "other", 1, "s1", 2);
+	test_assert(commit(store, GUID, &before, &found) == 1);
+	test_assert(head(store, "phone", &row) == 1);
+	for (i = 0; i < OUTBAND_WINDOW_COUNT; i++) {
+		test_assert_idx(row.windows[i].start == 0 &&
+				row.windows[i].count == 0, i);
+		row.windows[i].start = 500 + i;
+		row.windows[i].count = 10 + i;
+	}
+	test_assert(number(store, &row) == 1);
+	/* what has a number stays, what was judged otherwise first */
+	test_assert(join(store, 2) == 2);
+	test_assert(join(store, 1) == 1);
+	test_assert(join(store, 1) == 0);
+	reopen(&store);
+	test_assert_strcmp(queue_text(store), "NEW_MESSAGE 1 1 1,SYNC 0 0 1,"
+		"NEW_MESSAGE 1 0 1,NEW_MESSAGE 2 0 1,");
+	/* what was sent: of this device, and of others */
+	test_assert(head(store, "phone", &row) == 1);
+	for (i = 0; i < OUTBAND_WINDOW_COUNT; i++) {
+		test_assert_idx(row.windows[i].start == 500 + (time_t)i &&
+				row.windows[i].count == 10 + i, i);
+	}
+	test_assert(head(store, "other", &row) == 1);
+	for (i = 0; i < OUTBAND_WINDOW_COUNT; i++) {
+		test_assert_idx(row.windows[i].count ==
+				(i < OUTBAND_WINDOW_USER ? 0 : 10 + i), i);
+	}
+	outband_store_close(&store);
+	test_end();
+}
+
 int main(int argc, char *argv[])
 {
 	static void (*const test_functions[])(void) = {
@@ -1161,6 +1220,7 @@ int main(int argc, char *argv[])
 		test_outband_store_shared,
 		test_outband_store_made_at_once,
 		test_outband_store_disconnected,
+		test_outband_store_join,
 		NULL
 	};
 	int ret;

@@ -27,6 +27,8 @@
 
 #define PIMAP_PROGRAM_MAX_TIMEOUT (60*60)
 
+#define PIMAP_MAX_JOIN_INTERVAL (60*60)
+
 #define DEF(type, name) \
 	SETTING_DEFINE_STRUCT_##type(#name, name, struct pimap_settings)
 
@@ -59,6 +61,13 @@ static const struct setting_define pimap_setting_defines[] = {
 	DEF(TIME, pimap_outband_expire),
 	DEF(TIME, pimap_outband_retry_min),
 	DEF(TIME, pimap_outband_retry_max),
+	DEF(UINT, pimap_join_count),
+	DEF(TIME, pimap_join_interval),
+	DEF(UINT, pimap_limit_device),
+	DEF(UINT, pimap_limit_user),
+	DEF(UINT, pimap_limit_mail),
+	DEF(UINT, pimap_limit_program),
+	DEF(UINT, pimap_limit_webpush),
 	DEF(SIZE, pimap_outband_body),
 	DEF(STR, pimap_clear_text),
 	DEF(STR, pimap_mail_relay),
@@ -100,6 +109,13 @@ static const struct pimap_settings pimap_default_settings = {
 	.pimap_outband_expire = 3*24*60*60,
 	.pimap_outband_retry_min = 5,
 	.pimap_outband_retry_max = 60*60,
+	.pimap_join_count = 5,
+	.pimap_join_interval = 10,
+	.pimap_limit_device = 60,
+	.pimap_limit_user = 300,
+	.pimap_limit_mail = 0,
+	.pimap_limit_program = 0,
+	.pimap_limit_webpush = 0,
 	.pimap_outband_body = 0,
 	.pimap_clear_text = "",
 	.pimap_mail_relay = "",
@@ -165,6 +181,12 @@ pimap_settings_check(void *_set, pool_t pool, const char **error_r)
 	    set->pimap_outband_retry_max > PIMAP_OUTBAND_MAX_RETRY) {
 		*error_r = "pimap_outband_retry_min and pimap_outband_retry_max "
 			"must be 1 s at least, 7 days at most, in this order";
+		return FALSE;
+	}
+	if (set->pimap_join_interval == 0 ||
+	    set->pimap_join_interval > PIMAP_MAX_JOIN_INTERVAL) {
+		*error_r = "pimap_join_interval must be 1 s at least, 1 hour "
+			"at most";
 		return FALSE;
 	}
 	if (set->pimap_program_path[0] != '\0' &&

@@ -61,6 +61,15 @@ struct pimap_settings {
 	unsigned int pimap_outband_expire;
 	unsigned int pimap_outband_retry_min;
 	unsigned int pimap_outband_retry_max;
+	/* after so many of a device in so many seconds the others of that time are
+	   one (R-13.5); so many in an hour likewise (R-14.5). 0 = no limit */
+	unsigned int pimap_join_count;
+	unsigned int pimap_join_interval;
+	unsigned int pimap_limit_device;
+	unsigned int pimap_limit_user;
+	unsigned int pimap_limit_mail;
+	unsigned int pimap_limit_program;
+	unsigned int pimap_limit_webpush;
 	/* octets of a message's text that EXTENDED tells, 0 = none; the channels
 	   that may tell of messages without encryption, separated by blanks */
 	uoff_t pimap_outband_body;
