@@ -335,6 +335,41 @@ def test_hint_during_a_look_causes_another(outband):
     assert len(outband.worker.jobs) == 2
 
 
+def test_hints_in_quick_succession_share_looks(outband):
+    """The next look is held off for as long as the last one took. What a hint is
+    about that comes meanwhile is found then."""
+    times = []
+
+    def answer(job):
+        began = time.monotonic()
+        lines = outband.folder.answer(job)
+        time.sleep(0.1)
+        times.append((began, time.monotonic()))
+        return lines
+
+    def arrive():
+        outband.folder.count += 1
+        hint(outband.server, "HINT", "joe@example.com", GUID, wait=False)
+
+    outband.worker.answer = answer
+    for _ in range(60):
+        arrive()
+        time.sleep(0.01)
+    wait_for(lambda: len(outband.relay.mails) == 60)
+    # two where the second one comes between looks
+    for total in 62, 64, 66:
+        looks = len(times)
+        arrive()
+        wait_for(lambda: len(times) > looks)
+        time.sleep(0.02)
+        arrive()
+        wait_for(lambda: len(outband.relay.mails) == total)
+    assert seqs(outband.relay.mails) == list(range(1, 67))
+    # from the worker's answer to the next job
+    held = [began - ended for (_, ended), (began, _) in zip(times, times[1:])]
+    assert min(held) > 0.09, held
+
+
 @pytest.mark.expects_faults
 def test_worker_that_dies(outband):
     """Three times: then one line, until the next hint"""

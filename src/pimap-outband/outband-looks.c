@@ -3,8 +3,9 @@
    commit of their answers.
 
    A look is marked (in the queue), running, both (marked again while it runs: what
-   the running one sees may be older than the mark), or resting (it can't be done
-   now, and is tried again later, or sooner when it is marked). */
+   the running one sees may be older than the mark), resting (it can't be done now,
+   and is tried again later, or sooner when it is marked), or held off because the
+   last one was a moment ago (outband-pace.h), whether marked or not. */
 
 #include "lib.h"
 #include "array.h"
@@ -13,8 +14,10 @@
 #include "llist.h"
 #include "str.h"
 #include "strescape.h"
+#include "time-util.h"
 #include "pimap-look.h"
 #include "outband-judge.h"
+#include "outband-pace.h"
 #include "outband-worker.h"
 #include "outband-looks.h"
 
@@ -43,6 +46,8 @@ struct outband_look {
 
 	struct timeout *to_rest;
 	unsigned int rest_msecs;
+	struct timeout *to_hold;
+	struct outband_pace pace;
 	unsigned int deaths;
 	/* of the mark, and of the look that runs */
 	const char *cause;
@@ -113,6 +118,7 @@ static void outband_look_free(struct outband_look *look)
 		outband_look_unmark(look);
 	timeout_remove(&look->to_rest);
 	outband_profile_unref(&look->profile);
+	timeout_remove(&look->to_hold);
 	pool_unref(&look->pool);
 	i_free(look->user);
 	i_free(look->guid);
@@ -166,8 +172,38 @@ void outband_looks_mark(struct outband_looks *looks, const char *user,
 		return;
 	look->only_new = FALSE;
 	look->deaths = 0;
+	outband_pace_hint(&look->pace);
 	outband_look_mark(look, cause);
 	outband_looks_run(looks);
+}
+
+/* Is there nothing more to know of it? */
+static void outband_look_free_idle(struct outband_look *look)
+{
+	if (!look->marked && !look->running && look->to_rest == NULL &&
+	    look->to_hold == NULL)
+		outband_look_free(look);
+}
+
+static void outband_look_held(struct outband_look *look)
+{
+	struct outband_looks *looks = look->looks;
+
+	timeout_remove(&look->to_hold);
+	outband_look_free_idle(look);
+	outband_looks_run(looks);
+}
+
+/* A look has ended. The next one of the folder begins in a moment; of the list of
+   folders, at once. */
+static void outband_look_hold(struct outband_look *look)
+{
+	unsigned int msecs = outband_pace_end(&look->pace, i_microseconds());
+
+	if (look->guid[0] != '\0' && msecs > 0 && look->to_hold == NULL) {
+		look->to_hold = timeout_add_short(msecs, outband_look_held,
+						  look);
+	}
 }
 
 /* Storing fails for all or for none: one line, not one for each. */
@@ -391,8 +427,8 @@ outband_look_answered(struct outband_answer *answer, void *context)
 	outband_answer_deinit(&answer);
 	outband_profile_unref(&look->profile);
 	pool_unref(&look->pool);
-	if (!look->marked && look->to_rest == NULL)
-		outband_look_free(look);
+	outband_look_hold(look);
+	outband_look_free_idle(look);
 }
 
 /* Returns 1 if a worker has the job, 0 if none is free, -1 and error_r if there
@@ -517,7 +553,7 @@ static void outband_looks_run(struct outband_looks *looks)
 	} T_END;
 	for (look = looks->head; look != NULL && ret != 0; look = next) {
 		next = look->next;
-		if (look->running)
+		if (look->running || look->to_hold != NULL)
 			continue;
 		if (!outband_workers_is_one_free(looks->workers))
 			break;
@@ -533,6 +569,7 @@ static void outband_looks_run(struct outband_looks *looks)
 							    look->user);
 			look->profile_changes =
 				outband_profile_get_changes(look->profile);
+			outband_pace_begin(&look->pace, i_microseconds());
 			look->running = TRUE;
 			looks->running_count++;
 			outband_look_unmark(look);
