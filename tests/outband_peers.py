@@ -92,11 +92,15 @@ class TCP(socketserver.ThreadingMixIn, socketserver.TCPServer):
     allow_reuse_address = True
 
 
+class TCP6(TCP):
+    address_family = socket.AF_INET6
+
+
 class Relay:
-    """An SMTP server on 127.0.0.1. replies[command] is what it answers to that in
+    """An SMTP server on 127.0.0.1, or ::1. replies[command] is what it answers to that in
     place of what it would; before(command) is called first."""
 
-    def __init__(self, port=0):
+    def __init__(self, port=0, host="127.0.0.1"):
         self.mails = []
         self.replies = {}
         self.before = lambda command, argument: None
@@ -149,7 +153,7 @@ class Relay:
                     else:
                         self.say("250 ok")
 
-        self.server = TCP(("127.0.0.1", port), Handler)
+        self.server = (TCP6 if ":" in host else TCP)((host, port), Handler)
         self.port = self.server.server_address[1]
         threading.Thread(target=self.server.serve_forever, args=(0.02,),
                          daemon=True).start()

@@ -29,13 +29,15 @@ class Outband:
     """The service, with a worker that finds what a test puts into events: the fields
     of EVENT, for each device."""
 
+    CONF = NO_WORKER
+
     def __init__(self, channel, address, values):
         self.channel, self.address = channel, address
         self.format, self.folder = "EMN", "INBOX"
         self.events = {"phone": []}
         self.server = Server.temporary("maildir", extra=settings(dict(
             {"pimap_outband_retry_min": "1 s", "pimap_outband_retry_max": "1 s"},
-            **values)) + NO_WORKER)
+            **values)) + self.CONF)
         self.worker = Worker(self.server, self.answer)
 
     def answer(self, job):
