@@ -10,7 +10,7 @@ postgresql
 python3 python3-cryptography python3-pytest procps slapd
 tzdata util-linux xz-utils mandoc strace
 dovecot-gssapi krb5-admin-server krb5-kdc krb5-user python3-gssapi
-fetchmail getmail6 isync offlineimap3
+fetchmail getmail6 iproute2 isync offlineimap3
 libmail-imaptalk-perl libnet-imap-simple-perl mutt ncurses-base ruby"
 
 # Full text search, and Lua for auth: each Debian has others

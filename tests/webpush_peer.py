@@ -120,6 +120,8 @@ class PushService:
     def __init__(self, pem, address="127.0.0.1", port=0):
         self.requests = []
         self.connections = 0
+        # at which of ours
+        self.addresses = []
         self.answer = lambda n: (201, {})
         self.lock = threading.Lock()
         outer = self
@@ -157,6 +159,7 @@ class PushService:
             def get_request(self):
                 sock, peer = super().get_request()
                 outer.connections += 1
+                outer.addresses.append(sock.getsockname()[0])
                 sock.settimeout(20)
                 return context.wrap_socket(sock, server_side=True,
                                            do_handshake_on_connect=False), peer
