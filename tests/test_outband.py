@@ -648,6 +648,41 @@ def test_done_cannot_be_written(outband):
     assert seqs(outband.relay.mails) == [1, 2]
 
 
+def test_what_many_have_done_cannot_be_written(outband):
+    """What goes on together is written together: all of it again, and none twice."""
+    locked, ends = [], []
+
+    def before(command, _):
+        if command == "END":
+            ends.append(command)
+            if len(ends) == 60:
+                locked.append(Locked(outband))
+                locked[0].__enter__()
+
+    def answer(job):
+        lines = [line("FOLDER", job[2], "INBOX"),
+                 line("DEVICE", "phone", 1, "MAIL", job[1], "EMN", "done")]
+        if len(job) == 3:
+            lines += [line("EVENT", "NEW_MESSAGE", uid, 1) for uid in (1, 2, 3)]
+        return lines + ["OK\n"]
+
+    outband.worker.answer = answer
+    outband.relay.before = before
+    outband.expected.append("database is locked")
+    users = ["u%d@example.com" % n for n in range(30)]
+    for user in users:
+        hint(outband.server, "HINT", user, GUID, wait=False)
+    assert outband.server.logs("database is locked")
+    time.sleep(1)
+    locked[0].__exit__()
+    wait_for(lambda: len(outband.relay.mails) == 90, 40)
+    for user in users:
+        assert seqs(mail for mail in outband.relay.mails
+                    if mail.recipients == ["TO:<%s>" % user]) == [1, 2, 3]
+    time.sleep(0.5)
+    assert len(outband.relay.mails) == 90
+
+
 def test_many_users(outband):
     """More than may be sent at once, and than workers"""
     def answer(job):

@@ -33,7 +33,8 @@ void outband_pace_begin(struct outband_pace *pace, uint64_t now)
 unsigned int outband_pace_end(struct outband_pace *pace, uint64_t now)
 {
 	const uint64_t took = pace_elapsed(pace, now) / 1000;
-	uint64_t hold = I_MIN(took, OUTBAND_PACE_MAX_COST_MSECS);
+	uint64_t hold = I_MIN(took * OUTBAND_PACE_COST,
+			      OUTBAND_PACE_MAX_COST_MSECS);
 
 	if (pace->hold_msecs > took)
 		hold = I_MAX(hold, pace->hold_msecs - took);

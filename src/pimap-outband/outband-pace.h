@@ -2,8 +2,8 @@
 #ifndef OUTBAND_PACE_H
 #define OUTBAND_PACE_H
 
-/* How soon a folder is looked at again. The first look begins at once, and one hint
-   now and then is never held off for longer than its look takes. Where hints come
+/* How soon a folder is looked at again. The first look begins at once; the next one
+   when four times as long has passed as that took. Where hints come
    faster than that, one look is for many of them: what looks cost delivery then
    depends on the time, not on the mails.
 
@@ -21,6 +21,7 @@ struct outband_pace {
 /* Nothing is held off for longer because there are many hints, */
 #define OUTBAND_PACE_MAX_MSECS 200
 /* or because a look takes long. */
+#define OUTBAND_PACE_COST 4
 #define OUTBAND_PACE_MAX_COST_MSECS (5*1000)
 
 void outband_pace_hint(struct outband_pace *pace);

@@ -7,7 +7,11 @@
      number it (one transaction) -> hand it to the channel -> done (another)
 
    What the channel answers is all that is kept in memory between these. After a
-   crash the head is sent again, with the same number and content. */
+   crash the head is sent again, with the same number and content.
+
+   Lanes that are to go on do so together, in a turn of the ioloop: what they change
+   is one transaction, and only when that is on the disk the channels see what was
+   numbered in it. */
 
 #include "lib.h"
 #include "array.h"
@@ -29,20 +33,23 @@
    it becomes a SYNC (R-1.10). */
 #define OUTBAND_SENDER_JUDGE_SECS 10
 #define OUTBAND_SENDER_JUDGE_TRIES 3
+/* Lanes of one turn: others aren't kept waiting by many. */
+#define OUTBAND_SENDER_TURN_LANES 200
 
 struct outband_lane {
-	/* in those that wait for the channel */
+	/* in those that wait for the channel, or are to go on in the next turn */
 	struct outband_lane *prev, *next;
 	struct outband_sender *sender;
 	char *user, *device;
 	struct timeout *to;
 
-	/* the head, while it is being sent or isn't done yet */
+	/* the head, while it is being sent or waits; NULL: it isn't known */
 	pool_t pool;
 	struct outband_row row;
 	struct outband_sender_channel *channel;
-	/* what has become of it: nothing is left but to forget it */
-	const char *result;
+	/* one that is finished, until the store has forgotten it; NULL: none */
+	int64_t done_id;
+	char *done_result;
 
 	/* its user's, by which what is sent must be judged */
 	struct outband_profile *profile;
@@ -63,7 +70,15 @@ struct outband_lane {
 	time_t held_until;
 	/* the window of that was full last */
 	time_t full_start;
+	/* in the next turn; of the turn: its queue is empty, it needs a
+	   transaction of its own */
+	bool ready:1;
+	bool empty:1;
+	bool alone:1;
+	/* done_result, in the turn's transaction */
+	bool done_written:1;
 };
+ARRAY_DEFINE_TYPE(outband_lanes, struct outband_lane *);
 
 struct outband_sender_watch {
 	struct outband_sender_watch *prev, *next;
@@ -87,6 +102,10 @@ struct outband_sender {
 	struct outband_judge *judge;
 	struct outband_store *store;
 	bool store_failed;
+	/* the lanes of the next turn */
+	struct outband_lane *ready_head, *ready_tail;
+	struct timeout *to_turn;
+	bool in_batch, batch_failed;
 	uint64_t expired;
 	struct outband_sender_watch *watches;
 
@@ -94,7 +113,7 @@ struct outband_sender {
 	ARRAY(struct outband_sender_channel) channels;
 };
 
-static void outband_lane_run(struct outband_lane *lane);
+static void outband_sender_turn(struct outband_sender *sender);
 
 static unsigned int outband_lane_hash(const struct outband_lane *lane)
 {
@@ -117,15 +136,36 @@ static void outband_lane_free(struct outband_lane *lane)
 		DLLIST2_REMOVE(&lane->channel->wait_head,
 			       &lane->channel->wait_tail, lane);
 	}
+	if (lane->ready) {
+		DLLIST2_REMOVE(&lane->sender->ready_head,
+			       &lane->sender->ready_tail, lane);
+	}
 	timeout_remove(&lane->to);
 	outband_judge_cancel(&lane->job);
 	if (lane->sending)
 		outband_profile_send_end(lane->profile, lane->send_begun);
 	outband_profile_unref(&lane->profile);
 	pool_unref(&lane->pool);
+	i_free(lane->done_result);
 	i_free(lane->user);
 	i_free(lane->device);
 	i_free(lane);
+}
+
+static void outband_lane_later(struct outband_lane *lane)
+{
+	struct outband_sender *sender = lane->sender;
+
+	/* of those that wait there may be room for one now */
+	if (sender->to_turn == NULL) {
+		sender->to_turn = timeout_add_short(0, outband_sender_turn,
+						    sender);
+	}
+	timeout_remove(&lane->to);
+	if (lane->sending || lane->waiting || lane->ready)
+		return;
+	lane->ready = TRUE;
+	DLLIST2_APPEND(&sender->ready_head, &sender->ready_tail, lane);
 }
 
 static void outband_lane_wait(struct outband_lane *lane, time_t secs)
@@ -134,18 +174,30 @@ static void outband_lane_wait(struct outband_lane *lane, time_t secs)
 	secs = I_MAX(secs, 1);
 	/* a clock may have jumped */
 	secs = I_MIN(secs, (time_t)lane->sender->set->pimap_outband_retry_max);
-	lane->to = timeout_add(secs * 1000, outband_lane_run, lane);
+	lane->to = timeout_add(secs * 1000, outband_lane_later, lane);
 }
 
 /* The store can't do it now: one line until it can. */
 static void
-outband_lane_store_failed(struct outband_lane *lane, const char *error)
+outband_sender_store_failed(struct outband_sender *sender, const char *error)
 {
-	struct outband_sender *sender = lane->sender;
-
 	if (!sender->store_failed)
 		e_error(sender->event, "%s (it is tried again)", error);
 	sender->store_failed = TRUE;
+	sender->batch_failed = TRUE;
+}
+
+static void outband_sender_store_works(struct outband_sender *sender)
+{
+	/* else that is known at its end */
+	if (!sender->in_batch)
+		sender->store_failed = FALSE;
+}
+
+static void
+outband_lane_store_failed(struct outband_lane *lane, const char *error)
+{
+	outband_sender_store_failed(lane->sender, error);
 	outband_lane_wait(lane, OUTBAND_SENDER_STORE_RETRY_SECS);
 }
 
@@ -194,19 +246,35 @@ outband_lane_event(struct outband_lane *lane, const char *result,
 	outband_lane_tell_watches(lane, result, error);
 }
 
-/* Forgets the row. Returns TRUE if the lane may go on. */
-static bool outband_lane_done(struct outband_lane *lane, const char *result)
+/* The head is finished: nothing is left but to forget it. */
+static void outband_lane_finish(struct outband_lane *lane, const char *result)
 {
-	struct outband_store *store = lane->sender->store;
+	i_assert(lane->done_result == NULL);
+	lane->done_id = lane->row.id;
+	lane->done_result = i_strdup(result);
+}
+
+/* Returns FALSE if the lane can't go on. */
+static bool outband_lane_write_done(struct outband_lane *lane)
+{
+	const struct outband_row row = {
+		.id = lane->done_id,
+		.user = lane->user,
+	};
 	const char *error;
 
-	lane->result = result;
-	if (outband_store_done(store, &lane->row, result, &error) < 0) {
+	if (lane->done_result == NULL)
+		return TRUE;
+	if (outband_store_done(lane->sender->store, &row, lane->done_result,
+			       &error) < 0) {
 		outband_lane_store_failed(lane, error);
 		return FALSE;
 	}
-	lane->sender->store_failed = FALSE;
-	lane->result = NULL;
+	outband_sender_store_works(lane->sender);
+	if (lane->sender->in_batch)
+		lane->done_written = TRUE;
+	else
+		i_free(lane->done_result);
 	return TRUE;
 }
 
@@ -256,23 +324,8 @@ outband_lane_retry(struct outband_lane *lane,
 	lane->retry_id = lane->row.id;
 	lane->retry_time = outband_lane_next_try(lane, result->retry_secs);
 	if (outband_store_retry(sender->store, &lane->row, lane->retry_time,
-				&error) < 0) {
-		if (!sender->store_failed)
-			e_error(sender->event, "%s (it is tried again)", error);
-		sender->store_failed = TRUE;
-	}
-}
-
-static void outband_channel_run(struct outband_sender_channel *channel)
-{
-	struct outband_lane *lane;
-
-	while ((lane = channel->wait_head) != NULL &&
-	       channel->status.sending < channel->channel->v->max_sends) {
-		DLLIST2_REMOVE(&channel->wait_head, &channel->wait_tail, lane);
-		lane->waiting = FALSE;
-		outband_lane_run(lane);
-	}
+				&error) < 0)
+		outband_sender_store_failed(sender, error);
 }
 
 static void
@@ -280,7 +333,6 @@ outband_lane_sent(const struct outband_channel_result *result, void *context)
 {
 	struct outband_lane *lane = context;
 	struct outband_sender_channel *channel = lane->channel;
-	bool go_on = TRUE;
 
 	lane->sending = FALSE;
 	channel->status.sending--;
@@ -290,7 +342,7 @@ outband_lane_sent(const struct outband_channel_result *result, void *context)
 		channel->status.failing = FALSE;
 		channel->status.sent++;
 		outband_lane_event(lane, "sent", NULL);
-		go_on = outband_lane_done(lane, "sent");
+		outband_lane_finish(lane, "sent");
 		break;
 	case OUTBAND_CHANNEL_RETRY:
 		if (result->fault && !channel->status.failing) {
@@ -305,20 +357,17 @@ outband_lane_sent(const struct outband_channel_result *result, void *context)
 	case OUTBAND_CHANNEL_UNREGISTER:
 		channel->status.given_up++;
 		outband_lane_event(lane, "unregistered", result->error);
-		go_on = outband_lane_done(lane, p_strconcat(lane->pool,
-				"unregistered: ", result->error, NULL));
+		outband_lane_finish(lane, t_strconcat("unregistered: ",
+						      result->error, NULL));
 		break;
 	case OUTBAND_CHANNEL_GIVE_UP:
 		channel->status.given_up++;
 		outband_lane_event(lane, "given up", result->error);
-		go_on = outband_lane_done(lane, p_strconcat(lane->pool,
-				"given up: ", result->error, NULL));
+		outband_lane_finish(lane, t_strconcat("given up: ",
+						      result->error, NULL));
 		break;
 	}
-	/* those that wait come first */
-	outband_channel_run(channel);
-	if (go_on)
-		outband_lane_run(lane);
+	outband_lane_later(lane);
 }
 
 static void
@@ -332,7 +381,7 @@ outband_lane_judged(enum outband_judge_result result, void *context)
 	case OUTBAND_JUDGE_DONE:
 		lane->judge_failures = lane->judge_deaths =
 			lane->judge_unknown = 0;
-		outband_lane_run(lane);
+		outband_lane_later(lane);
 		return;
 	case OUTBAND_JUDGE_LOST:
 		lane->judge_deaths++;
@@ -497,7 +546,7 @@ static int outband_lane_check_limits(struct outband_lane *lane, time_t expires)
 }
 
 /* Returns 1 if the head can be sent, 0 if something else was done and the head is
-   to be looked at again, -1 if the lane waits or is freed. */
+   to be looked at again, -1 if the lane waits, or is empty or alone. */
 static int outband_lane_prepare(struct outband_lane *lane)
 {
 	struct outband_sender *sender = lane->sender;
@@ -507,7 +556,10 @@ static int outband_lane_prepare(struct outband_lane *lane)
 	const char *error;
 	int ret;
 
-	p_clear(lane->pool);
+	if (lane->pool == NULL)
+		lane->pool = pool_alloconly_create("outband lane", 512);
+	else
+		p_clear(lane->pool);
 	ret = outband_store_head(store, lane->user, lane->device, lane->pool,
 				 row, &error);
 	if (ret < 0) {
@@ -515,14 +567,20 @@ static int outband_lane_prepare(struct outband_lane *lane)
 		return -1;
 	}
 	if (ret == 0) {
-		outband_lane_free(lane);
+		lane->empty = TRUE;
 		return -1;
 	}
 	expires = row->created + (time_t)sender->set->pimap_outband_expire;
 	if (ioloop_time >= expires) {
+		if (sender->in_batch) {
+			/* it is told before it is known whether it is done */
+			lane->alone = TRUE;
+			return -1;
+		}
 		sender->expired++;
 		outband_lane_event(lane, "expired", NULL);
-		return outband_lane_done(lane, "expired") ? 0 : -1;
+		outband_lane_finish(lane, "expired");
+		return outband_lane_write_done(lane) ? 0 : -1;
 	}
 	due = row->next_try;
 	if (lane->retry_id == row->id)
@@ -548,6 +606,9 @@ static int outband_lane_prepare(struct outband_lane *lane)
 		lane->waiting = TRUE;
 		DLLIST2_APPEND(&lane->channel->wait_head,
 			       &lane->channel->wait_tail, lane);
+		/* they may be many */
+		i_zero(&lane->row);
+		pool_unref(&lane->pool);
 		return -1;
 	}
 	if (row->seq == 0) {
@@ -566,34 +627,169 @@ static int outband_lane_prepare(struct outband_lane *lane)
 			outband_lane_store_failed(lane, error);
 			return -1;
 		}
-		sender->store_failed = FALSE;
+		outband_sender_store_works(sender);
 		if (ret == 0)
 			return 0;
 	}
 	return 1;
 }
 
-static void outband_lane_run(struct outband_lane *lane)
+/* Forgets what is finished, and comes to what can be sent. */
+static int outband_lane_run(struct outband_lane *lane)
 {
 	int ret;
 
-	if (lane->sending || lane->waiting)
-		return;
-	timeout_remove(&lane->to);
-	if (lane->result != NULL && !outband_lane_done(lane, lane->result))
-		return;
+	if (!outband_lane_write_done(lane))
+		return -1;
 	do T_BEGIN {
 		ret = outband_lane_prepare(lane);
 	} T_END; while (ret == 0);
-	if (ret < 0)
-		return;
+	if (ret > 0) {
+		lane->sending = TRUE;
+		lane->channel->status.sending++;
+	}
+	return ret;
+}
+
+static void outband_lane_send(struct outband_lane *lane)
+{
 	/* nothing that it says must change what is being sent */
 	outband_judge_cancel(&lane->job);
-	lane->sending = TRUE;
 	lane->send_begun = outband_profile_send_begin(lane->profile);
-	lane->channel->status.sending++;
 	lane->channel->channel->v->send(lane->channel->channel, &lane->row,
 					outband_lane_sent, lane);
+}
+
+/* What the lane has come to is on the disk. */
+static void outband_lane_go_on(struct outband_lane *lane)
+{
+	if (lane->alone && outband_lane_run(lane) < 0 && !lane->empty)
+		return;
+	if (lane->empty)
+		outband_lane_free(lane);
+	else if (lane->sending)
+		outband_lane_send(lane);
+}
+
+/* All of it is to be done again. */
+static void outband_lane_take_back(struct outband_lane *lane, const char *error)
+{
+	if (lane->sending) {
+		lane->sending = FALSE;
+		lane->channel->status.sending--;
+	}
+	if (!lane->waiting)
+		outband_lane_store_failed(lane, error);
+}
+
+/* Takes the lanes of this turn: first those that have waited longest for a channel
+   that can send more. */
+static void
+outband_sender_take_ready(struct outband_sender *sender,
+			  ARRAY_TYPE(outband_lanes) *lanes)
+{
+	struct outband_sender_channel *channel;
+	struct outband_lane *lane;
+	unsigned int sending;
+
+	array_foreach_modifiable(&sender->channels, channel) {
+		sending = channel->status.sending;
+		while ((lane = channel->wait_head) != NULL &&
+		       sending++ < channel->channel->v->max_sends) {
+			DLLIST2_REMOVE(&channel->wait_head,
+				       &channel->wait_tail, lane);
+			lane->waiting = FALSE;
+			array_push_back(lanes, &lane);
+		}
+	}
+	while ((lane = sender->ready_head) != NULL &&
+	       array_count(lanes) < OUTBAND_SENDER_TURN_LANES) {
+		DLLIST2_REMOVE(&sender->ready_head, &sender->ready_tail, lane);
+		lane->ready = FALSE;
+		array_push_back(lanes, &lane);
+	}
+}
+
+static int
+outband_sender_run_lanes(struct outband_sender *sender,
+			 const ARRAY_TYPE(outband_lanes) *lanes,
+			 const char **error_r)
+{
+	struct outband_lane *lane = array_idx_elem(lanes, 0);
+	const char *user = lane->user;
+
+	array_foreach_elem(lanes, lane) {
+		lane->empty = lane->alone = lane->done_written = FALSE;
+		if (strcmp(lane->user, user) != 0)
+			user = "";
+	}
+	if (outband_store_batch_begin(sender->store, user, error_r) < 0)
+		return -1;
+	sender->in_batch = TRUE;
+	sender->batch_failed = FALSE;
+	array_foreach_elem(lanes, lane) T_BEGIN {
+		timeout_remove(&lane->to);
+		(void)outband_lane_run(lane);
+	} T_END;
+	sender->in_batch = FALSE;
+	return outband_store_batch_end(sender->store, error_r);
+}
+
+static void
+outband_sender_turn_lanes(struct outband_sender *sender,
+			  const ARRAY_TYPE(outband_lanes) *lanes)
+{
+	struct outband_lane *lane;
+	const char *error;
+
+	if (outband_sender_run_lanes(sender, lanes, &error) < 0) {
+		array_foreach_elem(lanes, lane)
+			outband_lane_take_back(lane, error);
+		return;
+	}
+	if (!sender->batch_failed)
+		sender->store_failed = FALSE;
+	array_foreach_elem(lanes, lane) {
+		if (lane->done_written)
+			i_free(lane->done_result);
+		outband_lane_go_on(lane);
+	}
+}
+
+static void outband_sender_turn(struct outband_sender *sender)
+{
+	timeout_remove(&sender->to_turn);
+	T_BEGIN {
+		ARRAY_TYPE(outband_lanes) lanes;
+
+		t_array_init(&lanes, 32);
+		outband_sender_take_ready(sender, &lanes);
+		if (array_count(&lanes) > 0)
+			outband_sender_turn_lanes(sender, &lanes);
+	} T_END;
+	if (sender->ready_head != NULL && sender->to_turn == NULL) {
+		sender->to_turn = timeout_add_short(0, outband_sender_turn,
+						    sender);
+	}
+}
+
+/* What has been sent isn't to be sent again by the next service. */
+static void outband_sender_write_done(struct outband_sender *sender)
+{
+	struct hash_iterate_context *iter;
+	struct outband_lane *lane;
+	const char *error;
+
+	if (sender->store == NULL ||
+	    outband_store_batch_begin(sender->store, "", &error) < 0)
+		return;
+	iter = hash_table_iterate_init(sender->lanes);
+	while (hash_table_iterate(iter, sender->lanes, &lane, &lane)) T_BEGIN {
+		(void)outband_lane_write_done(lane);
+	} T_END;
+	hash_table_iterate_deinit(&iter);
+	if (outband_store_batch_end(sender->store, &error) < 0)
+		outband_sender_store_failed(sender, error);
 }
 
 static struct outband_lane *
@@ -612,7 +808,6 @@ outband_sender_get_lane(struct outband_sender *sender, const char *user,
 		lane->user = i_strdup(user);
 		lane->device = i_strdup(device);
 		lane->profile = outband_profile_ref(sender->judge, user);
-		lane->pool = pool_alloconly_create("outband lane", 512);
 		hash_table_insert(sender->lanes, lane, lane);
 	}
 	return lane;
@@ -622,8 +817,8 @@ void outband_sender_wake(struct outband_sender *sender, const char *user,
 			 const char *device)
 {
 	if (sender->store != NULL) {
-		outband_lane_run(outband_sender_get_lane(sender, user,
-							 device));
+		outband_lane_later(outband_sender_get_lane(sender, user,
+							   device));
 	}
 }
 
@@ -635,7 +830,7 @@ void outband_sender_retry(struct outband_sender *sender, const char *user,
 	i_assert(sender->store != NULL);
 	lane = outband_sender_get_lane(sender, user, device);
 	lane->retry_id = 0;
-	outband_lane_run(lane);
+	outband_lane_later(lane);
 }
 
 const struct outband_sender_status *
@@ -689,7 +884,7 @@ int outband_sender_pause(struct outband_sender *sender, const char *name,
 	iter = hash_table_iterate_init(sender->lanes);
 	while (hash_table_iterate(iter, sender->lanes, &lane, &lane)) {
 		if (lane->channel == channel)
-			outband_lane_run(lane);
+			outband_lane_later(lane);
 	}
 	hash_table_iterate_deinit(&iter);
 	return 0;
@@ -728,7 +923,9 @@ outband_sender_get_obstacle(struct outband_sender *sender, const char *user,
 	i_zero(&key);
 	key.user = (char *)user;
 	key.device = (char *)device;
-	lane = hash_table_lookup(sender->lanes, &key);
+	while ((lane = hash_table_lookup(sender->lanes, &key)) != NULL &&
+	       lane->ready)
+		outband_sender_turn(sender);
 	if (lane == NULL || lane->sending || lane->waiting)
 		return NULL;
 	if (lane->channel == NULL) {
@@ -826,6 +1023,8 @@ void outband_sender_deinit(struct outband_sender **_sender)
 	}
 	array_foreach_modifiable(&sender->channels, channel)
 		channel->channel->v->deinit(channel->channel);
+	timeout_remove(&sender->to_turn);
+	outband_sender_write_done(sender);
 	iter = hash_table_iterate_init(sender->lanes);
 	while (hash_table_iterate(iter, sender->lanes, &lane, &lane))
 		outband_lane_free(lane);

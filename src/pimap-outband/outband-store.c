@@ -342,6 +342,8 @@ static const struct outband_sql_stmt outband_store_stmts[STMT_COUNT] = {
 
 struct outband_store {
 	struct outband_sql *sql;
+	/* what begins is a part of the batch; or can't be any more */
+	bool in_batch, batch_broken;
 };
 
 /* Runs a statement whose rows nobody wants. Returns 1 if it has some, 0, or -1. */
@@ -362,7 +364,36 @@ store_run(struct outband_store *store, enum outband_store_stmt stmt,
 static int
 store_begin(struct outband_store *store, const char *user, const char **error_r)
 {
-	return store->sql->v->begin(store->sql, user, error_r);
+	if (!store->in_batch)
+		return store->sql->v->begin(store->sql, user, error_r);
+	if (store->batch_broken) {
+		*error_r = t_strdup_printf("%s: the transaction has failed",
+					   store->sql->name);
+		return -1;
+	}
+	return store->sql->v->exec(store->sql, "SAVEPOINT part", error_r);
+}
+
+static int
+store_end_part(struct outband_store *store, int ret, const char **error_r)
+{
+	const char *error;
+
+	if (ret > 0) {
+		if (store->sql->v->exec(store->sql, "RELEASE SAVEPOINT part",
+					error_r) == 0)
+			return ret;
+		ret = -1;
+	}
+	/* the database may have ended the whole transaction */
+	if (store->sql->v->exec(store->sql, "ROLLBACK TO SAVEPOINT part;"
+				"RELEASE SAVEPOINT part", &error) < 0) {
+		if (ret == 0)
+			*error_r = error;
+		store->batch_broken = TRUE;
+		ret = -1;
+	}
+	return ret;
 }
 
 /* Ends the transaction: commits if ret is 1, else takes back what it did. Returns
@@ -370,11 +401,36 @@ store_begin(struct outband_store *store, const char *user, const char **error_r)
 static int
 store_end(struct outband_store *store, int ret, const char **error_r)
 {
+	if (store->in_batch)
+		return store_end_part(store, ret, error_r);
 	if (ret > 0 && store->sql->v->commit(store->sql, error_r) < 0)
 		ret = -1;
 	if (ret <= 0)
 		store->sql->v->rollback(store->sql);
 	return ret;
+}
+
+int outband_store_batch_begin(struct outband_store *store, const char *user,
+			      const char **error_r)
+{
+	i_assert(!store->in_batch);
+	if (store_begin(store, user, error_r) < 0)
+		return -1;
+	store->in_batch = TRUE;
+	store->batch_broken = FALSE;
+	return 0;
+}
+
+int outband_store_batch_end(struct outband_store *store, const char **error_r)
+{
+	i_assert(store->in_batch);
+	store->in_batch = FALSE;
+	if (store->batch_broken) {
+		*error_r = t_strdup_printf("%s: the transaction has failed",
+					   store->sql->name);
+	}
+	return store_end(store, store->batch_broken ? -1 : 1, error_r) < 0 ?
+		-1 : 0;
 }
 
 static int

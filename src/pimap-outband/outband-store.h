@@ -96,6 +96,14 @@ int outband_store_open(struct event *event_parent, const char *address,
 		       struct outband_store **store_r, const char **error_r);
 void outband_store_close(struct outband_store **store);
 
+/* What is changed from here on, of this user ("": of anybody), is on the disk when
+   outband_store_batch_end() has returned 0; if that returns -1 none of it is, or it
+   isn't known. One change that fails, or isn't valid any more, takes back nothing of
+   the others. */
+int outband_store_batch_begin(struct outband_store *store, const char *user,
+			      const char **error_r);
+int outband_store_batch_end(struct outband_store *store, const char **error_r);
+
 /* What a look at this folder is asked with */
 int outband_store_accounted_get(struct outband_store *store, const char *user,
 				const char *guid, pool_t pool,

@@ -520,6 +520,158 @@ static void test_outband_store_full(void)
 	test_end();
 }
 
+static void batch_begin(struct outband_store *store)
+{
+	const char *error;
+
+	if (outband_store_batch_begin(store, "", &error) < 0)
+		i_fatal("%s", error);
+}
+
+static void batch_end(struct outband_store *store)
+{
+	const char *error;
+
+	if (outband_store_batch_end(store, &error) < 0)
+		i_fatal("%s", error);
+}
+
+/* Several changes in one transaction: all of it is there when that has ended, but for
+   what isn't valid. */
+static void test_outband_store_batch(void)
+{
+	struct outband_store *store, *other;
+	struct outband_row row, row2, gone;
+
+	test_begin("outband store: batch");
+	remove_all();
+	store = open_store();
+	test_assert(look(store, "phone", "s1", 3) == 1);
+	/* one finished and the next numbered, and what somebody drops meanwhile:
+	   that must not use up a number */
+	test_assert(head(store, "phone", &row) == 1);
+	test_assert(number(store, &row) == 1);
+	batch_begin(store);
+	done(store, &row);
+	test_assert(head(store, "phone", &row2) == 1);
+	gone = row2;
+	gone.id += 1000;
+	test_assert(number(store, &gone) == 0);
+	test_assert(number(store, &row2) == 1 && row2.seq == 2);
+	batch_end(store);
+	reopen(&store);
+	test_assert(head(store, "phone", &row) == 1);
+	test_assert(row.id == row2.id && row.seq == 2);
+
+	/* nothing of it is seen, or left, before it has ended */
+	other = open_store();
+	batch_begin(store);
+	done(store, &row);
+	test_assert(head(store, "phone", &row2) == 1);
+	test_assert(number(store, &row2) == 1 && row2.seq == 3);
+	test_assert(head(other, "phone", &gone) == 1 && gone.id == row.id);
+	outband_store_close(&other);
+	reopen(&store);
+	test_assert(head(store, "phone", &gone) == 1 && gone.id == row.id);
+
+	/* after it each change is one of its own again */
+	done(store, &row);
+	test_assert(head(store, "phone", &row2) == 1);
+	test_assert(number(store, &row2) == 1 && row2.seq == 3);
+	outband_store_close(&store);
+	test_end();
+}
+
+/* The same where the disk is full: the last parts fail, and then all of it */
+static void test_outband_store_batch_full(void)
+{
+	ARRAY_TYPE(outband_accounted) before;
+	ARRAY_TYPE(outband_found) found = ARRAY_INIT;
+	struct outband_store *store;
+	struct outband_row row, row2;
+	struct rlimit old, limit;
+	const char *error = NULL;
+	int ret;
+
+	if (!outband_sql_is_file(address))
+		return;
+	test_begin("outband store: batch on a full disk");
+	remove_all();
+	store = open_store();
+	test_assert(look(store, "phone", "s1", 1) == 1);
+	before = accounted(store, GUID);
+	add_found(&found, "phone", 1, "s2", 20000);
+	test_assert(head(store, "phone", &row) == 1);
+
+	(void)signal(SIGXFSZ, SIG_IGN);
+	if (getrlimit(RLIMIT_FSIZE, &old) < 0)
+		i_fatal("getrlimit() failed: %m");
+	limit = old;
+	limit.rlim_cur = 48*1024;
+	batch_begin(store);
+	test_assert(number(store, &row) == 1 && row.seq == 1);
+	if (setrlimit(RLIMIT_FSIZE, &limit) < 0)
+		i_fatal("setrlimit() failed: %m");
+	/* more than is kept in memory until the end */
+	ret = outband_store_commit(store, "joe", GUID, "INBOX", &origin,
+				   &before, &found, &error);
+	test_assert(ret == -1);
+	ret = outband_store_done(store, &row, "sent", &error);
+	test_assert(outband_store_batch_end(store, &error) == -1);
+	test_assert(error != NULL);
+	if (setrlimit(RLIMIT_FSIZE, &old) < 0)
+		i_fatal("setrlimit() failed: %m");
+	/* neither what has failed, nor what came before and after it */
+	test_assert(head(store, "phone", &row2) == 1);
+	test_assert(row2.id == row.id && row2.seq == 0);
+	before = accounted(store, GUID);
+	test_assert_strcmp(first(before)->state, "s1");
+
+	batch_begin(store);
+	test_assert(number(store, &row2) == 1 && row2.seq == 1);
+	batch_end(store);
+	outband_store_close(&store);
+	test_end();
+}
+
+/* The database gives up the whole transaction in the middle of it. What comes then
+   mustn't be one of its own. */
+static void test_outband_store_batch_broken(void)
+{
+	struct outband_store *store;
+	struct outband_row row, row2;
+	const char *error;
+
+	if (!outband_sql_is_file(address))
+		return;
+	test_begin("outband store: batch that is broken");
+	remove_all();
+	store = open_store();
+	test_assert(look(store, "phone", "s1", 1) == 1);
+	test_assert(look(store, "tablet", "s1", 1) == 1);
+	test_assert(head(store, "tablet", &row) == 1);
+	exec("CREATE TRIGGER broken BEFORE DELETE ON queue"
+	     " BEGIN SELECT RAISE(ROLLBACK, 'broken'); END");
+	batch_begin(store);
+	test_assert(number(store, &row) == 1);
+	test_assert(outband_store_done(store, &row, "sent", &error) == -1);
+	row2 = row;
+	row2.seq = 0;
+	test_assert(outband_store_number(store, &row2, pool_datastack_create(),
+					 payload, &error) == -1);
+	test_assert(outband_store_batch_end(store, &error) == -1);
+	test_assert(head(store, "tablet", &row2) == 1);
+	test_assert(row2.id == row.id && row2.seq == 0);
+	exec("DROP TRIGGER broken");
+	batch_begin(store);
+	test_assert(number(store, &row2) == 1 && row2.seq == 1);
+	done(store, &row2);
+	batch_end(store);
+	test_assert(head(store, "tablet", &row) == 0);
+	outband_store_close(&store);
+	test_end();
+}
+
 static void test_outband_store_version(void)
 {
 	struct outband_store *store;
@@ -1212,6 +1364,9 @@ int main(int argc, char *argv[])
 		test_outband_store_next,
 		test_outband_store_killed,
 		test_outband_store_full,
+		test_outband_store_batch,
+		test_outband_store_batch_full,
+		test_outband_store_batch_broken,
 		test_outband_store_version,
 		test_outband_store_admin,
 		test_outband_store_trace,
