@@ -8,7 +8,7 @@ dovecot-dev dovecot-imapd dovecot-ldap dovecot-lmtpd dovecot-managesieved
 dovecot-pop3d dovecot-sqlite dovecot-submissiond curl libmail-imapclient-perl libpq-dev libsqlite3-dev libssl-dev openssl
 postgresql
 python3 python3-cryptography python3-pytest procps slapd
-tzdata util-linux xz-utils mandoc strace
+spin tzdata util-linux xz-utils mandoc strace
 dovecot-gssapi krb5-admin-server krb5-kdc krb5-user python3-gssapi
 fetchmail getmail6 iproute2 isync offlineimap3
 libmail-imaptalk-perl libnet-imap-simple-perl mutt ncurses-base ruby"
