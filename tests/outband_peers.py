@@ -90,6 +90,7 @@ Mail = collections.namedtuple("Mail", "sender recipients text")
 class TCP(socketserver.ThreadingMixIn, socketserver.TCPServer):
     daemon_threads = True
     allow_reuse_address = True
+    request_queue_size = 100
 
 
 class TCP6(TCP):
