@@ -14,7 +14,11 @@
 #include "auth-fields.h"
 #include "passdb.h"
 #include "userdb.h"
+#include "master-service.h"
+#include "master-service-settings.h"
+#include "pimap-compat.h"
 #include "pimap-device.h"
+#include "pimap-locks.h"
 #include "authdb-pimap-compat.h"
 
 extern const char *authdb_pimap_version;
@@ -31,6 +35,7 @@ static const char *const *authdb_pimap_services;
 static const char *authdb_pimap_refuse_all;
 static bool authdb_pimap_told_of_certs = FALSE;
 static bool authdb_pimap_told_of_gssapi = FALSE;
+static struct pimap_locks *authdb_pimap_locks = NULL;
 
 void authdb_pimap_init(void);
 void authdb_pimap_deinit(void);
@@ -43,6 +48,8 @@ struct passdb_pimap_request {
 	userdb_callback_t *userdb;
 	/* NULL where the name has none */
 	const char *device;
+	/* likewise; also where it only authenticates the user */
+	const char *login_device;
 };
 
 static struct passdb_pimap_request *
@@ -99,6 +106,8 @@ passdb_pimap_set_device(struct auth_request *request, const char *user,
 	   again before the next passdb, as for a plain login of the user. With
 	   another device at each guess nobody would count them otherwise. */
 	request->policy_processed = FALSE;
+	passdb_pimap_request_get(request)->login_device =
+		p_strdup(request->pool, device);
 	/* the others authenticate the user */
 	if (strcmp(authdb_pimap_compat_protocol(request),
 		   PIMAP_DEVICE_SERVICE) != 0)
@@ -329,12 +338,59 @@ static bool passdb_pimap_keeps_device(struct auth_request *request)
 	return FALSE;
 }
 
+/* R-13.7: the login of a device that is locked fails like a wrong password, whatever
+   the other passdbs say. */
+static enum passdb_result
+passdb_pimap_check_lock(struct auth_request *request)
+{
+	const char *device = passdb_pimap_request_get(request)->login_device;
+	struct event *event;
+	const char *error;
+	int ret;
+
+	if (device == NULL)
+		return PASSDB_RESULT_OK;
+	if (authdb_pimap_locks == NULL) {
+		authdb_pimap_locks = pimap_locks_init(
+			pimap_master_service_get_settings(
+				master_service)->state_dir);
+	}
+	ret = pimap_locks_check(authdb_pimap_locks, request->fields.user,
+				device, &error);
+	if (ret == 0)
+		return PASSDB_RESULT_OK;
+	if (ret < 0) {
+		e_error(authdb_event(request), "pimap: Device login refused: %s",
+			error);
+		return PASSDB_RESULT_INTERNAL_FAILURE;
+	}
+	/* also without auth_verbose: somebody may have found the device */
+	event = event_create(request->event);
+	event_set_min_log_level(event, LOG_TYPE_INFO);
+	e_info(event, "pimap: Device login refused: %s is locked", device);
+	event_unref(&event);
+	return PASSDB_RESULT_PASSWORD_MISMATCH;
+}
+
+static enum passdb_result
+passdb_pimap_check_finished(struct auth_request *request)
+{
+	enum passdb_result result;
+
+	T_BEGIN {
+		result = passdb_pimap_keeps_device(request) ?
+			passdb_pimap_check_lock(request) :
+			PASSDB_RESULT_INTERNAL_FAILURE;
+	} T_END;
+	return result;
+}
+
 static void
 passdb_pimap_verify_plain_finished(enum passdb_result result,
 				   struct auth_request *request)
 {
-	if (result == PASSDB_RESULT_OK && !passdb_pimap_keeps_device(request))
-		result = PASSDB_RESULT_INTERNAL_FAILURE;
+	if (result == PASSDB_RESULT_OK)
+		result = passdb_pimap_check_finished(request);
 	passdb_pimap_request_get(request)->verify_plain(result, request);
 }
 
@@ -344,8 +400,8 @@ passdb_pimap_lookup_credentials_finished(enum passdb_result result,
 					 size_t size,
 					 struct auth_request *request)
 {
-	if (result == PASSDB_RESULT_OK && !passdb_pimap_keeps_device(request))
-		result = PASSDB_RESULT_INTERNAL_FAILURE;
+	if (result == PASSDB_RESULT_OK)
+		result = passdb_pimap_check_finished(request);
 	passdb_pimap_request_get(request)->
 		lookup_credentials(result, credentials, size, request);
 }
@@ -477,4 +533,5 @@ void authdb_pimap_deinit(void)
 {
 	passdb_unregister_module(&passdb_pimap);
 	userdb_unregister_module(&userdb_pimap);
+	pimap_locks_deinit(&authdb_pimap_locks);
 }

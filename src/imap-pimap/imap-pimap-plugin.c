@@ -25,6 +25,7 @@
 #include "imap-pimap-vanished.h"
 #include "imap-pimap-fetch.h"
 #include "imap-pimap-hibernate.h"
+#include "imap-pimap-lock.h"
 #include "imap-pimap-resync.h"
 #include "imap-pimap-plugin.h"
 
@@ -222,6 +223,7 @@ static void imap_pimap_client_init(struct client *client)
 
 	pclient->module_ctx.super.init(client);
 	puser->views_enabled = TRUE;
+	imap_pimap_lock_init(client);
 	T_BEGIN {
 		/* What the first folder will need is read before the login's
 		   reply. What can't be read is for commands to tell of. */
@@ -263,6 +265,7 @@ static void imap_pimap_client_destroy(struct client *client, const char *reason)
 	struct pimap_user *puser = pimap_user_get(client->user);
 
 	timeout_remove(&pclient->to_bye);
+	imap_pimap_lock_deinit(client);
 	puser->views_enabled = FALSE;
 	pclient->module_ctx.super.destroy(client, reason);
 }
@@ -303,6 +306,23 @@ static void imap_pimap_user_created(struct mail_user *user)
 		user->error = p_strdup_printf(user->pool, "pimap: %s", error);
 }
 
+static int imap_pimap_may_log_in(struct pimap_user *puser, const char **reason_r,
+				 const char **error_r)
+{
+	const struct pimap_device *device;
+	int ret = pimap_user_may_log_in(puser, reason_r, error_r);
+
+	if (ret <= 0)
+		return ret;
+	/* a master login's device is known when the profile has been read */
+	if (puser->set->pimap_device_any_case &&
+	    pimap_user_get_device(puser, &device, error_r) < 0)
+		return -1;
+	*reason_r = "the device is locked";
+	ret = imap_pimap_lock_check(puser, error_r);
+	return ret < 0 ? -1 : ret == 0 ? 1 : 0;
+}
+
 /* The profile, which is with his mail, can be read from here on. Commands can't
    come in yet. */
 static void imap_pimap_namespaces_created(struct mail_user *user)
@@ -314,7 +334,7 @@ static void imap_pimap_namespaces_created(struct mail_user *user)
 	int ret;
 
 	if (puser == NULL || puser->device == NULL ||
-	    (ret = pimap_user_may_log_in(puser, &reason, &error)) > 0)
+	    (ret = imap_pimap_may_log_in(puser, &reason, &error)) > 0)
 		return;
 	for (client = imap_clients; client != NULL; client = client->next) {
 		if (client->user != user)
@@ -374,6 +394,7 @@ void imap_pimap_plugin_deinit(void)
 	command_unregister("XPROVISION");
 	command_unregister("XFILTER");
 	pimap_plugin_set_sessions(NULL);
+	imap_pimap_locks_deinit();
 	pimap_view_deinit();
 	pimap_criteria_deinit();
 }

@@ -24,6 +24,9 @@ struct imap_pimap_client {
 	bool resync_sent;
 	/* BYE is to be sent for it */
 	struct timeout *to_bye;
+	/* is the device locked by now? */
+	struct timeout *to_lock;
+	unsigned int lock_tries;
 };
 
 extern MODULE_CONTEXT_DEFINE(imap_pimap_module, &imap_module_register);

@@ -13,6 +13,7 @@
 #include "master-service.h"
 #include "master-service-settings.h"
 #include "pimap-control.h"
+#include "pimap-locks.h"
 #include "pimap-look.h"
 #include "pimap-settings.h"
 #include "outband-control.h"
@@ -26,7 +27,7 @@
 #include <unistd.h>
 #include <sys/stat.h>
 
-#define OUTBAND_DIR "pimap-outband"
+#define OUTBAND_DIR PIMAP_LOCKS_DIR
 #define OUTBAND_DB "outband.sqlite"
 #define OUTBAND_LOCK_RETRY_MSECS 200
 #define OUTBAND_STORE_RETRY_MSECS (10*1000)
@@ -36,7 +37,7 @@ struct outband_service {
 	const struct pimap_settings *set;
 	struct event *event;
 	/* the directory that it has for itself, and files there */
-	const char *dir, *db_path, *lock_path;
+	const char *dir, *db_path, *lock_path, *locks_path;
 	/* where the store is: db_path, or not in a file */
 	const char *db;
 
@@ -119,15 +120,37 @@ static void outband_start(struct outband_service *s)
 	outband_controls_start(s->controls, s->store);
 }
 
-/* The directory is the service's own: SQLite makes more files beside the one. The
-   process may still be root, and what it makes here is the user's that it is to
-   become. */
+/* The process may still be root, and what it makes here is the user's that it is to
+   become. Everybody may go into the directory, where the file of locks is; the other
+   files are only the service's. */
+static void outband_dir_init(const char *dir)
+{
+	struct restrict_access_settings access;
+	mode_t old_mask = umask(0);
+	struct stat st;
+
+	restrict_access_get_env(&access);
+	if (mkdir(dir, 0711) == 0) {
+		if (geteuid() == 0 && lchown(dir, access.uid, access.gid) < 0)
+			i_fatal("lchown(%s) failed: %m", dir);
+	} else if (errno != EEXIST) {
+		i_fatal("mkdir(%s) failed: %m", dir);
+	} else if (stat(dir, &st) == 0 && (st.st_mode & 0011) != 0011 &&
+		   chmod(dir, (st.st_mode & 07777) | 0011) < 0) {
+		i_warning("chmod(%s) failed: %m", dir);
+	}
+	(void)umask(old_mask);
+}
+
+/* The database's directory is the service's own: SQLite makes more files beside the
+   one. */
 static void
 outband_paths_init(struct outband_service *s, const char *state_dir)
 {
-	struct restrict_access_settings access;
-	const char *dir;
+	const char *dir = t_strconcat(state_dir, "/"OUTBAND_DIR, NULL);
 
+	outband_dir_init(dir);
+	s->locks_path = p_strconcat(s->pool, dir, "/"PIMAP_LOCKS_FILE, NULL);
 	if (s->set->pimap_outband_db[0] != '\0' &&
 	    outband_sql_is_file(s->set->pimap_outband_db)) {
 		s->db_path = s->set->pimap_outband_db;
@@ -135,15 +158,6 @@ outband_paths_init(struct outband_service *s, const char *state_dir)
 		s->dir = dir == NULL ? "." :
 			p_strdup_until(s->pool, s->db_path, dir);
 	} else {
-		dir = t_strconcat(state_dir, "/"OUTBAND_DIR, NULL);
-		restrict_access_get_env(&access);
-		if (mkdir(dir, 0700) == 0) {
-			if (geteuid() == 0 &&
-			    lchown(dir, access.uid, access.gid) < 0)
-				i_fatal("lchown(%s) failed: %m", dir);
-		} else if (errno != EEXIST) {
-			i_fatal("mkdir(%s) failed: %m", dir);
-		}
 		s->dir = p_strdup(s->pool, dir);
 		s->db_path = p_strconcat(s->pool, dir, "/"OUTBAND_DB, NULL);
 	}
