@@ -134,6 +134,52 @@ int outband_store_add_test(struct outband_store *store ATTR_UNUSED,
 	return texts_count > 2 ? 1 : (int)texts_count - 1;
 }
 
+int outband_store_add_event(struct outband_store *store ATTR_UNUSED,
+			    const char *user ATTR_UNUSED,
+			    const char *device ATTR_UNUSED,
+			    const char *event ATTR_UNUSED, int64_t *id_r,
+			    const char **error_r)
+{
+	*error_r = text_n(0);
+	*id_r = 1;
+	return texts_count > 2 ? 1 : (int)texts_count - 1;
+}
+
+/* The keys */
+
+static int key_change(const char **error_r)
+{
+	*error_r = text_n(0);
+	return texts_count > 2 ? 1 : (int)texts_count - 1;
+}
+
+int outband_keys_make(struct outband_keys *keys ATTR_UNUSED,
+		      const char *user ATTR_UNUSED,
+		      const char *device ATTR_UNUSED, pool_t pool ATTR_UNUSED,
+		      struct outband_device_key *key_r, const char **error_r)
+{
+	i_zero(key_r);
+	key_r->key.number = texts_count;
+	return key_change(error_r) < 0 ? -1 : 0;
+}
+
+int outband_keys_rekey(struct outband_keys *keys ATTR_UNUSED,
+		       const char *user ATTR_UNUSED,
+		       const char *device ATTR_UNUSED, pool_t pool ATTR_UNUSED,
+		       struct outband_device_key *key_r, const char **error_r)
+{
+	i_zero(key_r);
+	return key_change(error_r);
+}
+
+int outband_keys_lock(struct outband_keys *keys ATTR_UNUSED,
+		      const char *user ATTR_UNUSED,
+		      const char *device ATTR_UNUSED, bool locked ATTR_UNUSED,
+		      const char **error_r)
+{
+	return key_change(error_r);
+}
+
 /* The sender and the looks, who do nothing */
 
 const struct outband_channel_vfuncs outband_channel_mail = { .name = "MAIL" };
@@ -146,6 +192,14 @@ outband_sender_get_status(struct outband_sender *sender ATTR_UNUSED,
 			  const char *channel ATTR_UNUSED)
 {
 	return &sender_status;
+}
+
+void outband_sender_get_counts(struct outband_sender *sender ATTR_UNUSED,
+			       const char *channel ATTR_UNUSED,
+			       outband_channel_status_t *callback,
+			       void *context)
+{
+	callback("counted", texts_count, context);
 }
 
 uint64_t
@@ -238,7 +292,8 @@ static void check_answer(const char *answer, bool later)
 		"OK", "MORE", "NOTFOUND", "BUSY", "FAIL", NULL
 	};
 	static const char *const others[] = {
-		"STATUS", "TIME", "ROW", "STEP", "QUEUED", "RESULT", NULL
+		"STATUS", "TIME", "ROW", "STEP", "QUEUED", "RESULT", "KEY",
+		NULL
 	};
 	const char *const *lines = t_strsplit(answer, "\n"), *word;
 

@@ -16,10 +16,14 @@ struct module *doveadm_pimap_module;
 
 static struct doveadm_cmd_ver2 *const doveadm_pimap_cmds[] = {
 	&doveadm_pimap_cmd_device_add,
+	&doveadm_pimap_cmd_device_key,
 	&doveadm_pimap_cmd_device_list,
+	&doveadm_pimap_cmd_device_lock,
 	&doveadm_pimap_cmd_device_mode,
+	&doveadm_pimap_cmd_device_rekey,
 	&doveadm_pimap_cmd_device_remove,
 	&doveadm_pimap_cmd_device_show,
+	&doveadm_pimap_cmd_device_unlock,
 	&doveadm_pimap_cmd_doctor,
 	&doveadm_pimap_cmd_filter_list,
 	&doveadm_pimap_cmd_filter_show,
@@ -68,8 +72,19 @@ doveadm_pimap_cmd_alloc(int (*run)(struct doveadm_mail_cmd_context *ctx,
 				   struct mail_user *user),
 			void (*print_headers)(void), const char *print_type)
 {
+	return doveadm_pimap_cmd_alloc_size(sizeof(struct doveadm_pimap_cmd),
+					    run, print_headers, print_type);
+}
+
+struct doveadm_mail_cmd_context *
+doveadm_pimap_cmd_alloc_size(size_t size,
+			     int (*run)(struct doveadm_mail_cmd_context *ctx,
+					struct mail_user *user),
+			     void (*print_headers)(void), const char *print_type)
+{
 	struct doveadm_pimap_cmd *cmd =
-		doveadm_mail_cmd_alloc(struct doveadm_pimap_cmd);
+		container_of(doveadm_mail_cmd_alloc_size(size),
+			     struct doveadm_pimap_cmd, ctx);
 
 	pimap_doveadm_set_options(&cmd->ctx, "d:m:", doveadm_pimap_parse_arg);
 	cmd->ctx.v.init = doveadm_pimap_cmd_init;

@@ -26,6 +26,13 @@ doveadm_pimap_cmd_alloc(int (*run)(struct doveadm_mail_cmd_context *ctx,
 				   struct mail_user *user),
 			void (*print_headers)(void), const char *print_type);
 
+/* Likewise, for a command whose struct begins with that one */
+struct doveadm_mail_cmd_context *
+doveadm_pimap_cmd_alloc_size(size_t size,
+			     int (*run)(struct doveadm_mail_cmd_context *ctx,
+					struct mail_user *user),
+			     void (*print_headers)(void), const char *print_type);
+
 /* A positional argument, of those that struct doveadm_pimap_cmd has */
 #define DOVEADM_PIMAP_ARG(name, type) \
 	DOVEADM_CMD_PARAM('\0', name, type, CMD_PARAM_FLAG_POSITIONAL)
@@ -79,10 +86,14 @@ int doveadm_pimap_fail(struct doveadm_pimap_cmd *cmd, enum mail_error error,
 		       const char *reason);
 
 extern struct doveadm_cmd_ver2 doveadm_pimap_cmd_device_add;
+extern struct doveadm_cmd_ver2 doveadm_pimap_cmd_device_key;
 extern struct doveadm_cmd_ver2 doveadm_pimap_cmd_device_list;
+extern struct doveadm_cmd_ver2 doveadm_pimap_cmd_device_lock;
 extern struct doveadm_cmd_ver2 doveadm_pimap_cmd_device_mode;
+extern struct doveadm_cmd_ver2 doveadm_pimap_cmd_device_rekey;
 extern struct doveadm_cmd_ver2 doveadm_pimap_cmd_device_remove;
 extern struct doveadm_cmd_ver2 doveadm_pimap_cmd_device_show;
+extern struct doveadm_cmd_ver2 doveadm_pimap_cmd_device_unlock;
 extern struct doveadm_cmd_ver2 doveadm_pimap_cmd_doctor;
 extern struct doveadm_cmd_ver2 doveadm_pimap_cmd_filter_list;
 extern struct doveadm_cmd_ver2 doveadm_pimap_cmd_filter_show;

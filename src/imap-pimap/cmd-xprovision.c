@@ -4,6 +4,8 @@
 
 #include "imap-common.h"
 #include "array.h"
+#include "hostpid.h"
+#include "net.h"
 #include "str.h"
 #include "imap-arg.h"
 #include "imap-commands.h"
@@ -16,6 +18,7 @@
 #include "pimap-pref.h"
 #include "pimap-criteria.h"
 #include "pimap-user.h"
+#include "imap-pimap-key.h"
 #include "imap-pimap-plugin.h"
 
 /* A name among words that mean something: ALL and NONE. */
@@ -26,6 +29,14 @@ static void append_name(string_t *dest, const char *name)
 		pimap_imap_append_string(dest, name);
 	else
 		pimap_imap_append_astring(dest, name);
+}
+
+static const char *imap_pimap_astring(const char *value)
+{
+	string_t *str = t_str_new(64);
+
+	pimap_imap_append_astring(str, value);
+	return str_c(str);
 }
 
 static void
@@ -75,10 +86,46 @@ xprovision_append_folders(struct pimap_user *puser, string_t *dest)
 	return mailbox_list_iter_deinit(&iter);
 }
 
+static bool xprovision_has_udp(const struct pimap_user *puser)
+{
+	return puser->set->pimap_udp_listen[0] != '\0' &&
+		str_array_find(puser->defaults.channels, "UDP");
+}
+
+/* Where UDP reaches the server, and the key */
+static void
+xprovision_send_secrets(struct client *client, const struct pimap_user *puser,
+			const char *device)
+{
+	const struct pimap_settings *set = puser->set;
+	const char *key, *host;
+	in_port_t port;
+
+	if (xprovision_has_udp(puser)) {
+		host = set->pimap_udp_host[0] != '\0' ? set->pimap_udp_host :
+			my_hostname;
+		port = set->pimap_udp_port;
+		if (port == 0 &&
+		    net_str2hostport(t_strcut(set->pimap_udp_listen, ' '), 0,
+				     &key, &port) < 0)
+			port = 0;
+		xprovision_send(client, "PIMAP_UDP_HOST",
+				imap_pimap_astring(host));
+		xprovision_send(client, "PIMAP_UDP_PORT",
+				t_strdup_printf("%u", port));
+	} else if (set->pimap_encryption[0] == '\0') {
+		return;
+	}
+	key = imap_pimap_key_get(client, puser, device);
+	if (key != NULL)
+		xprovision_send(client, "PIMAP_ENC_KEY", key);
+}
+
 /* Everything in R-4.2's order */
 static void
 xprovision_send_all(struct client *client, const struct pimap_user *puser,
-		    const struct pimap_profile *profile, const char *folders)
+		    const struct pimap_profile *profile, const char *device,
+		    const char *folders)
 {
 	const struct pimap_system_filter *system_filter;
 	const struct pimap_filter *filter;
@@ -102,6 +149,7 @@ xprovision_send_all(struct client *client, const struct pimap_user *puser,
 	xprovision_send(client, "XPIMAPPREF XFILTER_NAME", str_c(names));
 	xprovision_send_pref(client, puser, "PIMAP_EVENT_FILTER");
 	xprovision_send_pref(client, puser, "PIMAP_OUTBAND_FORMAT");
+	xprovision_send_secrets(client, puser, device);
 }
 
 /* Returns FALSE if it answered the command. */
@@ -216,7 +264,7 @@ bool cmd_xprovision(struct client_command_context *cmd)
 		imap_pimap_cmd_internal_error(cmd, error);
 		return TRUE;
 	}
-	xprovision_send_all(cmd->client, puser, profile, str_c(folders));
+	xprovision_send_all(cmd->client, puser, profile, id, str_c(folders));
 	client_send_tagline(cmd, "OK XPROVISION completed");
 	return TRUE;
 }

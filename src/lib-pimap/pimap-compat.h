@@ -93,6 +93,19 @@
 #  define PIMAP_MASTER_SERVICE_FLAG_KEEP_CONFIG_OPEN 0
 #endif
 
+/* Is the user's connection encrypted, or one that Dovecot takes for safe all the same:
+   from this host, say? */
+#ifdef PIMAP_HAVE_CONN_SECURED
+#  define pimap_mail_user_is_tls(user) ((user)->conn.ssl_secured)
+#  define pimap_mail_user_is_secured(user) ((user)->conn.secured)
+#else
+#  define pimap_mail_user_is_tls(user) ((user)->conn.end_client_tls_secured)
+#  define pimap_mail_user_is_secured(user) \
+	((user)->conn.end_client_tls_secured || \
+	 ((user)->conn.local_ip != NULL && (user)->conn.remote_ip != NULL && \
+	  net_ip_compare((user)->conn.local_ip, (user)->conn.remote_ip)))
+#endif
+
 /* doveadm's mail commands. Where it parses options itself, it insists on a
    function for those that have a letter; the values are read by
    doveadm_cmd_param_*() in init() all the same. */

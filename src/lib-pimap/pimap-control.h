@@ -52,7 +52,15 @@
         of the last MORE, or 0.0
         STEP <id> <user> <device> <number> <time> <step> <text>
                                  step: found, queued, numbered, tried, retry, done;
-                                 names may be added */
+                                 names may be added
+     KEY <user> <device>
+        KEY <number> <base64>    the device's, which has one from now on
+     REKEY <user> <device>
+        it has a new one, and is told NEW_ENC_KEY
+     LOCK <user> <device>
+     UNLOCK <user> <device>
+        from now on it may (not) log in; it is told LOCK_DOWN or FULL_SYNC. The
+        number of OK is 0 for these three if it isn't notified of anything */
 
 #define PIMAP_CONTROL_SOCKET "pimap-outband-control"
 #define PIMAP_CONTROL_PROTOCOL "pimap-control"

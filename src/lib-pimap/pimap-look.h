@@ -29,6 +29,8 @@
    lines, of which the last is OK, GONE (no such user or folder any more) or FAIL and
    a reason, which the worker has logged.
 
+     USER    <user>
+        UID     <uid>                  of the user's processes
      FOLDERS <user>
         FOLDER <folder GUID> <name>    for each that notifies some device
      LOOK    <user> <folder GUID> [<device> <state>]...

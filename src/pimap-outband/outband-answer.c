@@ -39,6 +39,7 @@ struct outband_answer *outband_answer_init(const char *guid)
 	answer->guid = p_strdup(pool, guid);
 	answer->folder = NULL;
 	answer->judged.generation = -1;
+	answer->uid = (uid_t)-1;
 	p_array_init(&answer->folders, pool, 16);
 	p_array_init(&answer->found, pool, 4);
 	return answer;
@@ -233,6 +234,13 @@ int outband_answer_add(struct outband_answer *answer, const char *const *args,
 	}
 	if (strcmp(args[0], "FOLDER") == 0)
 		return outband_answer_folder(answer, args + 1, error_r);
+	if (strcmp(args[0], "UID") == 0 && answer->guid == NULL) {
+		if (args[1] == NULL || str_to_uid(args[1], &answer->uid) < 0) {
+			*error_r = "invalid UID";
+			return -1;
+		}
+		return 0;
+	}
 	if (strcmp(args[0], "DEVICE") == 0 && answer->guid != NULL)
 		return outband_answer_device(answer, args + 1, error_r);
 	if (strcmp(args[0], "EVENT") == 0 && answer->guid != NULL)

@@ -33,6 +33,9 @@ struct outband_answer {
 	/* of FAIL */
 	const char *reason;
 
+	/* to USER; (uid_t)-1: it wasn't told */
+	uid_t uid;
+
 	/* to FOLDERS: the GUIDs */
 	ARRAY_TYPE(const_string) folders;
 
@@ -47,7 +50,7 @@ struct outband_answer {
 	size_t size;
 };
 
-/* guid is the one of the LOOK or JUDGE, NULL for FOLDERS. */
+/* guid is the one of the LOOK or JUDGE, NULL for FOLDERS and USER. */
 struct outband_answer *outband_answer_init(const char *guid);
 void outband_answer_deinit(struct outband_answer **answer);
 

@@ -59,10 +59,10 @@ struct mail_send {
 static const struct smtp_address no_sender = { .localpart = NULL };
 
 static int
-mail_channel_init(struct event *event_parent, const struct pimap_settings *set,
-		  const char *dir ATTR_UNUSED,
+mail_channel_init(const struct outband_channel_env *env,
 		  struct outband_channel **channel_r, const char **error_r)
 {
+	const struct pimap_settings *set = env->set;
 	struct smtp_client_settings client_set;
 	struct mail_channel *channel;
 	const char *from, *error;
@@ -93,7 +93,7 @@ mail_channel_init(struct event *event_parent, const struct pimap_settings *set,
 		pool_unref(&pool);
 		return -1;
 	}
-	channel->event = event_create(event_parent);
+	channel->event = event_create(env->event_parent);
 	/* lib-smtp would say for each try what the sender says once */
 	event_set_min_log_level(channel->event, LOG_TYPE_FATAL);
 

@@ -66,11 +66,10 @@ struct program_send {
 	container_of(_channel, struct program_channel, channel)
 
 static int
-program_channel_init(struct event *event_parent,
-		     const struct pimap_settings *set,
-		     const char *dir ATTR_UNUSED,
+program_channel_init(const struct outband_channel_env *env,
 		     struct outband_channel **channel_r, const char **error_r)
 {
+	const struct pimap_settings *set = env->set;
 	struct program_channel *channel;
 	const char *env_path;
 
@@ -83,7 +82,7 @@ program_channel_init(struct event *event_parent,
 	}
 	channel = i_new(struct program_channel, 1);
 	channel->channel.v = &outband_channel_program;
-	channel->event = event_create(event_parent);
+	channel->event = event_create(env->event_parent);
 	channel->path = set->pimap_program_path;
 	channel->timeout_msecs = set->pimap_program_timeout * 1000;
 	env_path = getenv("PATH");

@@ -99,10 +99,10 @@ static bool webpush_subject_is_valid(const char *subject)
 }
 
 static int
-webpush_channel_init(struct event *event_parent,
-		     const struct pimap_settings *set, const char *dir,
+webpush_channel_init(const struct outband_channel_env *env,
 		     struct outband_channel **channel_r, const char **error_r)
 {
+	const struct pimap_settings *set = env->set;
 	struct webpush_channel *channel;
 
 	if (set->pimap_webpush_subject[0] == '\0')
@@ -114,11 +114,11 @@ webpush_channel_init(struct event *event_parent,
 	}
 	channel = i_new(struct webpush_channel, 1);
 	channel->channel.v = &outband_channel_webpush;
-	channel->event = event_create(event_parent);
+	channel->event = event_create(env->event_parent);
 	channel->set = set;
 	channel->key_path = set->pimap_webpush_key[0] != '\0' ?
 		i_strdup(set->pimap_webpush_key) :
-		i_strconcat(dir, "/"WEBPUSH_KEY_FILE, NULL);
+		i_strconcat(env->dir, "/"WEBPUSH_KEY_FILE, NULL);
 	hash_table_create(&channel->ended, default_pool, 0, str_hash, strcmp);
 	*channel_r = &channel->channel;
 	return 1;

@@ -6,6 +6,7 @@
 
 struct pimap_settings;
 struct outband_channel;
+struct outband_keys;
 
 /* A channel takes notifications to a device (R-13.8). Each is a table of functions;
    the list of them is outband_channels. */
@@ -19,13 +20,19 @@ enum outband_channel_outcome {
 	OUTBAND_CHANNEL_GIVE_UP,
 	/* neither this one nor any other to that address: there is no such device
 	   any more */
-	OUTBAND_CHANNEL_UNREGISTER
+	OUTBAND_CHANNEL_UNREGISTER,
+	/* it is another channel's from now on */
+	OUTBAND_CHANNEL_FALLBACK,
+	/* it was no try: what was known of the device isn't true any more */
+	OUTBAND_CHANNEL_AGAIN
 };
 
 struct outband_channel_result {
 	enum outband_channel_outcome outcome;
 	/* of all but SENT */
 	const char *error;
+	/* of FALLBACK: the other one's name, which is never freed */
+	const char *channel;
 	/* of RETRY: the administrator has to mend it. Not so where the peer is
 	   one that a user has chosen. It is logged, once until the channel works
 	   again. */
@@ -38,6 +45,19 @@ typedef void
 outband_channel_callback_t(const struct outband_channel_result *result,
 			   void *context);
 
+/* What a channel is given. All of it lives longer. */
+struct outband_channel_env {
+	struct event *event_parent;
+	const struct pimap_settings *set;
+	/* the service's own directory */
+	const char *dir;
+	struct outband_keys *keys;
+};
+
+/* Something about the channel that an administrator may want to know */
+typedef void
+outband_channel_status_t(const char *name, uint64_t count, void *context);
+
 struct outband_channel_vfuncs {
 	/* as in the preference PIMAP_OUTBAND_CHANNEL */
 	const char *name;
@@ -47,13 +67,20 @@ struct outband_channel_vfuncs {
 	size_t max_size;
 	/* only the device can read it */
 	bool encrypts;
+	/* whatever format the device has chosen, it is sent as EXTENDED, and not
+	   without a key of the device's */
+	bool extended;
 
 	/* Returns 1, 0 if the administrator hasn't configured it, or -1 and
-	   error_r. The settings live longer than the channel. dir is the
-	   service's own directory. */
-	int (*init)(struct event *event_parent,
-		    const struct pimap_settings *set, const char *dir,
+	   error_r. */
+	int (*init)(const struct outband_channel_env *env,
 		    struct outband_channel **channel_r, const char **error_r);
+	/* The keys can be used from now on: nothing is received before. NULL: it
+	   receives nothing by itself. */
+	void (*start)(struct outband_channel *channel);
+	/* NULL: there is nothing to tell */
+	void (*status)(struct outband_channel *channel,
+		       outband_channel_status_t *callback, void *context);
 	/* What is being sent is broken off, without a callback. */
 	void (*deinit)(struct outband_channel *channel);
 	/* Sends a notification that has its number. It doesn't block, and the

@@ -3,6 +3,7 @@
 
 #include "lib.h"
 #include "array.h"
+#include "base64.h"
 #include "connection.h"
 #include "ioloop.h"
 #include "ostream.h"
@@ -12,6 +13,7 @@
 #include "master-service.h"
 #include "pimap-control.h"
 #include "outband-channel.h"
+#include "outband-keys.h"
 #include "outband-looks.h"
 #include "outband-sender.h"
 #include "outband-control.h"
@@ -27,6 +29,7 @@ struct outband_controls {
 	struct connection_list *list;
 	struct outband_looks *looks;
 	struct outband_sender *sender;
+	struct outband_keys *keys;
 	/* NULL: not yet */
 	struct outband_store *store;
 };
@@ -73,12 +76,26 @@ static void answer_line(string_t *answer, const char *const *fields)
 
 /* STATUS */
 
+struct control_count {
+	const char *channel;
+	string_t *answer;
+};
+
+static void control_status_count(const char *name, uint64_t number, void *context)
+{
+	struct control_count *count = context;
+
+	ANSWER_NUMBER(count->answer, "STATUS",
+		      t_strconcat(count->channel, " ", name, NULL), number);
+}
+
 static void
 control_status_channel(struct outband_control *control, const char *name,
 		       string_t *answer)
 {
 	const struct outband_sender_status *status =
 		outband_sender_get_status(control->controls->sender, name);
+	struct control_count count = { .channel = name, .answer = answer };
 #define ANSWER_CHANNEL(what, number) \
 	ANSWER_NUMBER(answer, "STATUS", t_strconcat(name, " ", what, NULL), \
 		      number)
@@ -92,6 +109,8 @@ control_status_channel(struct outband_control *control, const char *name,
 	ANSWER_CHANNEL("sent", status->sent);
 	ANSWER_CHANNEL("failed tries", status->retries);
 	ANSWER_CHANNEL("given up", status->given_up);
+	outband_sender_get_counts(control->controls->sender, name,
+				  control_status_count, &count);
 }
 
 static void
@@ -443,6 +462,112 @@ control_test(struct outband_control *control, const char *const *args,
 		control_test_wait(control);
 }
 
+/* KEY, REKEY, LOCK, UNLOCK */
+
+/* the device itself is told, too, if it is notified of anything */
+static void
+control_tell_device(struct outband_controls *controls, const char *const *args,
+		    const char *event, string_t *answer)
+{
+	const char *error;
+	int64_t id;
+	int ret;
+
+	ret = outband_store_add_event(controls->store, args[0], args[1], event,
+				      &id, &error);
+	if (ret < 0) {
+		ANSWER(answer, "FAIL", t_strdup_printf("It is done, but the "
+			"device can't be notified: %s", error));
+		return;
+	}
+	/* also what it isn't to be told any more, or again */
+	outband_sender_retry(controls->sender, args[0], args[1]);
+	ANSWER(answer, "OK", t_strdup_printf("%d", ret));
+}
+
+static void
+control_key(struct outband_control *control, const char *const *args,
+	    string_t *answer)
+{
+	struct outband_device_key key;
+	const char *error;
+
+	if (outband_keys_make(control->controls->keys, args[0], args[1],
+			      pool_datastack_create(), &key, &error) < 0) {
+		ANSWER(answer, "FAIL", error);
+		return;
+	}
+	ANSWER(answer, "KEY", t_strdup_printf("%u", key.key.number),
+	       str_c(t_base64_encode(0, SIZE_MAX, key.key.key,
+				     sizeof(key.key.key))));
+	ANSWER(answer, "OK");
+}
+
+static void
+control_rekey(struct outband_control *control, const char *const *args,
+	      string_t *answer)
+{
+	struct outband_controls *controls = control->controls;
+	struct outband_device_key key;
+	const char *error;
+	int ret;
+
+	ret = outband_keys_rekey(controls->keys, args[0], args[1],
+				 pool_datastack_create(), &key, &error);
+	if (ret < 0) {
+		ANSWER(answer, "FAIL", error);
+		return;
+	}
+	if (ret == 0) {
+		ANSWER(answer, "NOTFOUND", "The device has no key yet");
+		return;
+	}
+	e_info(controls->event, "%s#%s has a new key, by the administrator",
+	       args[0], args[1]);
+	control_tell_device(controls, args, "NEW_ENC_KEY", answer);
+}
+
+static void
+control_lock_set(struct outband_control *control, const char *const *args,
+		 bool locked, string_t *answer)
+{
+	struct outband_controls *controls = control->controls;
+	const char *error;
+	int ret;
+
+	ret = outband_keys_lock(controls->keys, args[0], args[1], locked,
+				&error);
+	if (ret < 0) {
+		ANSWER(answer, "FAIL", error);
+		return;
+	}
+	if (ret == 0) {
+		ANSWER(answer, "NOTFOUND", locked ?
+		       "The device is locked already" :
+		       "The device isn't locked");
+		return;
+	}
+	e_info(controls->event, "%s#%s is %s by the administrator",
+	       args[0], args[1], locked ? "locked" : "unlocked");
+	/* what happened meanwhile it hasn't been told */
+	control_tell_device(controls, args, locked ? "LOCK_DOWN" : "FULL_SYNC",
+			    answer);
+}
+
+static void
+control_lock(struct outband_control *control, const char *const *args,
+	     string_t *answer)
+{
+	control_lock_set(control, args, TRUE, answer);
+}
+
+static void
+control_unlock(struct outband_control *control, const char *const *args,
+	       string_t *answer)
+{
+	control_lock_set(control, args, FALSE, answer);
+}
+
 static const struct outband_request outband_requests[] = {
 	{ "STATUS", 0, 0, control_status },
 	{ "LIST", 3, 3, control_list },
@@ -453,6 +578,10 @@ static const struct outband_request outband_requests[] = {
 	{ "RESUME", 0, 1, control_resume },
 	{ "TEST", 2, 2, control_test },
 	{ "TRACE", 5, 5, control_trace },
+	{ "KEY", 2, 2, control_key },
+	{ "REKEY", 2, 2, control_rekey },
+	{ "LOCK", 2, 2, control_lock },
+	{ "UNLOCK", 2, 2, control_unlock },
 };
 
 static void outband_control_destroy(struct connection *conn)
@@ -516,7 +645,7 @@ static const struct connection_settings outband_control_set = {
 
 struct outband_controls *
 outband_controls_init(struct event *event_parent, struct outband_looks *looks,
-		      struct outband_sender *sender)
+		      struct outband_sender *sender, struct outband_keys *keys)
 {
 	struct outband_controls *controls;
 
@@ -524,6 +653,7 @@ outband_controls_init(struct event *event_parent, struct outband_looks *looks,
 	controls->event = event_create(event_parent);
 	controls->looks = looks;
 	controls->sender = sender;
+	controls->keys = keys;
 	controls->list = connection_list_init(&outband_control_set,
 					      &outband_control_vfuncs);
 	return controls;

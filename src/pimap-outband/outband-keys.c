@@ -292,6 +292,12 @@ int outband_keys_get(struct outband_keys *keys, const char *user,
 				      error_r);
 }
 
+int outband_keys_count(struct outband_keys *keys, const char *user,
+		       const char **error_r)
+{
+	return outband_store_keys_count(keys->store, user, error_r);
+}
+
 const struct pimap_envelope_key *
 outband_device_key_sending(const struct outband_device_key *key)
 {

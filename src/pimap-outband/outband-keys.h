@@ -33,6 +33,9 @@ bool outband_keys_is_open(struct outband_keys *keys);
 int outband_keys_get(struct outband_keys *keys, const char *user,
 		     const char *device, pool_t pool,
 		     struct outband_device_key *key_r, const char **error_r);
+/* Returns how many keys a user's devices have, or -1 and error_r. */
+int outband_keys_count(struct outband_keys *keys, const char *user,
+		       const char **error_r);
 /* With which of them the server encrypts, NULL = there is none: the device doesn't
    know the new one for sure before it has used it. */
 const struct pimap_envelope_key *

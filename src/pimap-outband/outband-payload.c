@@ -228,7 +228,7 @@ void outband_payload_extended(string_t *dest, const struct outband_row *row,
 	bool cut = TRUE;
 
 	payload_get_fields(row, clear, fields);
-	str_printfa(dest, "_%%$P-IMAP$%%_ %"PRId64" ", row->seq);
+	str_printfa(dest, "%s %"PRId64" ", OUTBAND_PAYLOAD_TAG, row->seq);
 	append_atom_or_quoted(dest, outband_payload_account(row->user,
 							    row->folder));
 	str_printfa(dest, " %s", row->event.name);
@@ -247,7 +247,8 @@ void outband_payload_extended(string_t *dest, const struct outband_row *row,
 	if (str_len(dest) - start > max) {
 		/* the device looks at all folders */
 		str_truncate(dest, start);
-		str_printfa(dest, "_%%$P-IMAP$%%_ %"PRId64" ", row->seq);
+		str_printfa(dest, "%s %"PRId64" ", OUTBAND_PAYLOAD_TAG,
+			    row->seq);
 		append_atom_or_quoted(dest, row->user);
 		str_append(dest, " FULL_SYNC");
 	}

@@ -14,6 +14,9 @@ const char *outband_payload_account(const char *user, const char *folder);
    message's INTERNALDATE or the event's time. What no XML may hold is replaced. */
 void outband_payload_emn(string_t *dest, const char *account, time_t when);
 
+/* what EXTENDED begins with */
+#define OUTBAND_PAYLOAD_TAG "_%$P-IMAP$%_"
+
 /* sender, subject and body of an event */
 #define OUTBAND_PAYLOAD_FIELDS 3
 

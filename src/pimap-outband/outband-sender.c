@@ -25,6 +25,7 @@
 #include "outband-join.h"
 #include "outband-judge.h"
 #include "outband-payload.h"
+#include "outband-seal.h"
 #include "outband-sender.h"
 
 /* when the store can't be written */
@@ -46,6 +47,8 @@ struct outband_lane {
 	/* the head, while it is being sent or waits; NULL: it isn't known */
 	pool_t pool;
 	struct outband_row row;
+	/* as the channel is given it */
+	struct outband_row sealed;
 	struct outband_sender_channel *channel;
 	/* one that is finished, until the store has forgotten it; NULL: none */
 	int64_t done_id;
@@ -63,6 +66,9 @@ struct outband_lane {
 	/* of a row that the store couldn't be told of */
 	int64_t retry_id;
 	time_t retry_time;
+	/* of a row that another channel than the device's sends */
+	int64_t fallback_id;
+	const char *fallback;
 
 	bool waiting:1;
 	bool sending:1;
@@ -100,6 +106,7 @@ struct outband_sender {
 	struct event *event;
 	const struct pimap_settings *set;
 	struct outband_judge *judge;
+	struct outband_keys *keys;
 	struct outband_store *store;
 	bool store_failed;
 	/* the lanes of the next turn */
@@ -354,6 +361,13 @@ outband_lane_sent(const struct outband_channel_result *result, void *context)
 		outband_lane_retry(lane, result);
 		outband_lane_event(lane, "retry", result->error);
 		break;
+	case OUTBAND_CHANNEL_FALLBACK:
+		lane->fallback_id = lane->row.id;
+		lane->fallback = result->channel;
+		outband_lane_event(lane, "fallback", result->error);
+		break;
+	case OUTBAND_CHANNEL_AGAIN:
+		break;
 	case OUTBAND_CHANNEL_UNREGISTER:
 		channel->status.given_up++;
 		outband_lane_event(lane, "unregistered", result->error);
@@ -545,6 +559,46 @@ static int outband_lane_check_limits(struct outband_lane *lane, time_t expires)
 	return 1;
 }
 
+/* The head isn't sent. Returns as outband_lane_prepare(). */
+static int
+outband_lane_end(struct outband_lane *lane, const char *result,
+		 const char *error)
+{
+	if (lane->sender->in_batch) {
+		/* it is told before it is known whether it is done */
+		lane->alone = TRUE;
+		return -1;
+	}
+	outband_lane_event(lane, result, error);
+	outband_lane_finish(lane, error == NULL ? result :
+			    t_strdup_printf("%s: %s", result, error));
+	return outband_lane_write_done(lane) ? 0 : -1;
+}
+
+/* Returns as outband_lane_prepare(). */
+static int outband_lane_seal(struct outband_lane *lane, struct outband_seal *seal)
+{
+	struct outband_sender *sender = lane->sender;
+	struct outband_row *row = &lane->row;
+	const char *error;
+	int ret;
+
+	/* before the channel has it, so that a damaged database can't give the
+	   number again */
+	if (outband_keys_reserve(sender->keys, row->user, row->device, row->seq,
+				 &error) < 0 ||
+	    (ret = outband_seal_row(seal, row, lane->pool, &lane->sealed,
+				    &error)) < 0) {
+		outband_lane_store_failed(lane, error);
+		return -1;
+	}
+	if (ret > 0)
+		return 1;
+	if (!sender->in_batch)
+		lane->channel->status.given_up++;
+	return outband_lane_end(lane, "given up", error);
+}
+
 /* Returns 1 if the head can be sent, 0 if something else was done and the head is
    to be looked at again, -1 if the lane waits, or is empty or alone. */
 static int outband_lane_prepare(struct outband_lane *lane)
@@ -552,6 +606,7 @@ static int outband_lane_prepare(struct outband_lane *lane)
 	struct outband_sender *sender = lane->sender;
 	struct outband_store *store = sender->store;
 	struct outband_row *row = &lane->row;
+	struct outband_seal seal;
 	time_t expires, due;
 	const char *error;
 	int ret;
@@ -572,15 +627,23 @@ static int outband_lane_prepare(struct outband_lane *lane)
 	}
 	expires = row->created + (time_t)sender->set->pimap_outband_expire;
 	if (ioloop_time >= expires) {
-		if (sender->in_batch) {
-			/* it is told before it is known whether it is done */
-			lane->alone = TRUE;
-			return -1;
-		}
-		sender->expired++;
-		outband_lane_event(lane, "expired", NULL);
-		outband_lane_finish(lane, "expired");
-		return outband_lane_write_done(lane) ? 0 : -1;
+		if (!sender->in_batch)
+			sender->expired++;
+		return outband_lane_end(lane, "expired", NULL);
+	}
+	if (lane->fallback_id == row->id)
+		row->channel = lane->fallback;
+	lane->channel = outband_sender_find_channel(sender, row->channel);
+	if (outband_seal_prepare(sender->keys, sender->set,
+				 lane->channel == NULL ? NULL :
+				 lane->channel->channel->v, row, &seal,
+				 &error) < 0) {
+		outband_lane_store_failed(lane, error);
+		return -1;
+	}
+	if (seal.locked) {
+		return outband_lane_end(lane, "dropped",
+					"the device is locked");
 	}
 	due = row->next_try;
 	if (lane->retry_id == row->id)
@@ -589,7 +652,6 @@ static int outband_lane_prepare(struct outband_lane *lane)
 		/* the clock went back */
 		due = ioloop_time;
 	}
-	lane->channel = outband_sender_find_channel(sender, row->channel);
 	if (lane->channel == NULL || lane->channel->status.paused) {
 		/* it may be configured again, or resumed, before it expires */
 		due = expires;
@@ -615,12 +677,6 @@ static int outband_lane_prepare(struct outband_lane *lane)
 		ret = outband_lane_check_limits(lane, expires);
 		if (ret <= 0)
 			return ret;
-	}
-	row->max_size = lane->channel->channel->v->max_size;
-	row->fields_allowed = lane->channel->channel->v->encrypts ||
-		str_array_icase_find(t_strsplit_spaces(
-			sender->set->pimap_clear_text, " ,"), row->channel);
-	if (row->seq == 0) {
 		ret = outband_store_number(store, row, lane->pool,
 					   outband_sender_payload, &error);
 		if (ret < 0) {
@@ -631,7 +687,7 @@ static int outband_lane_prepare(struct outband_lane *lane)
 		if (ret == 0)
 			return 0;
 	}
-	return 1;
+	return outband_lane_seal(lane, &seal);
 }
 
 /* Forgets what is finished, and comes to what can be sent. */
@@ -656,7 +712,7 @@ static void outband_lane_send(struct outband_lane *lane)
 	/* nothing that it says must change what is being sent */
 	outband_judge_cancel(&lane->job);
 	lane->send_begun = outband_profile_send_begin(lane->profile);
-	lane->channel->channel->v->send(lane->channel->channel, &lane->row,
+	lane->channel->channel->v->send(lane->channel->channel, &lane->sealed,
 					outband_lane_sent, lane);
 }
 
@@ -842,6 +898,17 @@ outband_sender_get_status(struct outband_sender *sender, const char *channel)
 	return c == NULL ? NULL : &c->status;
 }
 
+void outband_sender_get_counts(struct outband_sender *sender, const char *name,
+			       outband_channel_status_t *callback,
+			       void *context)
+{
+	struct outband_sender_channel *c =
+		outband_sender_find_channel(sender, name);
+
+	if (c != NULL && c->channel->v->status != NULL)
+		c->channel->v->status(c->channel, callback, context);
+}
+
 uint64_t outband_sender_get_expired(struct outband_sender *sender)
 {
 	return sender->expired;
@@ -952,11 +1019,18 @@ int outband_sender_start(struct outband_sender *sender,
 			 struct outband_store *store, const char **error_r)
 {
 	const char *user = "", *device = "";
+	struct outband_sender_channel *channel;
 	pool_t pool;
 	int ret;
 
 	if (outband_sender_read_paused(sender, store, error_r) < 0)
 		return -1;
+	if (sender->store == NULL) {
+		array_foreach_modifiable(&sender->channels, channel) {
+			if (channel->channel->v->start != NULL)
+				channel->channel->v->start(channel->channel);
+		}
+	}
 	sender->store = store;
 	pool = pool_alloconly_create("outband devices", 512);
 	do T_BEGIN {
@@ -977,8 +1051,10 @@ int outband_sender_start(struct outband_sender *sender,
 int outband_sender_init(struct event *event_parent,
 			const struct pimap_settings *set, const char *dir,
 			struct outband_judge *judge,
+			struct outband_keys *keys,
 			struct outband_sender **sender_r, const char **error_r)
 {
+	struct outband_channel_env env;
 	struct outband_sender *sender;
 	struct outband_channel *channel;
 	unsigned int i;
@@ -988,12 +1064,17 @@ int outband_sender_init(struct event *event_parent,
 	sender->event = event_create(event_parent);
 	sender->set = set;
 	sender->judge = judge;
+	sender->keys = keys;
 	hash_table_create(&sender->lanes, default_pool, 0, outband_lane_hash,
 			  outband_lane_cmp);
 	i_array_init(&sender->channels, 4);
+	i_zero(&env);
+	env.event_parent = sender->event;
+	env.set = set;
+	env.dir = dir;
+	env.keys = keys;
 	for (i = 0; outband_channels[i] != NULL; i++) {
-		ret = outband_channels[i]->init(sender->event, set, dir,
-						&channel, error_r);
+		ret = outband_channels[i]->init(&env, &channel, error_r);
 		if (ret < 0) {
 			outband_sender_deinit(&sender);
 			return -1;

@@ -2,8 +2,9 @@
 #ifndef OUTBAND_SENDER_H
 #define OUTBAND_SENDER_H
 
-#include "outband-store.h"
+#include "outband-channel.h"
 
+struct outband_keys;
 struct pimap_settings;
 struct outband_judge;
 
@@ -18,11 +19,13 @@ struct outband_sender;
 int outband_sender_init(struct event *event_parent,
 			const struct pimap_settings *set, const char *dir,
 			struct outband_judge *judge,
+			struct outband_keys *keys,
 			struct outband_sender **sender_r, const char **error_r);
 /* What is being sent is broken off, and sent again by the next one. */
 void outband_sender_deinit(struct outband_sender **sender);
 
-/* Begins with what is queued. The store is the caller's; its functions block.
+/* Begins with what is queued. The store is the caller's; its functions block. The
+   keys are open.
    Returns 0, or -1 and error_r: then it may be called again. */
 int outband_sender_start(struct outband_sender *sender,
 			 struct outband_store *store, const char **error_r);
@@ -45,6 +48,10 @@ struct outband_sender_status {
 /* Returns NULL if the channel isn't configured. */
 const struct outband_sender_status *
 outband_sender_get_status(struct outband_sender *sender, const char *channel);
+/* What the channel itself counts, if it is configured */
+void outband_sender_get_counts(struct outband_sender *sender, const char *channel,
+			       outband_channel_status_t *callback,
+			       void *context);
 uint64_t outband_sender_get_expired(struct outband_sender *sender);
 
 /* Pauses a configured channel, or resumes it, also after a restart. What it is sending

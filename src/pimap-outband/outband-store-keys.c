@@ -16,6 +16,7 @@ enum {
 	STMT_LIST,
 	STMT_LIST_DEVICE,
 	STMT_LIST_LOCALPART,
+	STMT_COUNT_USER,
 	STMT_ADD,
 	STMT_SET,
 	STMT_HELLO,
@@ -38,6 +39,8 @@ static const char store_keys_schema[] =
 	" counter BIGINT NOT NULL, old_counter BIGINT NOT NULL,"
 	" udp_address $text NOT NULL, udp_time BIGINT NOT NULL,"
 	" PRIMARY KEY (device, username)) $keyed;"
+	"CREATE INDEX IF NOT EXISTS device_keys_user"
+	" ON device_keys (username);"
 	"CREATE TABLE IF NOT EXISTS device_keys_file ("
 	" id $text NOT NULL PRIMARY KEY) $keyed;";
 
@@ -64,6 +67,9 @@ static const struct outband_sql_stmt store_keys_stmts[STMT_COUNT] = {
 		" WHERE device = $1 AND username > $2 AND"
 		" username > $3 || '@' AND username < $3 || 'A'"
 		" ORDER BY username LIMIT $4", "ttti" },
+	[STMT_COUNT_USER] = {
+		"SELECT count(*) FROM device_keys"
+		" WHERE username = $1 AND number > 0", "t" },
 	[STMT_ADD] = {
 		"INSERT INTO device_keys ("KEY_COLUMNS") VALUES"
 		" ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)"
@@ -246,6 +252,16 @@ int outband_store_keys_list(struct outband_store_keys *keys, const char *device,
 			return -1;
 	}
 	return 0;
+}
+
+int outband_store_keys_count(struct outband_store_keys *keys, const char *user,
+			     const char **error_r)
+{
+	ARRAY_TYPE(outband_sql_rows) rows;
+	int ret;
+
+	ret = outband_sql_run(keys->sql, STMT_COUNT_USER, &rows, error_r, user);
+	return ret <= 0 ? ret : (int)outband_sql_int(*array_front(&rows), 0);
 }
 
 static int

@@ -47,6 +47,9 @@ int outband_store_keys_list(struct outband_store_keys *keys, const char *device,
 			    const char *after_user, unsigned int max,
 			    pool_t pool, ARRAY_TYPE(outband_device_key) *list_r,
 			    const char **error_r);
+/* Returns how many keys a user's devices have, or -1 and error_r. */
+int outband_store_keys_count(struct outband_store_keys *keys, const char *user,
+			     const char **error_r);
 /* Writes all of it, if the version in the database is still the old one (0: there is
    none). Returns 1, or 0 if somebody else was faster. */
 int outband_store_keys_set(struct outband_store_keys *keys,

@@ -63,7 +63,7 @@ enum outband_store_stmt {
 	STMT_STEP_ADD,
 	STMT_STEP_DROP,
 	STMT_TRACE,
-	STMT_ADD_TEST,
+	STMT_ADD_EVENT,
 	STMT_PAUSED_GET,
 	STMT_PAUSED_ADD,
 	STMT_PAUSED_DROP,
@@ -326,14 +326,14 @@ static const struct outband_sql_stmt outband_store_stmts[STMT_COUNT] = {
 		" ORDER BY id DESC LIMIT "STR(OUTBAND_TRACE_LAST)") AS x)"
 		" AND (s.id, s.n) > ($5, $6) ORDER BY s.id, s.n LIMIT $7",
 		"ittiiii" },
-	[STMT_ADD_TEST] = {
+	[STMT_ADD_EVENT] = {
 		"INSERT INTO queue (username, device, guid, folder, event, uid,"
 		" time, fields, created, generation)"
-		" SELECT username, device, '', 'INBOX', 'SYNC', 0, $3, '', $3,"
+		" SELECT username, device, '', 'INBOX', $4, 0, $3, '', $3,"
 		" generation"
 		" FROM devices WHERE username = $1 AND device = $2 AND EXISTS"
 		" (SELECT 1 FROM accounted"
-		"  WHERE username = $1 AND device = $2) RETURNING id", "tti" },
+		"  WHERE username = $1 AND device = $2) RETURNING id", "ttit" },
 	[STMT_PAUSED_GET] = { "SELECT channel FROM paused", "" },
 	[STMT_PAUSED_ADD] = {
 		"INSERT INTO paused VALUES ($1) ON CONFLICT DO NOTHING", "t" },
@@ -1351,20 +1351,38 @@ int outband_store_trace(struct outband_store *store,
 	return 1;
 }
 
-int outband_store_add_test(struct outband_store *store, const char *user,
-			   const char *device, int64_t *id_r,
-			   const char **error_r)
+static int
+store_add(struct outband_store *store, const char *user, const char *device,
+	  const char *event, const char *text, int64_t *id_r,
+	  const char **error_r)
 {
 	int ret;
 
 	if (store_begin(store, user, error_r) < 0)
 		return -1;
-	ret = queue_add(store, user, device, STMT_ADD_TEST, id_r, error_r,
-			user, device, (int64_t)ioloop_time);
+	ret = queue_add(store, user, device, STMT_ADD_EVENT, id_r, error_r,
+			user, device, (int64_t)ioloop_time, event);
 	if (ret > 0 && step_add(store, *id_r, ioloop_time, "queued",
-				"SYNC, as a test", error_r) < 0)
+				text, error_r) < 0)
 		ret = -1;
 	return store_end(store, ret, error_r);
+}
+
+int outband_store_add_test(struct outband_store *store, const char *user,
+			   const char *device, int64_t *id_r,
+			   const char **error_r)
+{
+	return store_add(store, user, device, "SYNC", "SYNC, as a test", id_r,
+			 error_r);
+}
+
+int outband_store_add_event(struct outband_store *store, const char *user,
+			    const char *device, const char *event,
+			    int64_t *id_r, const char **error_r)
+{
+	return store_add(store, user, device, event,
+			 t_strdup_printf("%s, by the administrator", event),
+			 id_r, error_r);
 }
 
 int outband_store_paused_get(struct outband_store *store, pool_t pool,

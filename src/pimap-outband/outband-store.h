@@ -217,6 +217,10 @@ int outband_store_trace(struct outband_store *store,
 int outband_store_add_test(struct outband_store *store, const char *user,
 			   const char *device, int64_t *id_r,
 			   const char **error_r);
+/* Likewise, another event that is of no folder. */
+int outband_store_add_event(struct outband_store *store, const char *user,
+			    const char *device, const char *event,
+			    int64_t *id_r, const char **error_r);
 /* Channels that don't send until they are resumed. */
 int outband_store_paused_get(struct outband_store *store, pool_t pool,
 			     ARRAY_TYPE(const_string) *channels_r,

@@ -13,12 +13,15 @@
 #include "master-service.h"
 #include "master-service-settings.h"
 #include "pimap-control.h"
+#include "pimap-keys.h"
 #include "pimap-locks.h"
 #include "pimap-look.h"
 #include "pimap-settings.h"
 #include "outband-control.h"
 #include "outband-hint.h"
 #include "outband-judge.h"
+#include "outband-key-clients.h"
+#include "outband-keys.h"
 #include "outband-looks.h"
 #include "outband-sender.h"
 #include "outband-sql.h"
@@ -49,9 +52,11 @@ struct outband_service {
 	struct outband_store *store;
 	struct outband_judge *judge;
 	struct outband_hints *hints;
+	struct outband_keys *keys;
 	struct outband_looks *looks;
 	struct outband_sender *sender;
 	struct outband_controls *controls;
+	struct outband_key_clients *key_clients;
 };
 
 static struct outband_service service;
@@ -110,6 +115,7 @@ static void outband_start(struct outband_service *s)
 	if (ret < 0 ||
 	    (s->store == NULL &&
 	     outband_store_open(s->event, s->db, &s->store, &error) < 0) ||
+	    outband_keys_open(s->keys, s->db, &error) < 0 ||
 	    outband_sender_start(s->sender, s->store, &error) < 0) {
 		outband_start_failed(s, error);
 		return;
@@ -186,6 +192,8 @@ static void client_connected(struct master_service_connection *conn)
 	master_service_client_connection_accept(conn);
 	if (strcmp(conn->name, PIMAP_CONTROL_SOCKET) == 0)
 		outband_controls_connected(service.controls, conn);
+	else if (strcmp(conn->name, PIMAP_KEYS_SOCKET) == 0)
+		outband_key_clients_connected(service.key_clients, conn);
 	else
 		outband_hints_connected(service.hints, conn);
 }
@@ -195,6 +203,7 @@ static void outband_die(void)
 {
 	outband_hints_disconnect(service.hints);
 	outband_controls_disconnect(service.controls);
+	outband_key_clients_disconnect(service.key_clients);
 	master_service_stop(master_service);
 }
 
@@ -211,13 +220,18 @@ static void outband_init(struct outband_service *s, const char *state_dir)
 	s->event = event_create(NULL);
 	s->lock_fd = -1;
 	s->judge = outband_judge_init(s->event, PIMAP_WORKER_SOCKET);
-	if (outband_sender_init(s->event, s->set, s->dir, s->judge, &s->sender,
-				&error) < 0)
+	s->keys = outband_keys_init(s->event, s->dir, s->locks_path);
+	if (outband_sender_init(s->event, s->set, s->dir, s->judge, s->keys,
+				&s->sender, &error) < 0)
 		i_fatal("%s", error);
 	s->looks = outband_looks_init(s->event, PIMAP_WORKER_SOCKET, s->judge,
 				      outband_found, s);
 	s->hints = outband_hints_init(s->event, s->judge, outband_hinted, s);
-	s->controls = outband_controls_init(s->event, s->looks, s->sender);
+	/* devices that are removed keep theirs */
+	s->key_clients = outband_key_clients_init(s->event,
+		PIMAP_WORKER_SOCKET, s->keys, s->set->pimap_max_devices * 4);
+	s->controls = outband_controls_init(s->event, s->looks, s->sender,
+					    s->keys);
 }
 
 static void outband_deinit(struct outband_service *s)
@@ -225,9 +239,11 @@ static void outband_deinit(struct outband_service *s)
 	timeout_remove(&s->to_start);
 	outband_hints_deinit(&s->hints);
 	outband_controls_deinit(&s->controls);
+	outband_key_clients_deinit(&s->key_clients);
 	outband_looks_deinit(&s->looks);
 	outband_sender_deinit(&s->sender);
 	outband_judge_deinit(&s->judge);
+	outband_keys_deinit(&s->keys);
 	if (s->store != NULL)
 		outband_store_close(&s->store);
 	if (s->lock != NULL)

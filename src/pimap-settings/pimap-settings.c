@@ -28,6 +28,10 @@
 #define PIMAP_PROGRAM_MAX_TIMEOUT (60*60)
 
 #define PIMAP_MAX_JOIN_INTERVAL (60*60)
+#define PIMAP_UDP_MAX_LIFETIME (7*24*60*60)
+/* a FULL_SYNC of any account fits, and no datagram is longer */
+#define PIMAP_UDP_MIN_SIZE 256
+#define PIMAP_UDP_MAX_SIZE 65507
 
 #define DEF(type, name) \
 	SETTING_DEFINE_STRUCT_##type(#name, name, struct pimap_settings)
@@ -70,11 +74,20 @@ static const struct setting_define pimap_setting_defines[] = {
 	DEF(UINT, pimap_limit_webpush),
 	DEF(SIZE, pimap_outband_body),
 	DEF(STR, pimap_clear_text),
+	DEF(STR, pimap_encryption),
+	DEF(ENUM, pimap_key_transport),
 	DEF(STR, pimap_mail_relay),
 	DEF(STR, pimap_mail_from),
 	DEF(STR, pimap_mail_pattern),
 	DEF(STR, pimap_program_path),
 	DEF(TIME, pimap_program_timeout),
+	DEF(STR, pimap_udp_listen),
+	DEF(STR, pimap_udp_host),
+	DEF(UINT, pimap_udp_port),
+	DEF(TIME, pimap_udp_lifetime),
+	DEF(STR, pimap_udp_fallback),
+	DEF(SIZE, pimap_udp_max_size),
+	DEF(UINT, pimap_udp_max_hellos),
 	DEF(STR, pimap_webpush_subject),
 	DEF(STR, pimap_webpush_key),
 	DEF(STR, pimap_webpush_ca),
@@ -118,16 +131,62 @@ static const struct pimap_settings pimap_default_settings = {
 	.pimap_limit_webpush = 0,
 	.pimap_outband_body = 0,
 	.pimap_clear_text = "",
+	.pimap_encryption = "",
+	.pimap_key_transport = "secured:tls:never",
 	.pimap_mail_relay = "",
 	.pimap_mail_from = "",
 	.pimap_mail_pattern = "",
 	.pimap_program_path = "",
 	.pimap_program_timeout = 30,
+	.pimap_udp_listen = "",
+	.pimap_udp_host = "",
+	.pimap_udp_port = 0,
+	.pimap_udp_lifetime = 10*60,
+	.pimap_udp_fallback = "",
+	.pimap_udp_max_size = 1024,
+	.pimap_udp_max_hellos = 10,
 	.pimap_webpush_subject = "",
 	.pimap_webpush_key = "",
 	.pimap_webpush_ca = "",
 	.pimap_webpush_hosts = "",
 };
+
+static bool
+pimap_settings_check_udp(const struct pimap_settings *set, const char **error_r)
+{
+	const char *const *names = t_strsplit_spaces(set->pimap_encryption,
+						     " ,");
+
+	for (; *names != NULL; names++) {
+		if (strcasecmp(*names, "AES") != 0 &&
+		    strcasecmp(*names, "3DES") != 0) {
+			*error_r = t_strdup_printf("pimap_encryption %s: the "
+				"methods are AES and 3DES", *names);
+			return FALSE;
+		}
+	}
+	if (set->pimap_udp_port > 65535) {
+		*error_r = "pimap_udp_port must be 65535 at most";
+		return FALSE;
+	}
+	if (set->pimap_udp_lifetime == 0 ||
+	    set->pimap_udp_lifetime > PIMAP_UDP_MAX_LIFETIME) {
+		*error_r = "pimap_udp_lifetime must be 1 s at least, 7 days at "
+			"most";
+		return FALSE;
+	}
+	if (set->pimap_udp_max_size < PIMAP_UDP_MIN_SIZE ||
+	    set->pimap_udp_max_size > PIMAP_UDP_MAX_SIZE) {
+		*error_r = "pimap_udp_max_size must be 256 at least, 65507 at "
+			"most";
+		return FALSE;
+	}
+	if (set->pimap_udp_max_hellos == 0) {
+		*error_r = "pimap_udp_max_hellos must not be 0";
+		return FALSE;
+	}
+	return TRUE;
+}
 
 static bool
 pimap_settings_check(void *_set, pool_t pool, const char **error_r)
@@ -200,7 +259,7 @@ pimap_settings_check(void *_set, pool_t pool, const char **error_r)
 			"at most";
 		return FALSE;
 	}
-	return TRUE;
+	return pimap_settings_check_udp(set, error_r);
 }
 
 const struct setting_parser_info pimap_setting_parser_info = {

@@ -74,6 +74,11 @@ struct pimap_settings {
 	   that may tell of messages without encryption, separated by blanks */
 	uoff_t pimap_outband_body;
 	const char *pimap_clear_text;
+	/* methods of encryption, separated by blanks, the first is the server's;
+	   over which connections keys are given out: "secured", "tls" or "never"
+	   (R-7.6) */
+	const char *pimap_encryption;
+	const char *pimap_key_transport;
 	/* The channel MAIL: host[:port], "" = there is none; the sender, "" =
 	   pimap@ this host; what addresses must match, "" = in the user's own
 	   domain (R-14.5) */
@@ -83,6 +88,17 @@ struct pimap_settings {
 	/* The channel PROGRAM: an absolute path, "" = there is none; seconds */
 	const char *pimap_program_path;
 	unsigned int pimap_program_timeout;
+	/* The channel UDP: addresses with ports, separated by blanks, "" = there is
+	   none; what devices are told of them, "" and 0 = this host and the first
+	   port; seconds that a HELLO is valid; the channel of devices that aren't
+	   reached, "" = none; octets of a datagram; HELLOs a second and source */
+	const char *pimap_udp_listen;
+	const char *pimap_udp_host;
+	unsigned int pimap_udp_port;
+	unsigned int pimap_udp_lifetime;
+	const char *pimap_udp_fallback;
+	uoff_t pimap_udp_max_size;
+	unsigned int pimap_udp_max_hellos;
 	/* The channel WEBPUSH: how push services reach the administrator, a URL,
 	   "" = there is none; path of the key, "" = webpush.pem in the service's
 	   directory; of certificates that they may have, "" = the system's;

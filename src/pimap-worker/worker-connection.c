@@ -17,6 +17,8 @@
 #include "pimap-user.h"
 #include "pimap-worker.h"
 
+#include <unistd.h>
+
 struct worker_connection {
 	struct connection conn;
 	struct mail_storage_service_ctx *storage_service;
@@ -67,7 +69,7 @@ worker_job_parse(const char *const *args, struct worker_job *job_r)
 		return FALSE;
 	job_r->name = args[0];
 	job_r->username = args[1];
-	if (strcmp(args[0], "FOLDERS") == 0)
+	if (strcmp(args[0], "FOLDERS") == 0 || strcmp(args[0], "USER") == 0)
 		return count == 2;
 	if (strcmp(args[0], "LOOK") == 0 && count >= 3 && count % 2 == 1) {
 		job_r->states = args + 3;
@@ -96,6 +98,11 @@ worker_job_run_user(const struct worker_job *job, struct mail_user *user,
 	if (job->rows != NULL) {
 		return worker_judge(puser, job->guid, job->device, job->rows,
 				    answer, error_r);
+	}
+	if (strcmp(job->name, "USER") == 0) {
+		/* the process has become him */
+		worker_answer(answer, "UID", dec2str((long)geteuid()), NULL);
+		return 1;
 	}
 	return job->states == NULL ? worker_folders(puser, answer, error_r) :
 		worker_look(puser, job->guid, job->states, answer, error_r);
