@@ -9,7 +9,7 @@
 
 /* What isn't acted on yet is not offered */
 const char *const pimap_channels[] = {
-	"MAIL", "PROGRAM", "WEBPUSH", "NONE", NULL
+	"MAIL", "PROGRAM", "UDP", "WEBPUSH", "NONE", NULL
 };
 static const char *const values_new_format[] = { "NONE", NULL };
 static const char *const values_push[] = { "OFF", NULL };
