@@ -12,7 +12,7 @@ ratio of the instructions that the imap process executed (valgrind
 After each figure that has a limit comes "ok" or "OVER". All is also in
 results.json. Look at the ratios: times of different machines can't be compared.
 --quick: only times, of 10,000. ROW: only rows that have one of these words in their
-names ("session": the plain session, "deliveries", "sending").
+names ("session": the plain session, "deliveries", "scans", "sending").
 """
 
 import argparse
@@ -30,6 +30,7 @@ import counting
 import delivery
 import loading
 import rig
+import scanning
 import sending
 
 BUILD = os.environ.get("top_builddir", os.path.dirname(rig.HERE))
@@ -241,6 +242,9 @@ def measure_all(top, args, worlds, runs, counter):
     if counter is not None and wanted("deliveries"):
         results["deliveries"] = delivery.measure(top)
         print_plain("Deliveries", results["deliveries"])
+    if counter is not None and wanted("scans"):
+        results["scans"] = scanning.measure(top)
+        print_plain("Scans, microseconds of a folder", results["scans"])
     if wanted("sending"):
         results["sending"] = sending.measure(top, args.quick)
         print_plain("What is sent", results["sending"])

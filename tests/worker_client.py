@@ -58,8 +58,9 @@ class Worker:
         """name: GUID of those that notify some device"""
         *lines, last = self.job("FOLDERS", user)
         assert last == ["OK"], last
-        assert all(line[0] == "FOLDER" and len(line) == 3 for line in lines)
-        return {name: guid for _, guid, name in lines}
+        assert lines[0][0] == "SEEN" and len(lines[0]) == 2
+        assert all(line[0] == "FOLDER" and len(line) == 3 for line in lines[1:])
+        return {name: guid for _, guid, name in lines[1:]}
 
     def look(self, user, guid, states=None):
         """A Look with the answer, which must be OK"""
@@ -71,8 +72,9 @@ class Worker:
 
 class Look:
     def __init__(self, guid, lines):
-        first, *lines = lines
+        first, seen, *lines = lines
         assert first[:2] == ["FOLDER", guid] and len(first) == 3
+        assert seen[0] == "SEEN" and len(seen) == 2
         self.name = first[2]
         # of each device its line's fields: generation, channel, address, format
         self.devices = {}

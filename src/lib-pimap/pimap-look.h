@@ -32,10 +32,12 @@
      USER    <user>
         UID     <uid>                  of the user's processes
      FOLDERS <user>
+        SEEN   <seen>                  of the profile
         FOLDER <folder GUID> <name>    for each that notifies some device
      LOOK    <user> <folder GUID> [<device> <state>]...
         the states that are accounted for, none for a device not known yet
         FOLDER  <folder GUID> <name>
+        SEEN    <seen>
         DEVICE  <device> <generation> <channel> <address> <format> <state>
                                        for each device that the folder notifies, with
                                        its new state
@@ -53,6 +55,14 @@
                                        is told of the folder; of each a digit: 1 it
                                        passes, 0 it doesn't any more, 2 that can't be
                                        known now
+
+     SCAN <seen>...
+        CHANGED <number>               for each, counted from 0, of which another
+                                       look wouldn't see the same
+
+   What is seen is text that only the worker understands, too: it tells where
+   changes that no hint has told can be seen, and how it was there before the
+   look. It doesn't say that nothing has changed since it was asked for.
 
    A state is text that only the worker understands. What a look has found is valid
    only as long as the accounted states are those that it was asked with: both the

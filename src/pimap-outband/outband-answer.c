@@ -42,6 +42,7 @@ struct outband_answer *outband_answer_init(const char *guid)
 	answer->uid = (uid_t)-1;
 	p_array_init(&answer->folders, pool, 16);
 	p_array_init(&answer->found, pool, 4);
+	p_array_init(&answer->changed, pool, 4);
 	return answer;
 }
 
@@ -217,6 +218,35 @@ outband_answer_judged(struct outband_answer *answer, const char *const *args,
 	return 0;
 }
 
+static int
+outband_answer_seen(struct outband_answer *answer, const char *const *args,
+		    const char **error_r)
+{
+	if (args[0] == NULL || answer->seen != NULL ||
+	    strlen(args[0]) > OUTBAND_ANSWER_MAX_SEEN) {
+		*error_r = "invalid SEEN";
+		return -1;
+	}
+	answer->seen = p_strdup(answer->pool, args[0]);
+	return 0;
+}
+
+static int
+outband_answer_changed(struct outband_answer *answer, const char *const *args,
+		       const char **error_r)
+{
+	unsigned int number;
+
+	if (args[0] == NULL || str_to_uint(args[0], &number) < 0 ||
+	    number >= OUTBAND_ANSWER_MAX_SCAN ||
+	    array_count(&answer->changed) == OUTBAND_ANSWER_MAX_SCAN) {
+		*error_r = "invalid CHANGED";
+		return -1;
+	}
+	array_push_back(&answer->changed, &number);
+	return 0;
+}
+
 int outband_answer_add(struct outband_answer *answer, const char *const *args,
 		       const char **error_r)
 {
@@ -247,6 +277,11 @@ int outband_answer_add(struct outband_answer *answer, const char *const *args,
 		return outband_answer_event(answer, args + 1, error_r);
 	if (strcmp(args[0], "JUDGED") == 0 && answer->guid != NULL)
 		return outband_answer_judged(answer, args + 1, error_r);
+
+	if (strcmp(args[0], "SEEN") == 0)
+		return outband_answer_seen(answer, args + 1, error_r);
+	if (strcmp(args[0], "CHANGED") == 0 && answer->guid == NULL)
+		return outband_answer_changed(answer, args + 1, error_r);
 
 	if (strcmp(args[0], "OK") == 0)
 		answer->result = OUTBAND_ANSWER_OK;

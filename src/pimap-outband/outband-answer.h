@@ -15,6 +15,10 @@
 /* of one; the process has 256 MB (default_vsz_limit) */
 #define OUTBAND_ANSWER_MAX_SIZE (16*1024*1024)
 
+/* of one folder, and folders in one SCAN */
+#define OUTBAND_ANSWER_MAX_SEEN 16384
+#define OUTBAND_ANSWER_MAX_SCAN 100
+
 enum outband_answer_result {
 	OUTBAND_ANSWER_OK,
 	/* there is no such user or folder any more */
@@ -47,10 +51,16 @@ struct outband_answer {
 	/* to JUDGE */
 	struct outband_judged judged;
 
+	/* to LOOK and FOLDERS; NULL: it isn't said */
+	const char *seen;
+
+	/* to SCAN */
+	ARRAY(unsigned int) changed;
+
 	size_t size;
 };
 
-/* guid is the one of the LOOK or JUDGE, NULL for FOLDERS and USER. */
+/* guid is the one of the LOOK or JUDGE, NULL for FOLDERS, SCAN and USER. */
 struct outband_answer *outband_answer_init(const char *guid);
 void outband_answer_deinit(struct outband_answer **answer);
 

@@ -141,6 +141,9 @@ control_status(struct outband_control *control,
 	ANSWER_NUMBER(answer, "STATUS", "looks running", looks.running);
 	ANSWER_NUMBER(answer, "STATUS", "looks done", looks.done);
 	ANSWER_NUMBER(answer, "STATUS", "failed looks", looks.failed);
+	ANSWER_NUMBER(answer, "STATUS", "scanned", looks.scanned);
+	ANSWER_NUMBER(answer, "STATUS", "scanned and changed",
+		      looks.scan_changed);
 	ANSWER_NUMBER(answer, "STATUS", "expired",
 		      outband_sender_get_expired(controls->sender));
 	for (i = 0; outband_channels[i] != NULL; i++)

@@ -18,6 +18,7 @@
 #include "pimap-look.h"
 #include "outband-judge.h"
 #include "outband-pace.h"
+#include "outband-scan.h"
 #include "outband-worker.h"
 #include "outband-looks.h"
 
@@ -66,6 +67,7 @@ struct outband_looks {
 
 	struct outband_workers *workers;
 	struct outband_judge *judge;
+	struct outband_scans *scans;
 	struct outband_store *store;
 
 	HASH_TABLE(struct outband_look *, struct outband_look *) all;
@@ -348,14 +350,29 @@ outband_look_take(struct outband_look *look,
 {
 	struct outband_looks *looks = look->looks;
 
+	int ret;
+
 	switch (answer->result) {
 	case OUTBAND_ANSWER_OK:
 		if (look->guid[0] != '\0')
-			return outband_look_commit(look, answer, error_r);
-		return outband_look_folders(look, answer, error_r) < 0 ? -1 : 1;
+			ret = outband_look_commit(look, answer, error_r);
+		else
+			ret = outband_look_folders(look, answer, error_r) < 0 ? -1 : 1;
+		if (ret > 0) {
+			outband_scans_set(looks->scans, look->user, look->guid,
+				array_count(&answer->found) > 0 ||
+				array_count(&answer->folders) > 0 ?
+				answer->seen : NULL);
+		}
+		return ret;
 	case OUTBAND_ANSWER_GONE:
-		return outband_store_gone(looks->store, look->user, look->guid,
-					  error_r);
+		ret = outband_store_gone(looks->store, look->user, look->guid,
+					 error_r);
+		if (ret >= 0) {
+			outband_scans_forget(looks->scans, look->user,
+					     look->guid);
+		}
+		return ret;
 	case OUTBAND_ANSWER_FAIL:
 	case OUTBAND_ANSWER_LOST:
 	case OUTBAND_ANSWER_UNREACHED:
@@ -587,9 +604,16 @@ static void outband_looks_worker_free(void *context)
 	outband_looks_run(context);
 }
 
+static void
+outband_looks_scan_changed(const char *user, const char *guid, void *context)
+{
+	outband_looks_mark(context, user, guid, "scan");
+}
+
 struct outband_looks *
 outband_looks_init(struct event *event_parent, const char *worker_path,
 		   struct outband_judge *judge,
+		   unsigned int scan_interval,
 		   outband_looks_found_callback_t *callback, void *context)
 {
 	struct outband_looks *looks;
@@ -602,6 +626,9 @@ outband_looks_init(struct event *event_parent, const char *worker_path,
 	looks->workers = outband_workers_init(looks->event, worker_path,
 					      OUTBAND_LOOKS_MAX_WORKERS,
 					      outband_looks_worker_free, looks);
+	looks->scans = outband_scans_init(looks->event, looks->workers,
+					  scan_interval,
+					  outband_looks_scan_changed, looks);
 	hash_table_create(&looks->all, default_pool, 0, outband_look_hash,
 			  outband_look_cmp);
 	return looks;
@@ -615,6 +642,7 @@ void outband_looks_deinit(struct outband_looks **_looks)
 
 	*_looks = NULL;
 	looks->in_run = TRUE;
+	outband_scans_deinit(&looks->scans);
 	outband_workers_deinit(&looks->workers);
 	iter = hash_table_iterate_init(looks->all);
 	while (hash_table_iterate(iter, looks->all, &look, &look))
@@ -652,4 +680,6 @@ void outband_looks_get_status(struct outband_looks *looks,
 	status_r->running = looks->running_count;
 	status_r->done = looks->done;
 	status_r->failed = looks->failed;
+	outband_scans_get_status(looks->scans, &status_r->scanned,
+				 &status_r->scan_changed);
 }

@@ -15,9 +15,11 @@ struct outband_judge;
 typedef void outband_looks_found_callback_t(const char *user,
 					    const char *device, void *context);
 
+/* scan_interval: seconds, 0 = off (outband-scan.h) */
 struct outband_looks *
 outband_looks_init(struct event *event_parent, const char *worker_path,
 		   struct outband_judge *judge,
+		   unsigned int scan_interval,
 		   outband_looks_found_callback_t *callback, void *context);
 void outband_looks_deinit(struct outband_looks **looks);
 
@@ -33,6 +35,8 @@ struct outband_looks_status {
 	unsigned int waiting, running;
 	/* since the service began */
 	uint64_t done, failed;
+	/* by scans: folders and profiles, and those that had changed */
+	uint64_t scanned, scan_changed;
 };
 void outband_looks_get_status(struct outband_looks *looks,
 			      struct outband_looks_status *status_r);

@@ -225,6 +225,7 @@ static void outband_init(struct outband_service *s, const char *state_dir)
 				&s->sender, &error) < 0)
 		i_fatal("%s", error);
 	s->looks = outband_looks_init(s->event, PIMAP_WORKER_SOCKET, s->judge,
+				      s->set->pimap_outband_scan_interval,
 				      outband_found, s);
 	s->hints = outband_hints_init(s->event, s->judge, outband_hinted, s);
 	/* devices that are removed keep theirs */

@@ -85,6 +85,58 @@ static void test_outband_answer_folders(void)
 	test_end();
 }
 
+static void test_outband_answer_scan(void)
+{
+	static const char *const lines[] = {
+		"CHANGED\t0", "CHANGED\t99\tmore", "OK", NULL
+	};
+	static const char *const invalid[] = {
+		"CHANGED", "CHANGED\t100", "CHANGED\tx", "CHANGED\t-1", "SEEN",
+		NULL
+	};
+	static const char *const changed[] = { "CHANGED", "0", NULL };
+	const char *seen[] = { "SEEN", "s", NULL };
+	struct outband_answer *answer = outband_answer_init(NULL);
+	const char *error;
+	string_t *large = t_str_new(OUTBAND_ANSWER_MAX_SEEN + 1);
+	unsigned int i;
+
+	test_begin("outband_answer_add(): SCAN");
+	test_assert(add_lines(answer, lines, &error) == 1);
+	test_assert(array_count(&answer->changed) == 2);
+	test_assert(*array_idx(&answer->changed, 1) == 99);
+	test_assert(answer->seen == NULL);
+	outband_answer_deinit(&answer);
+
+	for (i = 0; invalid[i] != NULL; i++) {
+		const char *const line[] = { invalid[i], NULL };
+
+		answer = outband_answer_init(NULL);
+		test_assert_idx(add_lines(answer, line, &error) == -1, i);
+		outband_answer_deinit(&answer);
+	}
+	answer = outband_answer_init(NULL);
+	for (i = 0; i < OUTBAND_ANSWER_MAX_SCAN; i++)
+		test_assert_idx(outband_answer_add(answer, changed,
+						   &error) == 0, i);
+	test_assert(outband_answer_add(answer, changed, &error) == -1);
+	outband_answer_deinit(&answer);
+
+	/* once, and not too long */
+	answer = outband_answer_init(GUID);
+	test_assert(outband_answer_add(answer, seen, &error) == 0);
+	test_assert_strcmp(answer->seen, "s");
+	test_assert(outband_answer_add(answer, seen, &error) == -1);
+	outband_answer_deinit(&answer);
+	answer = outband_answer_init(GUID);
+	for (i = 0; i <= OUTBAND_ANSWER_MAX_SEEN; i++)
+		str_append_c(large, 'x');
+	seen[1] = str_c(large);
+	test_assert(outband_answer_add(answer, seen, &error) == -1);
+	outband_answer_deinit(&answer);
+	test_end();
+}
+
 static void test_outband_answer_ends(void)
 {
 	static const struct {
@@ -311,6 +363,7 @@ int main(void)
 	static void (*const test_functions[])(void) = {
 		test_outband_answer_look,
 		test_outband_answer_folders,
+		test_outband_answer_scan,
 		test_outband_answer_ends,
 		test_outband_answer_invalid,
 		test_outband_answer_judged,

@@ -24,6 +24,7 @@
 
 /* timers have milliseconds, in an int */
 #define PIMAP_OUTBAND_MAX_RETRY (7*24*60*60)
+#define PIMAP_OUTBAND_MAX_SCAN_INTERVAL (7*24*60*60)
 
 #define PIMAP_PROGRAM_MAX_TIMEOUT (60*60)
 
@@ -62,6 +63,7 @@ static const struct setting_define pimap_setting_defines[] = {
 	DEF(STR, pimap_timezone),
 	DEF(ENUM, pimap_view_late),
 	DEF(STR, pimap_outband_db),
+	DEF(TIME, pimap_outband_scan_interval),
 	DEF(TIME, pimap_outband_expire),
 	DEF(TIME, pimap_outband_retry_min),
 	DEF(TIME, pimap_outband_retry_max),
@@ -119,6 +121,7 @@ static const struct pimap_settings pimap_default_settings = {
 	.pimap_timezone = "",
 	.pimap_view_late = "wait:bye",
 	.pimap_outband_db = "",
+	.pimap_outband_scan_interval = 5*60,
 	.pimap_outband_expire = 3*24*60*60,
 	.pimap_outband_retry_min = 5,
 	.pimap_outband_retry_max = 60*60,
@@ -229,6 +232,10 @@ pimap_settings_check(void *_set, pool_t pool, const char **error_r)
 	    !pimap_str_begins(set->pimap_outband_db, "postgresql://")) {
 		*error_r = "pimap_outband_db must be an absolute path, or begin "
 			"with pgsql: or postgresql://";
+		return FALSE;
+	}
+	if (set->pimap_outband_scan_interval > PIMAP_OUTBAND_MAX_SCAN_INTERVAL) {
+		*error_r = "pimap_outband_scan_interval must be 7 days at most";
 		return FALSE;
 	}
 	if (set->pimap_outband_expire == 0) {

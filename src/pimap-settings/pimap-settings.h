@@ -56,6 +56,9 @@ struct pimap_settings {
 	/* The service pimap-outband (section 13), which has no users' fields */
 	/* path of its database, "" = pimap-outband/outband.sqlite in state_dir */
 	const char *pimap_outband_db;
+	/* seconds: so often it is seen whether something has changed that nobody
+	   has told it, 0 = never */
+	unsigned int pimap_outband_scan_interval;
 	/* seconds: a notification that can't be sent is given up after; it is
 	   tried again after min, twice that, and so on up to max */
 	unsigned int pimap_outband_expire;

@@ -3,6 +3,7 @@
 #define PIMAP_WORKER_H
 
 struct mail_storage_service_ctx;
+struct mailbox;
 struct master_service_connection;
 struct pimap_user;
 
@@ -24,6 +25,13 @@ int worker_judge(struct pimap_user *puser, const guid_128_t guid,
 		 const char *device, const char *const *rows, string_t *answer,
 		 const char **error_r);
 void worker_look_deinit(void);
+/* seen: what answers have told as SEEN, up to NULL */
+void worker_scan(const char *const *seen, string_t *answer);
+
+/* Adds what is seen of an open folder, or of the profile at that path (NULL: there
+   is none), to the answer. What comes from now on isn't in it. */
+void worker_scan_add_folder(struct mailbox *box, string_t *answer);
+void worker_scan_add_profile(const char *path, string_t *answer);
 
 /* Adds a line, fields up to NULL. */
 void worker_answer(string_t *answer, ...) ATTR_SENTINEL;

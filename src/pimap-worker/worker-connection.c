@@ -25,12 +25,16 @@ struct worker_connection {
 };
 
 struct worker_job {
-	const char *name, *username;
+	const char *name;
+	/* NULL: SCAN, of many users' folders */
+	const char *username;
 	/* LOOK's and JUDGE's */
 	guid_128_t guid;
 	const char *const *states;
 	const char *device;
 	const char *const *rows;
+	/* SCAN's */
+	const char *const *seen;
 };
 
 static struct connection_list *worker_connections = NULL;
@@ -56,7 +60,8 @@ static void worker_set_proctitle(const struct worker_job *job)
 			master_service)->verbose_proctitle)
 		return;
 	process_title_set(job == NULL ? "[idling]" :
-			  t_strdup_printf("[%s %s]", job->username, job->name));
+			  t_strdup_printf("[%s %s]", job->username == NULL ?
+					  "-" : job->username, job->name));
 }
 
 static bool
@@ -65,9 +70,15 @@ worker_job_parse(const char *const *args, struct worker_job *job_r)
 	const unsigned int count = str_array_length(args);
 
 	i_zero(job_r);
-	if (count < 2 || args[1][0] == '\0')
+	if (count < 2)
 		return FALSE;
 	job_r->name = args[0];
+	if (strcmp(args[0], "SCAN") == 0) {
+		job_r->seen = args + 1;
+		return TRUE;
+	}
+	if (args[1][0] == '\0')
+		return FALSE;
 	job_r->username = args[1];
 	if (strcmp(args[0], "FOLDERS") == 0 || strcmp(args[0], "USER") == 0)
 		return count == 2;
@@ -140,6 +151,19 @@ worker_job_run(struct worker_connection *conn, const struct worker_job *job,
 	return ret;
 }
 
+/* It is nobody's job: the user of the last one may not see others' folders. */
+static int
+worker_job_run_scan(const struct worker_job *job, string_t *answer,
+		    const char **error_r)
+{
+	if (getuid() == 0 && geteuid() != 0 && seteuid(0) < 0) {
+		*error_r = "seteuid(0) failed";
+		return -1;
+	}
+	worker_scan(job->seen, answer);
+	return 1;
+}
+
 static int
 worker_connection_input_args(struct connection *_conn, const char *const *args)
 {
@@ -156,7 +180,8 @@ worker_connection_input_args(struct connection *_conn, const char *const *args)
 	}
 	worker_set_proctitle(&job);
 	answer = str_new(default_pool, 1024);
-	ret = worker_job_run(conn, &job, answer, &error);
+	ret = job.seen != NULL ? worker_job_run_scan(&job, answer, &error) :
+		worker_job_run(conn, &job, answer, &error);
 	worker_set_proctitle(NULL);
 	if (ret <= 0)
 		str_truncate(answer, 0);

@@ -19,6 +19,7 @@
 #include "pimap-look.h"
 #include "pimap-notify.h"
 #include "pimap-pref.h"
+#include "pimap-settings.h"
 #include "pimap-user.h"
 #include "pimap-view.h"
 #include "pimap-worker.h"
@@ -282,6 +283,9 @@ int look_open(struct look *look, bool *special_r, const char **error_r)
 				       special_r, error_r);
 	if (ret <= 0)
 		return ret;
+	/* what comes from now on is seen by a scan, if not by this look */
+	if (look->seen != NULL)
+		worker_scan_add_folder(look->box, look->seen);
 	if (look_enable_modseqs(look, *special_r) < 0 ||
 	    mailbox_sync(look->box, MAILBOX_SYNC_FLAG_FULL_READ) < 0) {
 		*error_r = t_strdup_printf("Folder %s: %s",
@@ -304,7 +308,7 @@ int worker_look(struct pimap_user *puser, const guid_128_t guid,
 		const char **error_r)
 {
 	const struct pimap_profile *profile;
-	struct look look = { .puser = puser };
+	struct look look = { .puser = puser, .seen = t_str_new(256) };
 	bool special;
 	int ret;
 
@@ -315,6 +319,7 @@ int worker_look(struct pimap_user *puser, const guid_128_t guid,
 	if (ret > 0) {
 		worker_answer(answer, "FOLDER", guid_128_to_string(guid),
 			      mailbox_get_vname(look.box), NULL);
+		str_append_str(answer, look.seen);
 		if (look_devices(&look, special, states, answer, error_r) < 0)
 			ret = -1;
 	}
@@ -365,7 +370,13 @@ int worker_folders(struct pimap_user *puser, string_t *answer,
 		.answer = answer,
 	};
 	const struct pimap_profile *profile;
+	struct mail_namespace *ns;
+	const char *path;
 
+	if (pimap_settings_get_profile_path(puser->user, &path, &ns,
+					    error_r) < 0)
+		return -1;
+	worker_scan_add_profile(path, answer);
 	if (pimap_user_get_profile(puser, &profile, error_r) < 0)
 		return -1;
 	if (!look_has_channel(puser))

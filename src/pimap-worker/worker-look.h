@@ -19,6 +19,8 @@ struct look {
 	struct pimap_user *puser;
 	struct mailbox *box;
 	guid_128_t guid;
+	/* gets the line that says what a scan would see; NULL: none */
+	string_t *seen;
 	/* of what was synced */
 	uint32_t uid_validity, next_uid;
 	uint64_t modseq;

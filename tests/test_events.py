@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: LGPL-2.1-only
+"""How events come about where a hint isn't the whole of it (R-1.5, R-13.4): found without
+one, by an import, by the device itself, and of folders. All parts are in place, but for the
+relay."""
+
+import os
+import re
+import time
+
+import pytest
+
+from cases import HEAD, lmtp, put_into_new
+from conftest import Server, settings
+from outband_peers import Relay, wait_for
+from worker_client import Worker
+
+# no mail process can send a hint
+NO_HINTS = """
+service pimap-outband {
+  unix_listener pimap-outband {
+    mode = 0600
+  }
+}
+"""
+
+
+def message(subject):
+    return HEAD + b"Subject: %s\r\n\r\nbody\r\n" % subject
+
+
+class Site:
+    def __init__(self, fmt, extra="", **values):
+        self.relay = Relay()
+        self.server = Server.temporary(fmt, extra=settings(dict({
+            "pimap_channels": "mail",
+            "pimap_mail_relay": "127.0.0.1:%d" % self.relay.port,
+            "pimap_mail_pattern": "*@example.com"}, **values)) + extra)
+
+    def phone(self, user, folder="ALL", event=None, name="P1"):
+        """A device's session, after its filter and then its channel are set"""
+        phone = self.server.client("%s#%s" % (user, name))
+        phone.ok("XSETPIMAPPREF PIMAP_OUTBAND_FORMAT EXTENDED")
+        phone.ok('XSETPIMAPPREF PIMAP_OUTBAND_ADDRESS "%s@example.com"' % name.lower())
+        phone.ok("XSETPIMAPPREF PIMAP_XFILTER (%s N ALL)" % folder)
+        if event is not None:
+            phone.ok("XSETPIMAPPREF PIMAP_EVENT_FILTER " + event)
+        phone.ok("XSETPIMAPPREF PIMAP_OUTBAND_CHANNEL MAIL")
+        return phone
+
+    def told(self, name="P1"):
+        """(account, event, UID) of what that device was sent, in order"""
+        found = []
+        for mail in self.relay.mails:
+            if "<%s@" % name.lower() in mail.recipients[0]:
+                words = re.search(r'_%\$P-IMAP\$%_ (\d+) ("[^"]*"|\S+) (\S+)(?: (\d+))?',
+                                  mail.text.replace("=\r\n", "").replace("=24", "$"))
+                number, account, event, uid = words.groups()
+                found.append((int(number), account, event, int(uid or 0)))
+        assert [item[0] for item in found] == list(range(1, len(found) + 1))
+        return [item[1:] for item in found]
+
+    def wait_told(self, expected, name="P1", seconds=15):
+        wait_for(lambda: len(self.told(name)) >= len(expected), seconds)
+        assert self.told(name) == expected
+
+    def status(self, name):
+        text = self.server.doveadm("-f", "tab", "pimap", "outband", "status")
+        return dict(line.split("\t")[:2] for line in text.splitlines())[name]
+
+    def settle(self):
+        """Returns how many looks there were, when there are no more."""
+        while True:
+            before = self.looks()
+            time.sleep(0.5)
+            if self.looks() == before:
+                return before
+
+    def looks(self):
+        return int(self.status("looks done"))
+
+    def stop(self):
+        self.server.close_clients()
+        self.server.stop()
+        self.relay.stop()
+
+
+@pytest.fixture(params=["maildir", "sdbox", "mdbox"])
+def site(request):
+    site = Site(request.param, **getattr(request.function, "site", {}))
+    yield site
+    if request.node.get_closest_marker("expects_faults") is None:
+        assert site.server.faults() == []
+    site.stop()
+
+
+def with_site(**values):
+    def mark(function):
+        function.site = values
+        return function
+    return mark
+
+
+@pytest.mark.expects_faults
+@with_site(pimap_outband_scan_interval="1 s", extra=NO_HINTS)
+def test_found_by_scans(site, user):
+    """R-13.4: what no hint has told, without a next delivery; and an idle folder is left
+    alone, whatever looks and sessions leave beside it"""
+    user = user.lower()
+    site.server.doveadm("mailbox", "create", "-u", user, "Work")
+    site.phone(user, event="ALL")
+    # not even that the channel is there
+    site.server.doveadm("pimap", "outband", "scan", "-u", user)
+    wait_for(lambda: site.looks() >= 3)
+    plain = site.server.client(user)
+    expected = []
+    for number, folder in enumerate(["INBOX", "Work", "INBOX", "Work"], 1):
+        uid = (number + 1) // 2
+        if folder == "INBOX":
+            lmtp(site.server, user, message(b"%d" % number))
+        else:
+            plain.append("Work", [message(b"%d" % number)])
+        expected.append((user + "/Work" * (folder == "Work"), "NEW_MESSAGE", uid))
+        site.wait_told(expected)
+    # changes, too, and that a message has gone
+    plain.ok("SELECT Work")
+    plain.ok("STORE 1 +FLAGS (\\Flagged)")
+    expected.append((user + "/Work", "CHANGED_MESSAGE", 1))
+    site.wait_told(expected)
+    plain.ok("STORE 1 +FLAGS (\\Deleted)")
+    plain.ok("EXPUNGE")
+    wait_for(lambda: site.told()[-1] == (user + "/Work", "DELETED_MESSAGE", 1))
+    # a device's session has its own files beside the folder
+    phone = site.server.client(user + "#P1")
+    phone.ok("XSETPIMAPPREF PIMAP_XFILTER (Work V ALL)")
+    phone.ok("SELECT Work")
+    phone.ok("FETCH 1:* (BODY.PEEK[])")
+    phone.close()
+    plain.close()
+    time.sleep(5)
+    told, looks, scanned = len(site.told()), site.looks(), int(site.status("scanned"))
+    time.sleep(4)
+    assert site.looks() == looks and len(site.told()) == told
+    assert int(site.status("scanned")) >= scanned + 2 * 3
+
+
+@with_site(pimap_outband_scan_interval="1 s")
+def test_mail_put_into_a_maildir(site, user):
+    """By hand; one after the other, as fast as the file system tells them apart, or faster"""
+    if site.server.format != "maildir":
+        pytest.skip("nobody does that with dbox")
+    user = user.lower()
+    site.phone(user)
+    wait_for(lambda: site.looks() >= 2)
+    put_into_new(site.server, user, ["28d-header-line-100k.eml"])
+    site.wait_told([(user, "NEW_MESSAGE", 1)])
+    new = "%s/mail/%s/maildir/new/" % (site.server.path, user)
+    owner = os.stat(new)
+    for number in range(300):
+        path = new + "%d.M1P2.case" % (1100000000 + number)
+        with open(path, "wb") as file:
+            file.write(message(b"x"))
+        os.chown(path, owner.st_uid, owner.st_gid)
+        time.sleep(0.01)
+    site.wait_told([(user, "NEW_MESSAGE", uid) for uid in range(1, 302)])
+
+
+@pytest.mark.expects_faults
+@with_site(pimap_outband_scan_interval="0", extra=NO_HINTS)
+def test_no_scans(site, user):
+    user = user.lower()
+    site.phone(user)
+    site.server.doveadm("pimap", "outband", "scan", "-u", user)
+    wait_for(lambda: site.looks() >= 2)
+    lmtp(site.server, user, message(b"x"))
+    time.sleep(4)
+    assert site.told() == []
+    site.server.doveadm("pimap", "outband", "scan")
+    site.wait_told([(user, "NEW_MESSAGE", 1)])
+
+
+@pytest.mark.expects_faults
+@with_site(pimap_outband_scan_interval="1 s", extra=NO_HINTS)
+def test_scan_finds_a_changed_profile(site, user):
+    """R-1.7: a filter that no hint has told of counts all the same."""
+    user = user.lower()
+    phone = site.phone(user)
+    site.server.doveadm("pimap", "outband", "scan", "-u", user)
+    wait_for(lambda: site.looks() >= 2)
+    plain = site.server.client(user)
+    phone.ok("XSETPIMAPPREF PIMAP_XFILTER (ALL N NONE)")
+    wait_for(lambda: site.status("devices") == "0")
+    plain.append("INBOX", [message(b"hidden")])
+    time.sleep(3)
+    assert site.told() == []
+
+
+def test_scan_job(site, user):
+    """What a worker sees changes with what it is asked about, and not otherwise."""
+    user = user.lower()
+    site.phone(user)
+    plain = site.server.client(user)
+    plain.append("INBOX", [message(b"x")])
+    with Worker(site.server) as worker:
+        def seen(*job):
+            line, = [line for line in worker.job(*job) if line[0] == "SEEN"]
+            assert len(line) == 2
+            return line[1]
+
+        inbox = worker.folders(user)["INBOX"]
+        worker.look(user, inbox)
+        # the first looks write what they have read, and a folder's time must be old
+        time.sleep(3)
+        seen("LOOK", user, inbox)
+        folder, profile = seen("LOOK", user, inbox), seen("FOLDERS", user)
+        assert seen("LOOK", user, inbox) == folder
+        assert worker.job("SCAN", folder, profile, folder) == [["OK"]]
+        # what nobody can say anything about
+        assert worker.job("SCAN", "", folder, "x", "0\tf/x", "1\tz/x") == [
+            ["CHANGED", "0"], ["CHANGED", "2"], ["CHANGED", "3"], ["CHANGED", "4"], ["OK"]]
+        plain.append("INBOX", [message(b"x")])
+        assert worker.job("SCAN", folder, profile) == [["CHANGED", "0"], ["OK"]]
+        site.server.client(user + "#P2").ok("XFILTER SET F1 NIL (UNSEEN)")
+        site.server.client(user + "#P2").ok("XSETPIMAPPREF PIMAP_XFILTER (ALL N F1)")
+        assert worker.job("SCAN", profile, folder) == [["CHANGED", "0"], ["CHANGED", "1"], ["OK"]]
+        # just now: there may be more that has the same time
+        if site.server.format == "maildir":
+            plain.append("INBOX", [message(b"x")])
+            assert worker.job("SCAN", seen("LOOK", user, inbox)) == [["CHANGED", "0"], ["OK"]]
