@@ -23,13 +23,13 @@ void outband_judge_unwait(struct outband_judge_wait **wait ATTR_UNUSED)
 static void check_hint(const char *line)
 {
 	const char *const *args = t_strsplit_tabescaped(line);
-	const char *user, *guid, *error = NULL;
+	const char *user, *guid, *note, *error = NULL;
 	bool wait;
 
 	/* Dovecot's connections refuse empty lines */
 	if (args[0] == NULL)
 		return;
-	if (!outband_hint_parse(args, &user, &guid, &wait, &error)) {
+	if (!outband_hint_parse(args, &user, &guid, &note, &wait, &error)) {
 		fuzz_check_line(error);
 		return;
 	}
@@ -39,6 +39,10 @@ static void check_hint(const char *line)
 		fuzz_check_guid(guid);
 	/* the others have no answer */
 	i_assert(!wait || *guid == '\0');
+	if (note != NULL) {
+		fuzz_check_line(note);
+		i_assert(strlen(note) <= PIMAP_NOTE_MAX_SIZE);
+	}
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -226,3 +226,247 @@ def test_scan_job(site, user):
         if site.server.format == "maildir":
             plain.append("INBOX", [message(b"x")])
             assert worker.job("SCAN", seen("LOOK", user, inbox)) == [["CHANGED", "0"], ["OK"]]
+
+
+def source(site, user, count):
+    """The location of a Maildir with so many messages, his to read"""
+    path = "%s/mail/source-%s" % (site.server.path, user)
+    owner = os.stat("%s/mail/%s" % (site.server.path, user))
+    for part in ("", "/cur", "/new", "/tmp"):
+        os.mkdir(path + part)
+        os.chown(path + part, owner.st_uid, owner.st_gid)
+    for number in range(count):
+        name = "%s/cur/%d.M1P1.source:2,S" % (path, 1200000000 + number)
+        with open(name, "wb") as file:
+            file.write(message(b"imported %d" % number))
+        os.chown(name, owner.st_uid, owner.st_gid)
+    return path
+
+
+def bring(site, user, how, path):
+    """Puts the messages of that Maildir into his INBOX."""
+    if how == "import":
+        site.server.doveadm("import", "-u", user, "maildir:" + path, "", "all")
+    else:
+        site.server.doveadm("sync", "-1", "-R", "-u", user, "maildir:" + path)
+
+
+@pytest.mark.parametrize("how", ["import", "sync"])
+@pytest.mark.parametrize("event", [None, "ALL"])
+def test_imports_are_silent(site, user, how, event):
+    """R-1.5: what is put in so isn't told, not even where changes are; what comes after it
+    is, and so is what is done to it later."""
+    user = user.lower()
+    plain = site.server.client(user)
+    plain.append("INBOX", [message(b"old")])
+    site.phone(user, event=event)
+    path = source(site, user, 250)
+    site.settle()
+    bring(site, user, how, path)
+    lmtp(site.server, user, message(b"new"))
+    assert plain.status("INBOX", "MESSAGES")["MESSAGES"] == 252
+    # dsync may give a UID anew to what is there
+    last = plain.status("INBOX", "UIDNEXT")["UIDNEXT"] - 1
+    site.wait_told([(user, "NEW_MESSAGE", last)])
+    site.settle()
+    plain.ok("SELECT INBOX")
+    plain.ok("UID STORE 2 +FLAGS (\\Flagged)")
+    expected = [(user, "NEW_MESSAGE", last)]
+    if event is not None:
+        expected.append((user, "CHANGED_MESSAGE", 2))
+    site.settle()
+    assert site.told() == expected
+
+
+@with_site(pimap_notify_imports="yes")
+@pytest.mark.parametrize("how", ["import", "sync"])
+def test_imports_are_told(site, user, how):
+    """pimap_notify_imports"""
+    user = user.lower()
+    site.phone(user)
+    site.settle()
+    bring(site, user, how, source(site, user, 3))
+    site.wait_told([(user, "NEW_MESSAGE", uid) for uid in (1, 2, 3)])
+
+
+@pytest.mark.parametrize("how", ["import", "sync"])
+def test_imports_into_a_new_folder(site, user, how):
+    """Which is new as a whole, but for what was imported"""
+    user = user.lower()
+    site.phone(user)
+    path = source(site, user, 3)
+    for part in ("", "/cur", "/new", "/tmp"):
+        os.mkdir(path + "/.New" + part)
+        owner = os.stat(path)
+        os.chown(path + "/.New" + part, owner.st_uid, owner.st_gid)
+    os.rename(path + "/cur/1200000001.M1P1.source:2,S",
+              path + "/.New/cur/1200000001.M1P1.source:2,S")
+    site.settle()
+    bring(site, user, how, path)
+    lmtp(site.server, user, message(b"new"))
+    site.wait_told([(user, "NEW_MESSAGE", 3)])
+    plain = site.server.client(user)
+    plain.append("New", [message(b"new")])
+    site.wait_told([(user, "NEW_MESSAGE", 3), (user + "/New", "NEW_MESSAGE", 2)])
+
+
+def test_own_changes(site, user):
+    """R-1.5: a device isn't told what its own session did, another one is."""
+    user = user.lower()
+    plain = site.server.client(user)
+    plain.ok("CREATE Work")
+    plain.append("INBOX", [message(b"%d" % number) for number in range(8)])
+    site.phone(user, event="ALL", name="P2").close()
+    phone = site.phone(user, event="ALL")
+    site.settle()
+    expected = []
+
+    def own(*events):
+        expected.extend((user + folder, *event) for folder, *event in events)
+        site.wait_told(expected, "P2")
+        site.settle()
+        assert site.told() == []
+
+    phone.ok("SELECT INBOX")
+    phone.ok("STORE 1:2 +FLAGS (\\Flagged)")
+    own(("", "CHANGED_MESSAGE", 1), ("", "CHANGED_MESSAGE", 2))
+    phone.ok("STORE 1 +FLAGS (word)")
+    own(("", "CHANGED_MESSAGE", 1))
+    phone.ok("FETCH 3 (BODY[])")
+    own(("", "CHANGED_MESSAGE", 3))
+    phone.append("INBOX", [message(b"own")] * 2)
+    own(("", "NEW_MESSAGE", 9), ("", "NEW_MESSAGE", 10))
+    phone.ok("COPY 4:5 Work")
+    own(("/Work", "NEW_MESSAGE", 1), ("/Work", "NEW_MESSAGE", 2))
+    phone.ok("STORE 4 +FLAGS (\\Deleted)")
+    own(("", "CHANGED_MESSAGE", 4))
+    phone.ok("EXPUNGE")
+    own(("", "DELETED_MESSAGE", 4))
+    # two folders: which is looked at first isn't known
+    phone.ok("UID MOVE 5 Work")
+    wait_for(lambda: len(site.told("P2")) == len(expected) + 2)
+    assert set(site.told("P2")[-2:]) == {(user, "DELETED_MESSAGE", 5),
+                                         (user + "/Work", "NEW_MESSAGE", 3)}
+    expected.extend(site.told("P2")[-2:])
+    site.settle()
+    assert site.told() == []
+    # and then it is told of others'
+    plain.ok("SELECT INBOX")
+    plain.ok("UID STORE 6 +FLAGS (\\Answered)")
+    site.wait_told([(user, "CHANGED_MESSAGE", 6)])
+
+
+def test_own_changes_under_the_filter_new(site, user):
+    """New messages only; what the device saved isn't new to it."""
+    user = user.lower()
+    phone = site.phone(user)
+    site.phone(user, name="P2").close()
+    site.settle()
+    phone.append("INBOX", [message(b"own")])
+    site.wait_told([(user, "NEW_MESSAGE", 1)], "P2")
+    lmtp(site.server, user, message(b"new"))
+    site.wait_told([(user, "NEW_MESSAGE", 2)])
+
+
+def test_own_changes_that_leave_the_filter(site, user):
+    """Reading mail in a folder that notifies of unread mail"""
+    user = user.lower()
+    plain = site.server.client(user)
+    plain.append("INBOX", [message(b"x")] * 4)
+    phone = site.phone(user, event="ALL")
+    phone.ok("XFILTER SET F1 NIL (UNSEEN)")
+    phone.ok("XSETPIMAPPREF PIMAP_XFILTER (ALL N F1)")
+    site.settle()
+    # so that what the device knows is known
+    lmtp(site.server, user, message(b"new"))
+    site.wait_told([(user, "NEW_MESSAGE", 5)])
+    phone.ok("SELECT INBOX")
+    phone.ok("FETCH 1:2 (BODY[])")
+    site.settle()
+    phone.ok("STORE 1 -FLAGS (\\Seen)")
+    site.settle()
+    assert len(site.told()) == 1
+    plain.ok("SELECT INBOX")
+    plain.ok("STORE 3 +FLAGS (\\Seen)")
+    site.wait_told([(user, "NEW_MESSAGE", 5), (user, "DELETED_MESSAGE", 3)])
+
+
+@pytest.mark.parametrize("first", ["own", "other"])
+def test_own_change_beside_anothers(site, user, first):
+    """In one look: the other's is told, whichever comes first."""
+    user = user.lower()
+    plain = site.server.client(user)
+    plain.append("INBOX", [message(b"x")] * 3)
+    phone = site.phone(user, event="ALL")
+    for session in (plain, phone):
+        session.ok("SELECT INBOX")
+    site.settle()
+    with Worker(site.server) as worker:
+        inbox = worker.folders(user)["INBOX"]
+        states = worker.look(user, inbox).states
+        third = site.server.client(user)
+        ours = {}
+
+        def store(session):
+            before = third.status("INBOX", "HIGHESTMODSEQ")["HIGHESTMODSEQ"]
+            session.ok("NOOP")
+            session.ok("STORE 2 +FLAGS (%s)" % ("own" if session is phone else "other"))
+            if session is phone:
+                after = third.status("INBOX", "HIGHESTMODSEQ")["HIGHESTMODSEQ"]
+                validity = third.status("INBOX", "UIDVALIDITY")["UIDVALIDITY"]
+                ours["=note"] = "0:P1:%d:%d:%d:2::" % (validity, before, after)
+
+        store(phone)
+        # alone it isn't told, unless it is somebody else who says so
+        assert worker.look(user, inbox, dict(states, **ours)).events["P1"] == []
+        for note in (ours["=note"].replace("0:", "99:", 1), ours["=note"].replace("P1", "P2"),
+                     "x", "0:P1:1:1:1:::::", "0:P1:1:1:1:9-2::", ours["=note"][:-1] + "0-0"):
+            assert len(worker.look(user, inbox, dict(states, **{"=note": note}))
+                       .events["P1"]) == 1, note
+        states = worker.look(user, inbox, dict(states, **ours)).states
+        # both since the accounted state
+        plain.ok("NOOP")
+        plain.ok("STORE 2 -FLAGS (own other)")
+        states = worker.look(user, inbox, states).states
+        for session in ([phone, plain] if first == "own" else [plain, phone]):
+            store(session)
+        look = worker.look(user, inbox, dict(states, **ours))
+        assert [event[0] for event in look.events["P1"]] == ["CHANGED_MESSAGE"]
+        # and where the other's is accounted for
+        states = look.states
+        phone.ok("STORE 2 -FLAGS (own other)")
+        states = worker.look(user, inbox, states).states
+        store(phone)
+        assert worker.look(user, inbox, dict(states, **ours)).events["P1"] == []
+
+
+def test_own_store_right_after_anothers(site, user):
+    """As fast as may be, many times: none of the other's is lost. What is told besides is in
+    doubt."""
+    user = user.lower()
+    plain = site.server.client(user)
+    plain.append("INBOX", [message(b"x")] * 40)
+    phone = site.phone(user, event="ALL")
+    for session in (plain, phone):
+        session.ok("SELECT INBOX")
+    site.settle()
+    for uid in range(1, 41):
+        plain.ok("STORE %d +FLAGS (other)" % uid)
+        phone.ok("STORE %d +FLAGS (own)" % uid)
+    site.settle()
+    wait_for(lambda: {uid for _, _, uid in site.told()} == set(range(1, 41)))
+
+
+def test_own_changes_in_a_row(site, user):
+    """One after the other, before there is a look at any of them"""
+    user = user.lower()
+    phone = site.phone(user, event="ALL")
+    phone.append("INBOX", [message(b"x")] * 3)
+    phone.ok("SELECT INBOX")
+    site.settle()
+    for number in range(30):
+        phone.ok("STORE %d +FLAGS (word%d)" % (number % 3 + 1, number))
+        phone.append("INBOX", [message(b"x")])
+    site.settle()
+    # of 60; where a look comes between a change and its note it is in doubt
+    assert len(site.told()) <= 6

@@ -230,10 +230,11 @@ def test_changes_are_told_where_they_are_wanted(server, user, service):
     plain.ok("EXPUNGE")
     plain.ok("CLOSE")
     assert service.hints() == []
-    # the device's own session is one as well
+    # the device's own session is one as well, and notes that it was that
     phone.ok("SELECT INBOX")
     phone.ok("STORE 1 +FLAGS (\\Seen)")
-    assert service.hints() == [inbox]
+    (*own, note), = service.hints()
+    assert tuple(own) == inbox and note.startswith("P1:") and note.count(":") == 6
     plain.ok("SELECT INBOX")
     plain.ok("CREATE Work")
     plain.ok("MOVE 1 Work")

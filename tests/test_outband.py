@@ -508,6 +508,8 @@ def test_malformed_hints(outband):
             ("HINT", "joe@example.com", "x"), ("HINT", "joe@example.com", "0" * 32),
             ("PROFILE",), ("LOOK", "joe@example.com", GUID),
             ("HINT", "j\no@example.com", GUID), ("HINT", "j" * 513, GUID),
+            ("HINT", "joe@example.com", GUID, "x" * 4001),
+            ("HINT", "joe@example.com", GUID, "a\x7f"),
             ("PROFILE", "j" * 100000)):
         hint(outband.server, *fields)
     outband.folder.count = 1
@@ -515,7 +517,36 @@ def test_malformed_hints(outband):
     wait_for(lambda: outband.relay.mails)
     assert [job[:2] for job in outband.worker.jobs] == [["LOOK", "joe@example.com"]]
     # the last one's connection is closed without a word
-    assert len(outband.server.faults()) == 8
+    assert len(outband.server.faults()) == 10
+
+
+def test_notes_go_to_the_next_look(outband):
+    """With who says so; and again, until a look has been stored"""
+    failed = []
+
+    def answer(job):
+        if not failed:
+            failed.append(job)
+            return None
+        return outband.folder.answer(job)
+
+    outband.worker.answer = answer
+    outband.folder.count = 1
+    hint(outband.server, "HINT", "joe@example.com", GUID, "phone:1:2:3:4::")
+    wait_for(lambda: outband.relay.mails)
+    hint(outband.server, "HINT", "joe@example.com", GUID)
+    wait_for(lambda: len(outband.worker.jobs) == 4)
+    notes = [job[job.index("=note") + 1:] for job in outband.worker.jobs if "=note" in job]
+    # found, and looked at once more for notes that might have come after that
+    assert notes == [["%d:phone:1:2:3:4::" % os.getuid()]] * 3
+    assert seqs(outband.relay.mails) == [1]
+    # what would be more than a look can be told isn't kept
+    outband.worker.answer = lambda job: None
+    outband.expected.append("3 workers have died")
+    for number in range(30):
+        hint(outband.server, "HINT", "joe@example.com", OTHER, "%d:" % number + "x" * 3990)
+    wait_for(lambda: outband.server.logs("3 workers have died"))
+    assert all(len("\t".join(job)) < 70000 for job in outband.worker.jobs)
 
 
 def test_odd_names(outband):

@@ -17,13 +17,23 @@
    A hint says that something may have changed. It causes a look and nothing else,
    so that whoever may connect can send it; it gets no answer and may be lost:
 
-     HINT    <user> <folder GUID>      mail came into that folder, has changed
+     HINT    <user> <folder GUID> [<note>]
+                                       mail came into that folder, has changed
                                        there or has gone
      PROFILE <user>                    his profile has changed: what is queued isn't
                                        sent before a worker has said what it is now
      PROFILE <user> WAIT               likewise, and is answered by OK when this holds:
                                        nothing goes out any more that wasn't judged
                                        by this profile or a later one (R-1.7)
+
+   A note says what one session did, so that its device isn't told (R-1.5). It may be
+   believed of root and of who is the user in his system.
+
+     <device>:<UIDVALIDITY>:<start>:<end>:<changed>:<saved>:<expunged>
+                                       UIDs and ranges of them, separated by commas;
+                                       all that has modseqs above start, up to end,
+                                       is that session's doing. No device: what
+                                       was saved was imported.
 
    Jobs, which the service sends to a worker, one at a time. Each is answered by
    lines, of which the last is OK, GONE (no such user or folder any more) or FAIL and
@@ -35,7 +45,9 @@
         SEEN   <seen>                  of the profile
         FOLDER <folder GUID> <name>    for each that notifies some device
      LOOK    <user> <folder GUID> [<device> <state>]...
-        the states that are accounted for, none for a device not known yet
+        the states that are accounted for, none for a device not known yet;
+        for "=note" instead of a device: the number of who says so in the system, a
+        colon and a note
         FOLDER  <folder GUID> <name>
         SEEN    <seen>
         DEVICE  <device> <generation> <channel> <address> <format> <state>
@@ -79,6 +91,9 @@
 #define PIMAP_WORKER_PROTOCOL "pimap-worker"
 #define PIMAP_WORKER_MAJOR 1
 #define PIMAP_WORKER_MINOR 0
+
+#define PIMAP_LOOK_NOTE "=note"
+#define PIMAP_NOTE_MAX_SIZE 4000
 
 /* Longer lines end the connection. */
 #define PIMAP_LOOK_MAX_LINE (1024*1024)

@@ -2,6 +2,7 @@
 /* Hints: their lines, and the connections that they come over. */
 
 #include "lib.h"
+#include "net.h"
 #include "connection.h"
 #include "ostream.h"
 #include "master-service.h"
@@ -12,7 +13,7 @@
 
 /* No user's name is longer, and no hint. */
 #define OUTBAND_HINT_MAX_USER 512
-#define OUTBAND_HINT_MAX_LINE 2048
+#define OUTBAND_HINT_MAX_LINE (PIMAP_NOTE_MAX_SIZE + 1024)
 /* Clients that don't say anything take the place of others. */
 #define OUTBAND_HINT_IDLE_SECS (5*60)
 
@@ -27,12 +28,14 @@ struct outband_hints {
 struct outband_hint_client {
 	struct connection conn;
 	struct outband_hints *hints;
+	/* who it is, -1 = not known */
+	uid_t uid;
 	/* it has no further input before it is answered */
 	struct outband_judge_wait *wait;
 };
 
 bool outband_hint_parse(const char *const *args, const char **user_r,
-			const char **guid_r, bool *wait_r,
+			const char **guid_r, const char **note_r, bool *wait_r,
 			const char **error_r)
 {
 	unsigned int count = str_array_length(args);
@@ -44,6 +47,7 @@ bool outband_hint_parse(const char *const *args, const char **user_r,
 		return FALSE;
 	}
 	*user_r = args[1];
+	*note_r = NULL;
 	*wait_r = FALSE;
 	if (strcmp(args[0], "PROFILE") == 0) {
 		*guid_r = "";
@@ -59,6 +63,14 @@ bool outband_hint_parse(const char *const *args, const char **user_r,
 		*error_r = "no GUID in it";
 		return FALSE;
 	}
+	if (count < 4)
+		return TRUE;
+	if (strlen(args[3]) > PIMAP_NOTE_MAX_SIZE ||
+	    outband_has_control(args[3])) {
+		*error_r = "invalid note";
+		return FALSE;
+	}
+	*note_r = args[3];
 	return TRUE;
 }
 
@@ -109,16 +121,20 @@ outband_hint_input_args(struct connection *conn, const char *const *args)
 {
 	struct outband_hint_client *client =
 		container_of(conn, struct outband_hint_client, conn);
-	const char *user, *guid, *error;
+	const char *user, *guid, *note, *error;
 	bool wait, go_on = TRUE;
 
-	if (!outband_hint_parse(args, &user, &guid, &wait, &error)) {
+	if (!outband_hint_parse(args, &user, &guid, &note, &wait, &error)) {
 		e_error(conn->event, "Invalid hint: %s", error);
 		return -1;
 	}
 	if (*guid == '\0')
 		go_on = outband_hint_profile(client, user, wait);
-	client->hints->callback(user, guid, client->hints->context);
+	if (note != NULL) {
+		note = client->uid == (uid_t)-1 ? NULL :
+			t_strdup_printf("%s:%s", dec2str(client->uid), note);
+	}
+	client->hints->callback(user, guid, note, client->hints->context);
 	return go_on ? 1 : 0;
 }
 
@@ -167,9 +183,12 @@ void outband_hints_connected(struct outband_hints *hints,
 			     struct master_service_connection *conn)
 {
 	struct outband_hint_client *client;
+	struct net_unix_cred cred;
 
 	client = i_new(struct outband_hint_client, 1);
 	client->hints = hints;
+	client->uid = net_getunixcred(conn->fd, &cred) < 0 ? (uid_t)-1 :
+		cred.uid;
 	client->conn.event_parent = hints->event;
 	connection_init_server(hints->list, &client->conn, conn->name,
 			       conn->fd, conn->fd);

@@ -9,9 +9,10 @@ struct master_service_connection;
 
 /* The connections of those who send hints (pimap-look.h). Whoever may connect may
    send them, so they are bounded, and cause looks only. guid "" is all of the
-   user's folders: his profile has changed, which the judge knows then. */
+   user's folders: his profile has changed, which the judge knows then. note: who says
+   so, and what (NULL: nothing). */
 typedef void outband_hint_callback_t(const char *user, const char *guid,
-				     void *context);
+				     const char *note, void *context);
 
 struct outband_hints *
 outband_hints_init(struct event *event_parent, struct outband_judge *judge,
@@ -25,9 +26,10 @@ void outband_hints_connected(struct outband_hints *hints,
 void outband_hints_disconnect(struct outband_hints *hints);
 
 /* Returns TRUE and what the line of a hint says, from the data stack or the
-   fields, or FALSE and error_r. wait_r: it is to be answered. */
+   fields, or FALSE and error_r. note_r is NULL if there is none. wait_r: it is to be
+   answered. */
 bool outband_hint_parse(const char *const *args, const char **user_r,
-			const char **guid_r, bool *wait_r,
+			const char **guid_r, const char **note_r, bool *wait_r,
 			const char **error_r);
 
 #endif

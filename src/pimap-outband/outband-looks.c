@@ -23,6 +23,11 @@
 #include "outband-looks.h"
 
 #define OUTBAND_LOOKS_MAX_WORKERS 4
+/* A look that finds something is done again while there come notes about that */
+#define OUTBAND_LOOKS_NOTES_SECS 1
+#define OUTBAND_LOOKS_NOTES_MSECS 20
+/* Octets of notes for one look; without a note the devices are told. */
+#define OUTBAND_LOOKS_MAX_NOTES (64*1024)
 /* Marks that are kept in memory. If there are more, all that is accounted for is
    looked at. */
 #define OUTBAND_LOOKS_MAX 100000
@@ -53,9 +58,16 @@ struct outband_look {
 	/* of the mark, and of the look that runs */
 	const char *cause;
 	struct outband_origin origin;
+	/* For the next look, each after a TAB, or NULL; and how much of them the
+	   one that runs has been told. */
+	char *notes;
+	size_t notes_told;
+	/* notes have come while it was looked, since then; 0 = they haven't */
+	time_t notes_since;
 
 	bool marked:1;
 	bool running:1;
+	bool notes_waited:1;
 	/* FOLDERS: those that are accounted for are looked at already */
 	bool only_new:1;
 };
@@ -124,6 +136,7 @@ static void outband_look_free(struct outband_look *look)
 	pool_unref(&look->pool);
 	i_free(look->user);
 	i_free(look->guid);
+	i_free(look->notes);
 	i_free(look);
 }
 
@@ -205,6 +218,78 @@ static void outband_look_hold(struct outband_look *look)
 	if (look->guid[0] != '\0' && msecs > 0 && look->to_hold == NULL) {
 		look->to_hold = timeout_add_short(msecs, outband_look_held,
 						  look);
+	}
+}
+
+void outband_looks_note(struct outband_looks *looks, const char *user,
+			const char *guid, const char *note)
+{
+	struct outband_look *look = outband_looks_get(looks, user, guid);
+	char *notes;
+
+	if (look == NULL)
+		return;
+	look->notes_waited = FALSE;
+	if (look->notes == NULL)
+		look->notes = i_strconcat("\t", note, NULL);
+	else if (strlen(look->notes) + strlen(note) < OUTBAND_LOOKS_MAX_NOTES) {
+		notes = i_strconcat(look->notes, "\t", note, NULL);
+		i_free(look->notes);
+		look->notes = notes;
+	}
+}
+
+/* The look has used them, but for what came meanwhile. */
+static void outband_look_drop_notes(struct outband_look *look)
+{
+	char *notes = NULL;
+
+	if (look->notes != NULL && look->notes[look->notes_told] != '\0')
+		notes = i_strdup(look->notes + look->notes_told);
+	i_free(look->notes);
+	look->notes = notes;
+}
+
+/* Was something found that a note may be about which the look hasn't been told? Who
+   sends one does that after his commit: the look may have seen this already. Where
+   there are notes there may be another soon: that is waited for once. */
+static bool
+outband_look_awaits_notes(struct outband_look *look,
+			  const struct outband_answer *answer)
+{
+	const struct outband_found *found;
+	bool events = FALSE;
+
+	array_foreach(&answer->found, found) {
+		if (array_count(&found->events) > 0)
+			events = TRUE;
+	}
+	if (!events || look->notes == NULL)
+		return FALSE;
+	if (look->notes[look->notes_told] == '\0') {
+		if (look->notes_waited)
+			return FALSE;
+		look->notes_waited = TRUE;
+	}
+	if (look->notes_since == 0)
+		look->notes_since = ioloop_time;
+	/* the clock may go back, too */
+	return ioloop_time >= look->notes_since &&
+		ioloop_time <= look->notes_since + OUTBAND_LOOKS_NOTES_SECS;
+}
+
+static void
+outband_look_append_notes(struct outband_look *look, string_t *line)
+{
+	const char *const *notes;
+
+	look->notes_told = 0;
+	if (look->notes == NULL)
+		return;
+	look->notes_told = strlen(look->notes);
+	for (notes = t_strsplit(look->notes + 1, "\t"); *notes != NULL; notes++) {
+		str_append(line, "\t"PIMAP_LOOK_NOTE"\t");
+		str_append_tabescaped(line, *notes);
 	}
 }
 
@@ -317,6 +402,10 @@ outband_look_commit(struct outband_look *look,
 	const struct outband_found *found;
 	int ret;
 
+	if (outband_look_awaits_notes(look, answer))
+		return 0;
+	look->notes_since = 0;
+	look->notes_waited = FALSE;
 	ret = outband_store_commit(looks->store, look->user, look->guid,
 				   answer->folder, &look->origin,
 				   &look->accounted, &answer->found, error_r);
@@ -408,9 +497,17 @@ outband_look_answered(struct outband_answer *answer, void *context)
 		}
 		looks->store_failed = FALSE;
 		look->rest_msecs = 0;
+		if (ret > 0)
+			outband_look_drop_notes(look);
 		if (ret == 0) {
 			result = "stale";
-			outband_look_mark(look, look->origin.cause);
+			if (look->notes_since == 0)
+				outband_look_mark(look, look->origin.cause);
+			else if (!look->marked) {
+				look->to_rest = timeout_add_short(
+					OUTBAND_LOOKS_NOTES_MSECS,
+					outband_look_rested, look);
+			}
 		} else if (answer->result == OUTBAND_ANSWER_GONE) {
 			result = "gone";
 		}
@@ -482,6 +579,7 @@ static int outband_look_begin(struct outband_look *look, const char **error_r)
 			str_append_c(line, '\t');
 			str_append_tabescaped(line, accounted->state);
 		}
+		outband_look_append_notes(look, line);
 	}
 	if (str_len(line) >= PIMAP_LOOK_MAX_LINE) {
 		*error_r = t_strdup_printf("User %s: the states of folder %s "

@@ -27,6 +27,9 @@ void outband_looks_deinit(struct outband_looks **looks);
    outband_looks_start() marks are kept. cause lives for ever. */
 void outband_looks_mark(struct outband_looks *looks, const char *user,
 			const char *guid, const char *cause);
+/* What the next look at the folder is told (PIMAP_LOOK_NOTE); it is to be marked. */
+void outband_looks_note(struct outband_looks *looks, const char *user,
+			const char *guid, const char *note);
 /* Likewise all that is accounted for, after outband_looks_start(). */
 void outband_looks_mark_all(struct outband_looks *looks);
 

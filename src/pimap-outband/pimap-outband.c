@@ -172,10 +172,13 @@ outband_paths_init(struct outband_service *s, const char *state_dir)
 		s->set->pimap_outband_db : s->db_path;
 }
 
-static void outband_hinted(const char *user, const char *guid, void *context)
+static void
+outband_hinted(const char *user, const char *guid, const char *note, void *context)
 {
 	struct outband_service *s = context;
 
+	if (note != NULL)
+		outband_looks_note(s->looks, user, guid, note);
 	outband_looks_mark(s->looks, user, guid,
 			   *guid == '\0' ? "profile" : "hint");
 }

@@ -6,6 +6,8 @@
    device, and of what, is found out by others (pimap-look.h). */
 
 #include "lib.h"
+#include "array.h"
+#include "mail-index-private.h"
 #include "mail-namespace.h"
 #include "mail-storage-private.h"
 #include "mail-user.h"
@@ -13,10 +15,13 @@
 #include "pimap-profile-peek.h"
 #include "pimap-settings.h"
 #include "pimap-plugin.h"
+#include "pimap-plugin-note.h"
 
 #include <fcntl.h>
 #include <unistd.h>
 
+#define HINT_CONTEXT(obj) \
+	MODULE_CONTEXT(obj, pimap_plugin_hint_module)
 #define HINT_CONTEXT_REQUIRE(obj) \
 	MODULE_CONTEXT_REQUIRE(obj, pimap_plugin_hint_module)
 
@@ -24,10 +29,25 @@
 	(MAIL_INDEX_TRANSACTION_CHANGE_FLAGS | \
 	 MAIL_INDEX_TRANSACTION_CHANGE_KEYWORDS)
 
+/* doveadm import has nothing else that tells it from others */
+#define HINT_IMPORT_REASON "cmd_import_box_contents"
+
 struct hint_mailbox {
 	union mailbox_module_context module_ctx;
+	/* whose session it is, NULL: no device's */
+	const char *device;
 	/* in the sync that is under way */
 	bool expunged;
+	/* what this session has expunged and no sync has told yet */
+	ARRAY_TYPE(seq_range) own_expunged;
+	/* what the last commit was */
+	struct mail_index_transaction_commit_result committed;
+};
+
+struct hint_transaction {
+	union mailbox_transaction_module_context module_ctx;
+	int (*commit)(struct mail_index_transaction *itrans,
+		      struct mail_index_transaction_commit_result *result_r);
 };
 
 static MODULE_CONTEXT_DEFINE_INIT(pimap_plugin_hint_module,
@@ -80,8 +100,88 @@ static void hint_send(struct mailbox *box, bool saved)
 {
 	T_BEGIN {
 		if (hint_is_wanted(box->storage->user, saved))
-			pimap_hint_send_folder(box);
+			pimap_hint_send_folder(box, NULL);
 	} T_END;
+}
+
+/* Not by doveadm's command line: dsync may be a server, too. */
+static bool hint_is_import(const struct mailbox *box, const char *reason)
+{
+	return box->storage->user->dsyncing ||
+		null_strcmp(reason, HINT_IMPORT_REASON) == 0;
+}
+
+/* Returns whose doing it is that a device is not to be told of: "" = nobody's, it is
+   an import. NULL: there is no such. */
+static const char *hint_get_author(const struct mailbox *box, const char *reason)
+{
+	struct hint_mailbox *hbox = HINT_CONTEXT_REQUIRE(box);
+
+	return hint_is_import(box, reason) ? "" : hbox->device;
+}
+
+static int
+hint_index_commit(struct mail_index_transaction *itrans,
+		  struct mail_index_transaction_commit_result *result_r)
+{
+	struct mailbox_transaction_context *t =
+		MAIL_STORAGE_CONTEXT_REQUIRE(itrans);
+	struct hint_transaction *ht = HINT_CONTEXT_REQUIRE(t);
+	struct hint_mailbox *hbox = HINT_CONTEXT_REQUIRE(t->box);
+
+	if (ht->commit(itrans, result_r) < 0)
+		return -1;
+	hbox->committed = *result_r;
+	return 0;
+}
+
+/* Where it is known what others were told by a transaction, and it can be that this
+   is asked for */
+static struct mailbox_transaction_context *
+hint_transaction_begin(struct mailbox *box,
+		       enum mailbox_transaction_flags flags, const char *reason)
+{
+	struct hint_mailbox *hbox = HINT_CONTEXT_REQUIRE(box);
+	struct mailbox_transaction_context *t;
+	struct hint_transaction *ht;
+
+	if (hint_get_author(box, reason) == NULL)
+		return hbox->module_ctx.super.transaction_begin(box, flags,
+								reason);
+	if (hint_is_import(box, reason)) {
+		/* else a Maildir gives them when it likes */
+		flags |= MAILBOX_TRANSACTION_FLAG_ASSIGN_UIDS;
+	}
+	t = hbox->module_ctx.super.transaction_begin(box, flags, reason);
+	ht = i_new(struct hint_transaction, 1);
+	ht->commit = t->itrans->v.commit;
+	t->itrans->v.commit = hint_index_commit;
+	MODULE_CONTEXT_SET(t, pimap_plugin_hint_module, ht);
+	return t;
+}
+
+static void
+hint_send_committed(struct mailbox *box, bool saved, bool changed,
+		    const char *author)
+{
+	struct hint_mailbox *hbox = HINT_CONTEXT_REQUIRE(box);
+	ARRAY_TYPE(seq_range) expunged;
+	const char *note;
+
+	if (!hint_is_wanted(box->storage->user, saved))
+		return;
+	t_array_init(&expunged, 8);
+	note = pimap_plugin_note_commit(box, author, &hbox->committed,
+					&expunged);
+	if (array_count(&expunged) > 0 && hbox->device != NULL) {
+		if (!array_is_created(&hbox->own_expunged))
+			p_array_init(&hbox->own_expunged, box->pool, 8);
+		seq_range_array_merge(&hbox->own_expunged, &expunged);
+		/* whoever syncs next tells of them */
+		changed = TRUE;
+	}
+	if (saved || changed)
+		pimap_hint_send_folder(box, note);
 }
 
 static int
@@ -90,13 +190,32 @@ hint_transaction_commit(struct mailbox_transaction_context *t,
 {
 	struct mailbox *box = t->box;
 	struct hint_mailbox *hbox = HINT_CONTEXT_REQUIRE(box);
+	struct hint_transaction *ht = HINT_CONTEXT(t);
+	const char *author = hint_get_author(box, t->reason);
 	const bool saved = t->save_count > 0;
+	bool changed;
+	int ret;
 
-	if (hbox->module_ctx.super.transaction_commit(t, changes_r) < 0)
+	i_zero(&hbox->committed);
+	ret = hbox->module_ctx.super.transaction_commit(t, changes_r);
+	i_free(ht);
+	if (ret < 0)
 		return -1;
-	if (saved || (changes_r->changes_mask & HINT_CHANGES) != 0)
+	changed = (changes_r->changes_mask & HINT_CHANGES) != 0;
+	if (author != NULL && hbox->committed.commit_size > 0) T_BEGIN {
+		hint_send_committed(box, saved, changed, author);
+	} T_END; else if (saved || changed)
 		hint_send(box, saved);
 	return 0;
+}
+
+static void hint_transaction_rollback(struct mailbox_transaction_context *t)
+{
+	struct hint_mailbox *hbox = HINT_CONTEXT_REQUIRE(t->box);
+	struct hint_transaction *ht = HINT_CONTEXT(t);
+
+	hbox->module_ctx.super.transaction_rollback(t);
+	i_free(ht);
 }
 
 /* What a transaction expunges is there until somebody syncs. */
@@ -112,6 +231,20 @@ hint_sync_notify(struct mailbox *box, uint32_t uid,
 		hbox->module_ctx.super.sync_notify(box, uid, sync_type);
 }
 
+static void hint_send_expunged(struct mailbox *box)
+{
+	struct hint_mailbox *hbox = HINT_CONTEXT_REQUIRE(box);
+	const char *note = NULL;
+
+	if (!hint_is_wanted(box->storage->user, FALSE))
+		return;
+	if (hbox->device != NULL && array_is_created(&hbox->own_expunged)) {
+		note = pimap_plugin_note_expunged(box, hbox->device,
+						  &hbox->own_expunged);
+	}
+	pimap_hint_send_folder(box, note);
+}
+
 static int
 hint_sync_deinit(struct mailbox_sync_context *ctx,
 		 struct mailbox_sync_status *status_r)
@@ -121,10 +254,12 @@ hint_sync_deinit(struct mailbox_sync_context *ctx,
 	int ret;
 
 	ret = hbox->module_ctx.super.sync_deinit(ctx, status_r);
-	if (hbox->expunged) {
+	if (hbox->expunged) T_BEGIN {
 		hbox->expunged = FALSE;
-		hint_send(box, FALSE);
-	}
+		hint_send_expunged(box);
+		if (array_is_created(&hbox->own_expunged))
+			array_clear(&hbox->own_expunged);
+	} T_END;
 	return ret;
 }
 
@@ -141,7 +276,10 @@ void pimap_plugin_hint_mailbox_allocated(struct mailbox *box)
 	hbox = p_new(box->pool, struct hint_mailbox, 1);
 	hbox->module_ctx.super = *v;
 	box->vlast = &hbox->module_ctx.super;
+	hbox->device = pimap_plugin_get_device(box->storage->user);
+	v->transaction_begin = hint_transaction_begin;
 	v->transaction_commit = hint_transaction_commit;
+	v->transaction_rollback = hint_transaction_rollback;
 	v->sync_notify = hint_sync_notify;
 	v->sync_deinit = hint_sync_deinit;
 	MODULE_CONTEXT_SET(box, pimap_plugin_hint_module, hbox);

@@ -27,8 +27,13 @@ const char *pimap_plugin_version = DOVECOT_ABI_VERSION;
 
 static MODULE_CONTEXT_DEFINE_INIT(pimap_plugin_user_module,
 				  &mail_user_module_register);
+struct pimap_plugin_user {
+	union mail_user_module_context module_ctx;
+	const char *device;
+};
+
 /* what a user has for whom pimap is off */
-static union mail_user_module_context pimap_plugin_off;
+static struct pimap_plugin_user pimap_plugin_off;
 
 static const struct pimap_sessions *pimap_sessions;
 static struct module *pimap_sessions_modules;
@@ -93,6 +98,7 @@ int pimap_plugin_load_sessions(const char **error_r)
 
 static void pimap_plugin_user_created(struct mail_user *user)
 {
+	struct pimap_plugin_user *puser;
 	const char *error;
 
 	if (user->error != NULL)
@@ -101,15 +107,18 @@ static void pimap_plugin_user_created(struct mail_user *user)
 	case PIMAP_SESSION_PLAIN:
 		return;
 	case PIMAP_SESSION_PLAIN_OFF:
-		MODULE_CONTEXT_SET_SELF(user, pimap_plugin_user_module,
-					&pimap_plugin_off);
+		MODULE_CONTEXT_SET(user, pimap_plugin_user_module,
+				   &pimap_plugin_off);
 		return;
 	case PIMAP_SESSION_DEVICE:
 		break;
 	}
-	if (pimap_plugin_load_sessions(&error) == 0)
+	if (pimap_plugin_load_sessions(&error) == 0) {
+		puser = p_new(user->pool, struct pimap_plugin_user, 1);
+		puser->device = pimap_settings_get_device(user);
+		MODULE_CONTEXT_SET(user, pimap_plugin_user_module, puser);
 		pimap_sessions->user_created(user);
-	else {
+	} else {
 		user->error = p_strdup_printf(user->pool,
 			"pimap: Device login refused: %s", error);
 	}
@@ -117,7 +126,16 @@ static void pimap_plugin_user_created(struct mail_user *user)
 
 bool pimap_plugin_is_off(struct mail_user *user)
 {
-	return MODULE_CONTEXT(user, pimap_plugin_user_module) != NULL;
+	return MODULE_CONTEXT(user, pimap_plugin_user_module) ==
+		&pimap_plugin_off;
+}
+
+const char *pimap_plugin_get_device(struct mail_user *user)
+{
+	const struct pimap_plugin_user *puser =
+		MODULE_CONTEXT(user, pimap_plugin_user_module);
+
+	return puser == NULL ? NULL : puser->device;
 }
 
 static void

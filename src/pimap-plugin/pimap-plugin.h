@@ -33,6 +33,9 @@ int pimap_plugin_load_sessions(const char **error_r);
 /* TRUE if pimap is switched off for the user. */
 bool pimap_plugin_is_off(struct mail_user *user);
 
+/* The device whose session it is, or NULL. */
+const char *pimap_plugin_get_device(struct mail_user *user);
+
 /* Hints of what is saved into the folder */
 void pimap_plugin_hint_mailbox_allocated(struct mailbox *box);
 

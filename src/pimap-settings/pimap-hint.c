@@ -55,7 +55,8 @@ static void hint_send(struct mail_user *user, const string_t *text)
 }
 
 static string_t *
-hint_get_line(struct mail_user *user, const char *name, const char *arg)
+hint_get_line(struct mail_user *user, const char *name, const char *arg,
+	      const char *note)
 {
 	string_t *text = t_str_new(256);
 
@@ -67,11 +68,15 @@ hint_get_line(struct mail_user *user, const char *name, const char *arg)
 		str_append_c(text, '\t');
 		str_append(text, arg);
 	}
+	if (note != NULL) {
+		str_append_c(text, '\t');
+		str_append_tabescaped(text, note);
+	}
 	str_append_c(text, '\n');
 	return text;
 }
 
-void pimap_hint_send_folder(struct mailbox *box)
+void pimap_hint_send_folder(struct mailbox *box, const char *note)
 {
 	struct mailbox_metadata metadata;
 
@@ -80,7 +85,7 @@ void pimap_hint_send_folder(struct mailbox *box)
 		struct mail_user *user = box->storage->user;
 
 		hint_send(user, hint_get_line(user, "HINT",
-			guid_128_to_string(metadata.guid)));
+			guid_128_to_string(metadata.guid), note));
 	} T_END;
 	mail_storage_last_error_pop(box->storage);
 }
@@ -137,7 +142,7 @@ int pimap_hint_tell_profile(struct mail_user *user, const char **error_r)
 	const char *path = t_strconcat(user->set->base_dir,
 				       "/"PIMAP_HINT_SOCKET, NULL);
 	const string_t *text = hint_get_line(user, "PROFILE",
-					     PIMAP_HINT_WAIT);
+					     PIMAP_HINT_WAIT, NULL);
 	uint64_t deadline = hint_get_msecs() + HINT_WAIT_MSECS;
 	int fd, ret = 0;
 

@@ -87,6 +87,20 @@ enum pimap_session pimap_settings_get_session(struct mail_user *user)
 	return session;
 }
 
+const char *pimap_settings_get_device(struct mail_user *user)
+{
+	const struct pimap_plain_settings *set;
+	const char *device, *error;
+
+	if (settings_get(user->event, &pimap_plain_setting_parser_info, 0,
+			 &set, &error) < 0)
+		return NULL;
+	device = set->pimap_device[0] == '\0' ? NULL :
+		p_strdup(user->pool, set->pimap_device);
+	settings_free(set);
+	return device;
+}
+
 int pimap_settings_get_profile(struct mail_user *user, const char **value_r,
 			       const char **error_r)
 {
@@ -131,6 +145,13 @@ enum pimap_session pimap_settings_get_session(struct mail_user *user)
 	on = strcasecmp(pimap, "yes") == 0 || strcasecmp(pimap, "y") == 0 ||
 		strcmp(pimap, "1") == 0;
 	return on ? PIMAP_SESSION_PLAIN : PIMAP_SESSION_PLAIN_OFF;
+}
+
+const char *pimap_settings_get_device(struct mail_user *user)
+{
+	const char *device = mail_user_plugin_getenv(user, "pimap_device");
+
+	return device == NULL || device[0] == '\0' ? NULL : device;
 }
 
 int pimap_settings_get_profile(struct mail_user *user, const char **value_r,

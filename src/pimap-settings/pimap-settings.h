@@ -52,6 +52,8 @@ struct pimap_settings {
 	const char *pimap_view_late;
 	/* in which DAYSBEFORETODAY has its days, "" = the server's */
 	const char *pimap_timezone;
+	/* devices are told of what dsync and doveadm import put in */
+	bool pimap_notify_imports;
 
 	/* The service pimap-outband (section 13), which has no users' fields */
 	/* path of its database, "" = pimap-outband/outband.sqlite in state_dir */
@@ -155,6 +157,10 @@ enum pimap_session {
 	PIMAP_SESSION_DEVICE
 };
 enum pimap_session pimap_settings_get_session(struct mail_user *user);
+
+/* The device, as it is in the settings; lives as long as the user. NULL: none, or
+   that can't be known. */
+const char *pimap_settings_get_device(struct mail_user *user);
 
 /* The setting pimap_profile, allocated from the data stack or longer. Returns 0, or
    -1 and error_r. */

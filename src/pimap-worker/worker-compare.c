@@ -173,7 +173,10 @@ static void look_get_fresh(struct look_compare *cmp)
 {
 	const struct look_device *ldev = cmp->ldev;
 	const struct look *look = ldev->look;
+	ARRAY_TYPE(seq_range) existing;
+	struct seq_range_iter iter;
 	unsigned int i;
+	uint32_t uid;
 
 	for (i = 0; i < PIMAP_LOOK_TRIES; i++) {
 		seq_range_array_merge(&cmp->fresh,
@@ -182,6 +185,17 @@ static void look_get_fresh(struct look_compare *cmp)
 	if (ldev->state.next_uid < look->next_uid) {
 		seq_range_array_add_range(&cmp->fresh, ldev->state.next_uid,
 					  look->next_uid - 1);
+	}
+	if (ldev->all || array_count(&look->notes) == 0)
+		return;
+	/* these needn't be read */
+	t_array_init(&existing, 8);
+	look_get_existing(look, 1, look->next_uid - 1, &existing);
+	seq_range_array_intersect(&existing, &cmp->fresh);
+	seq_range_array_iter_init(&iter, &existing);
+	for (i = 0; seq_range_array_iter_nth(&iter, i, &uid); i++) {
+		if (look_is_own_message(ldev, uid))
+			seq_range_array_remove(&cmp->fresh, uid);
 	}
 }
 
@@ -235,8 +249,10 @@ static void look_find_gone(struct look_compare *cmp)
 		(void)seq_range_array_remove_seq_range(&gone, &existing);
 	}
 	seq_range_array_iter_init(&iter, &gone);
-	while (seq_range_array_iter_nth(&iter, i++, &uid))
-		look_add_event(ldev, EVENT_DELETED, uid, ioloop_time);
+	while (seq_range_array_iter_nth(&iter, i++, &uid)) {
+		if (!look_is_own_expunge(ldev, uid))
+			look_add_event(ldev, EVENT_DELETED, uid, ioloop_time);
+	}
 	(void)seq_range_array_remove_seq_range(&ldev->state.pushed, &gone);
 }
 
@@ -263,12 +279,15 @@ look_found(struct look_compare *cmp, const struct look_found *found)
 		seq_range_exists(&ldev->state.pushed, found->uid);
 	struct look_event *event;
 
+	if (ldev->all)
+		seq_range_array_add(&ldev->state.pushed, found->uid);
+	if (fresh ? look_is_own_message(ldev, found->uid) :
+	    look_is_own_change(ldev, found->uid))
+		return;
 	look_add_event(ldev, fresh && !known ? EVENT_NEW : EVENT_CHANGED,
 		       found->uid, found->received);
 	event = array_back_modifiable(&ldev->events);
 	event->fields = found->fields;
-	if (ldev->all)
-		seq_range_array_add(&ldev->state.pushed, found->uid);
 }
 
 /* Of the messages that were evaluated: those that don't pass any more */
@@ -289,13 +308,19 @@ look_find_left(struct look_compare *cmp, const ARRAY_TYPE(seq_range) *judged,
 	if (ldev->state.pushed_type == PIMAP_LOOK_PUSHED_COUNT) {
 		/* they may have been in it */
 		(void)seq_range_array_intersect(&left, &cmp->changed);
-		if (array_count(&left) > 0)
-			cmp->sync = TRUE;
+		seq_range_array_iter_init(&iter, &left);
+		while (seq_range_array_iter_nth(&iter, i++, &uid)) {
+			if (!look_is_own_change(ldev, uid))
+				cmp->sync = TRUE;
+		}
 		return;
 	}
 	seq_range_array_intersect(&left, &ldev->state.pushed);
 	seq_range_array_iter_init(&iter, &left);
 	while (seq_range_array_iter_nth(&iter, i++, &uid)) {
+		if (!seq_range_exists(&cmp->fresh, uid) &&
+		    look_is_own_change(ldev, uid))
+			continue;
 		if (!mail_set_uid(mail, uid) ||
 		    mail_get_received_date(mail, &received) < 0)
 			received = ioloop_time;

@@ -313,6 +313,8 @@ int worker_look(struct pimap_user *puser, const guid_128_t guid,
 	int ret;
 
 	guid_128_copy(look.guid, guid);
+	t_array_init(&look.notes, 4);
+	look_add_notes(&look, states);
 	if (pimap_user_get_profile(puser, &profile, error_r) < 0)
 		return -1;
 	ret = look_open(&look, &special, error_r);

@@ -15,6 +15,17 @@ struct look_event {
 	struct worker_fields fields;
 };
 
+/* pimap-look.h; what was done by one transaction */
+struct look_note {
+	/* who says so in the system */
+	uid_t uid;
+	/* "" = it was imported */
+	const char *device;
+	uint32_t uid_validity;
+	uint64_t start_modseq, end_modseq;
+	ARRAY_TYPE(seq_range) changed, saved, expunged;
+};
+
 struct look {
 	struct pimap_user *puser;
 	struct mailbox *box;
@@ -26,6 +37,7 @@ struct look {
 	uint64_t modseq;
 	/* what a state may have of pushed UIDs, in octets */
 	size_t max_pushed_size;
+	ARRAY(struct look_note) notes;
 };
 
 struct look_device {
@@ -91,6 +103,19 @@ bool look_search_is_full(const struct look_search *search);
 /* Adds the UIDs of the messages that there are in that range. */
 void look_get_existing(const struct look *look, uint32_t uid1, uint32_t uid2,
 		       ARRAY_TYPE(seq_range) *uids);
+
+/* worker-note.c */
+
+/* Returns FALSE if that is none. Allocates from the pool. */
+bool look_note_parse(pool_t pool, const char *text, struct look_note *note_r);
+/* Takes the notes that are among a job's states, as far as they may be believed, into
+   the data stack. */
+void look_add_notes(struct look *look, const char *const *states);
+/* TRUE if the device isn't told that the message has come, has gone, or has changed
+   since the state that is accounted. */
+bool look_is_own_message(const struct look_device *ldev, uint32_t uid);
+bool look_is_own_expunge(const struct look_device *ldev, uint32_t uid);
+bool look_is_own_change(const struct look_device *ldev, uint32_t uid);
 
 /* worker-compare.c */
 
