@@ -14,15 +14,6 @@ from conftest import Server, settings
 from outband_peers import Relay, wait_for
 from worker_client import Worker
 
-# no mail process can send a hint
-NO_HINTS = """
-service pimap-outband {
-  unix_listener pimap-outband {
-    mode = 0600
-  }
-}
-"""
-
 
 def message(subject):
     return HEAD + b"Subject: %s\r\n\r\nbody\r\n" % subject
@@ -39,6 +30,9 @@ class Site:
     def phone(self, user, folder="ALL", event=None, name="P1"):
         """A device's session, after its filter and then its channel are set"""
         phone = self.server.client("%s#%s" % (user, name))
+        # a folder that isn't there yet has no baseline
+        phone.ok("SELECT INBOX")
+        phone.ok("UNSELECT")
         phone.ok("XSETPIMAPPREF PIMAP_OUTBAND_FORMAT EXTENDED")
         phone.ok('XSETPIMAPPREF PIMAP_OUTBAND_ADDRESS "%s@example.com"' % name.lower())
         phone.ok("XSETPIMAPPREF PIMAP_XFILTER (%s N ALL)" % folder)
@@ -62,6 +56,10 @@ class Site:
     def wait_told(self, expected, name="P1", seconds=15):
         wait_for(lambda: len(self.told(name)) >= len(expected), seconds)
         assert self.told(name) == expected
+
+    def lose_hints(self):
+        """From now on no mail process finds the service."""
+        os.unlink(self.server.path + "/run/pimap-outband")
 
     def status(self, name):
         text = self.server.doveadm("-f", "tab", "pimap", "outband", "status")
@@ -101,11 +99,12 @@ def with_site(**values):
 
 
 @pytest.mark.expects_faults
-@with_site(pimap_outband_scan_interval="1 s", extra=NO_HINTS)
+@with_site(pimap_outband_scan_interval="1 s")
 def test_found_by_scans(site, user):
     """R-13.4: what no hint has told, without a next delivery; and an idle folder is left
     alone, whatever looks and sessions leave beside it"""
     user = user.lower()
+    site.lose_hints()
     site.server.doveadm("mailbox", "create", "-u", user, "Work")
     site.phone(user, event="ALL")
     # not even that the channel is there
@@ -165,9 +164,10 @@ def test_mail_put_into_a_maildir(site, user):
 
 
 @pytest.mark.expects_faults
-@with_site(pimap_outband_scan_interval="0", extra=NO_HINTS)
+@with_site(pimap_outband_scan_interval="0")
 def test_no_scans(site, user):
     user = user.lower()
+    site.lose_hints()
     site.phone(user)
     site.server.doveadm("pimap", "outband", "scan", "-u", user)
     wait_for(lambda: site.looks() >= 2)
@@ -179,10 +179,11 @@ def test_no_scans(site, user):
 
 
 @pytest.mark.expects_faults
-@with_site(pimap_outband_scan_interval="1 s", extra=NO_HINTS)
+@with_site(pimap_outband_scan_interval="1 s")
 def test_scan_finds_a_changed_profile(site, user):
     """R-1.7: a filter that no hint has told of counts all the same."""
     user = user.lower()
+    site.lose_hints()
     phone = site.phone(user)
     site.server.doveadm("pimap", "outband", "scan", "-u", user)
     wait_for(lambda: site.looks() >= 2)
