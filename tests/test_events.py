@@ -12,7 +12,7 @@ import pytest
 from cases import HEAD, lmtp, put_into_new
 from conftest import Server, settings
 from outband_peers import Relay, wait_for
-from worker_client import Worker
+from worker_client import LIST, Worker
 
 
 def message(subject):
@@ -471,3 +471,97 @@ def test_own_changes_in_a_row(site, user):
     site.settle()
     # of 60; where a look comes between a change and its note it is in doubt
     assert len(site.told()) <= 6
+
+
+def test_folder_events(site, user):
+    """R-1.5: created, deleted, renamed, whoever does it: always, whatever the event filter,
+    to each device with a channel, and nothing of what there was before"""
+    user = user.lower()
+    plain = site.server.client(user)
+    plain.ok("CREATE Old")
+    plain.ok("CREATE Old/Deep")
+    site.phone(user, event="NONE").close()
+    # without any folder that notifies
+    site.phone(user, folder="Old", name="P2").ok("XSETPIMAPPREF PIMAP_XFILTER (Old N NONE)")
+    site.settle()
+    assert site.told() == []
+    expected = []
+
+    def told(*names):
+        # as the list has them, so the order isn't known
+        expected.extend((user + "/" + name, "SYNC", 0) for name in names)
+        for device in ("P1", "P2"):
+            wait_for(lambda device=device: len(site.told(device)) >= len(expected))
+            assert sorted(site.told(device)) == sorted(expected)
+
+    plain.ok("CREATE Work")
+    told("Work")
+    site.server.doveadm("mailbox", "create", "-u", user, "Other")
+    told("Other")
+    plain.ok("RENAME Work Play")
+    told("Play")
+    plain.ok("RENAME Old Ancient")
+    told("Ancient", "Ancient/Deep")
+    plain.ok("DELETE Play")
+    told("Play")
+    # one that comes with its first mail
+    plain.append("INBOX", [message(b"x")])
+    plain.ok("CREATE Later")
+    plain.append("Later", [message(b"x")])
+    told("Later")
+    site.settle()
+    assert len(site.told()) == len(site.told("P2")) == len(expected)
+    # the channel is the switch
+    site.server.client(user + "#P2").ok("XSETPIMAPPREF PIMAP_OUTBAND_CHANNEL NONE")
+    before = len(site.told("P2"))
+    plain.ok("DELETE Later")
+    wait_for(lambda: len(site.told()) > len(expected))
+    site.settle()
+    assert len(site.told("P2")) == before
+
+
+@pytest.mark.expects_faults
+@with_site(pimap_outband_scan_interval="1 s")
+def test_folder_events_without_hints(site, user):
+    """Found by scans, with the mail in the new folder"""
+    user = user.lower()
+    plain = site.server.client(user)
+    site.phone(user)
+    site.settle()
+    site.lose_hints()
+    plain.ok("CREATE Work")
+    plain.append("Work", [message(b"x")])
+    site.wait_told([(user + "/Work", "SYNC", 0), (user + "/Work", "NEW_MESSAGE", 1)])
+
+
+def test_list_of_folders(site, user):
+    """From its baseline, and where it is too long to be kept"""
+    user = user.lower()
+    plain = site.server.client(user)
+    site.phone(user)
+    site.settle()
+    with Worker(site.server) as worker:
+        def events(**states):
+            lines = worker.job("LOOK", user, LIST, *[x for item in states.items() for x in item])
+            state, = [line[-1] for line in lines if line[0] == "DEVICE"]
+            assert lines[-1] == ["OK"]
+            return state, [(line[1], line[7]) for line in lines if line[0] == "EVENT"]
+
+        state, found = events()
+        assert found == [] and events(P1=state) == (state, [])
+        plain.ok("CREATE Work")
+        assert events()[1] == [("FULL_SYNC", "INBOX")]
+        assert events(P1=state)[1] == [("SYNC", "Work")]
+        # what isn't a state, or is one of another baseline, begins with that
+        generation = state.split(":")[1]
+        for other in ("", "x", "1:%s:?" % generation, "1:%s:=x" % generation,
+                      "1:%d:=" % (int(generation) + 1)):
+            assert events(P1=other)[1] == [("FULL_SYNC", "INBOX")], other
+        # 300 names of 200 octets don't fit
+        for number in range(300):
+            plain.ok("CREATE %03d%s" % (number, "x" * 200))
+        state, found = events(P1=state)
+        assert ":#" in state and ("SYNC", "Work") in found
+        assert events(P1=state) == (state, [])
+        plain.ok("DELETE Work")
+        assert events(P1=state)[1] == [("FULL_SYNC", "INBOX")]

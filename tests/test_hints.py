@@ -14,6 +14,7 @@ import time
 import pytest
 
 from conftest import Server, settings
+from worker_client import LIST
 
 MESSAGE = b"From: a@example.org\r\nSubject: %s\r\n\r\nbody\r\n"
 # the socket is the test's
@@ -74,13 +75,14 @@ class Service:
         with contextlib.suppress(ConnectionError):
             yield from lines
 
-    def hints(self, seconds=0.3):
+    def hints(self, seconds=0.3, folders=False):
         """Those that have come since the last time"""
         start = time.monotonic()
         while time.monotonic() < max(start, self.last) + seconds:
             time.sleep(0.02)
         lines, self.lines = self.lines, []
-        return [line[:2] if line[0] == "PROFILE" else line for line in lines]
+        return [line[:2] if line[0] == "PROFILE" else line for line in lines
+                if folders or line[2:] != (LIST,)]
 
     def close(self):
         # accept() doesn't end by close() alone
@@ -125,7 +127,8 @@ def baselines(server, user, device="P1"):
             at = line[1]
         elif line[0] == "known" and at == device:
             assert line[1] not in found
-            found[line[1]] = int(line[4])
+            if line[1] != LIST:
+                found[line[1]] = int(line[4])
     return found
 
 
@@ -340,7 +343,8 @@ def test_baselines_for_changes(server, user, service):
     other = server.client(user + "#P2")
     other.ok("XSETPIMAPPREF PIMAP_EVENT_FILTER ALL")
     notify(other, folder="INBOX")
-    first, second = [line[4:] for line in profile(server, user) if line[0] == "known"]
+    first, second = [line[4:] for line in profile(server, user)
+                     if line[0] == "known" and line[1] != LIST]
     assert first == ["4", "0", "0"]
     modseq = plain.status("INBOX", "HIGHESTMODSEQ")["HIGHESTMODSEQ"]
     assert second == ["4", str(modseq), "2"]
@@ -491,3 +495,26 @@ def test_commands_when_the_service_does_not_run(server, user):
             os.chmod(path, 0o666)
         notify(phone)
     os.unlink(path)
+
+
+def test_folder_events_are_told(server, user, service):
+    """Where some device has a channel, whatever it notifies of"""
+    name = user.lower()
+    plain = server.client(user)
+    plain.ok("CREATE Before")
+    phone = server.client(user + "#P1")
+    phone.ok("XSETPIMAPPREF PIMAP_EVENT_FILTER NONE")
+    assert [hint for hint in service.hints(folders=True) if hint[0] == "HINT"] == []
+    phone.ok("XSETPIMAPPREF PIMAP_OUTBAND_CHANNEL MAIL")
+    known, = [line for line in profile(server, user) if line[:2] == ["known", LIST]]
+    service.hints()
+    for command in ("CREATE Work", "RENAME Work Play", "DELETE Play"):
+        plain.ok(command)
+        assert service.hints(folders=True) == [("HINT", name, LIST)], command
+    plain.ok("SUBSCRIBE Before")
+    plain.ok("SELECT Before")
+    plain.command("CREATE Before")
+    assert service.hints(folders=True) == []
+    # the same again isn't a new baseline
+    phone.ok("XSETPIMAPPREF PIMAP_EVENT_FILTER NEW")
+    assert known in profile(server, user)

@@ -6,6 +6,10 @@ import socket
 import zlib
 
 
+# as if the list of folders were one
+LIST = 31 * "0" + "1"
+
+
 def escape(field):
     for char, code in (("\x01", "\x011"), ("\t", "\x01t"), ("\n", "\x01n"), ("\r", "\x01r")):
         field = field.replace(char, code)
@@ -60,7 +64,7 @@ class Worker:
         assert last == ["OK"], last
         assert lines[0][0] == "SEEN" and len(lines[0]) == 2
         assert all(line[0] == "FOLDER" and len(line) == 3 for line in lines[1:])
-        return {name: guid for _, guid, name in lines[1:]}
+        return {name: guid for _, guid, name in lines[1:] if guid != LIST}
 
     def look(self, user, guid, states=None):
         """A Look with the answer, which must be OK"""

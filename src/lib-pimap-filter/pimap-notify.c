@@ -3,6 +3,8 @@
 
 #include "lib.h"
 #include "array.h"
+#include "byteorder.h"
+#include "sha1.h"
 #include "mail-namespace.h"
 #include "mail-storage-private.h"
 #include "mail-user.h"
@@ -53,8 +55,9 @@ notify_list_callback_t(const struct mailbox_info *info, void *context,
 		       const char **error_r);
 
 static int
-notify_list_whole(struct pimap_user *puser, notify_list_callback_t *callback,
-		  void *context, const char **error_r)
+notify_list_whole(struct pimap_user *puser, bool raw,
+		  notify_list_callback_t *callback, void *context,
+		  const char **error_r)
 {
 	static const char *const patterns[] = { "*", NULL };
 	struct mailbox_list_iterate_context *iter;
@@ -63,6 +66,7 @@ notify_list_whole(struct pimap_user *puser, notify_list_callback_t *callback,
 
 	iter = mailbox_list_iter_init_namespaces(puser->user->namespaces,
 		patterns, MAIL_NAMESPACE_TYPE_PRIVATE,
+		(raw ? MAILBOX_LIST_ITER_RAW_LIST : 0) |
 		MAILBOX_LIST_ITER_SKIP_ALIASES |
 		MAILBOX_LIST_ITER_RETURN_SPECIALUSE);
 	while (ret == 0 && (info = mailbox_list_iter_next(iter)) != NULL) {
@@ -79,13 +83,14 @@ notify_list_whole(struct pimap_user *puser, notify_list_callback_t *callback,
 }
 
 static int
-notify_list(struct pimap_user *puser, notify_list_callback_t *callback,
-	    void *context, const char **error_r)
+notify_list(struct pimap_user *puser, bool raw,
+	    notify_list_callback_t *callback, void *context,
+	    const char **error_r)
 {
 	int ret;
 
 	pimap_scope_whole_begin(puser);
-	ret = notify_list_whole(puser, callback, context, error_r);
+	ret = notify_list_whole(puser, raw, callback, context, error_r);
 	pimap_scope_whole_end(puser);
 	return ret;
 }
@@ -166,7 +171,7 @@ int pimap_notify_foreach(struct pimap_user *puser,
 		.context = context,
 	};
 
-	return notify_list(puser, notify_foreach, &folders, error_r);
+	return notify_list(puser, FALSE, notify_foreach, &folders, error_r);
 }
 
 struct notify_find {
@@ -214,14 +219,83 @@ int pimap_notify_find_folder(struct pimap_user *puser, const guid_128_t guid,
 	i_zero(&find);
 	guid_128_copy(find.guid, guid);
 	find.by_index = TRUE;
-	ret = notify_list(puser, notify_find, &find, error_r);
+	ret = notify_list(puser, FALSE, notify_find, &find, error_r);
 	if (ret == 0) {
 		find.by_index = FALSE;
-		ret = notify_list(puser, notify_find, &find, error_r);
+		ret = notify_list(puser, FALSE, notify_find, &find, error_r);
 	}
 	*box_r = find.box;
 	*special_r = find.special;
 	return ret;
+}
+
+/* The list of folders */
+
+const guid_128_t pimap_notify_list_guid = { [GUID_128_SIZE-1] = 1 };
+
+struct notify_names {
+	pool_t pool;
+	ARRAY_TYPE(pimap_notify_name) *names;
+};
+
+static int
+notify_name(struct mailbox *box, const guid_128_t guid,
+	    bool special ATTR_UNUSED, void *context,
+	    const char **error_r ATTR_UNUSED)
+{
+	const struct notify_names *names = context;
+	struct pimap_notify_name *name;
+
+	if (strcasecmp(mailbox_get_vname(box), "INBOX") == 0)
+		return 0;
+	name = array_append_space(names->names);
+	guid_128_copy(name->guid, guid);
+	name->name = p_strdup(names->pool, mailbox_get_vname(box));
+	return 0;
+}
+
+static int
+notify_name_cmp(const struct pimap_notify_name *name1,
+		const struct pimap_notify_name *name2)
+{
+	int ret = guid_128_cmp(name1->guid, name2->guid);
+
+	return ret != 0 ? ret : strcmp(name1->name, name2->name);
+}
+
+int pimap_notify_get_list(struct pimap_user *puser, pool_t pool,
+			  ARRAY_TYPE(pimap_notify_name) *list_r,
+			  const char **error_r)
+{
+	struct notify_names names = { .pool = pool, .names = list_r };
+	struct notify_folders folders = {
+		.callback = notify_name,
+		.context = &names,
+	};
+
+	p_array_init(list_r, pool, 16);
+	/* not from the list index, which would be made newer: whoever is just
+	   creating a folder is told by Dovecot that it exists already */
+	if (notify_list(puser, TRUE, notify_foreach, &folders, error_r) < 0)
+		return -1;
+	array_sort(list_r, notify_name_cmp);
+	return 0;
+}
+
+uint64_t pimap_notify_hash_list(const ARRAY_TYPE(pimap_notify_name) *list)
+{
+	const struct pimap_notify_name *name;
+	unsigned char digest[SHA1_RESULTLEN];
+	struct sha1_ctxt ctx;
+
+	sha1_init(&ctx);
+	array_foreach(list, name) {
+		sha1_loop(&ctx, name->guid, sizeof(name->guid));
+		sha1_loop(&ctx, name->name, strlen(name->name) + 1);
+	}
+	sha1_result(&ctx, digest);
+	/* a profile keeps it where folders have HIGHESTMODSEQ */
+	return be64_to_cpu_unaligned(digest) >> 1;
 }
 
 /* Baselines */
@@ -334,6 +408,40 @@ notify_devices_differ(const struct pimap_user *puser,
 	return FALSE;
 }
 
+/* Of the list of folders, which devices with a channel are told of */
+static int
+notify_update_list(struct notify_change *change, const char **error_r)
+{
+	const struct pimap_user *puser = change->puser;
+	ARRAY_TYPE(pimap_notify_name) list;
+	struct pimap_baseline baseline = { .generation = 0 };
+	struct pimap_device *device;
+
+	array_foreach_elem(&change->profile->devices, device) {
+		if (pimap_notify_get_channel(puser, device) == NULL) {
+			pimap_device_drop_baseline(device,
+						   pimap_notify_list_guid);
+			continue;
+		}
+		if (pimap_notify_get_channel(puser, pimap_profile_find_device(
+				change->old, device->id)) != NULL)
+			continue;
+		if (baseline.generation == 0) {
+			if (pimap_notify_get_list(change->puser,
+					pool_datastack_create(), &list,
+					error_r) < 0)
+				return -1;
+			guid_128_copy(baseline.guid, pimap_notify_list_guid);
+			baseline.generation = change->profile->generation;
+			baseline.uid_validity = 1;
+			baseline.next_uid = 1;
+			baseline.modseq = pimap_notify_hash_list(&list);
+		}
+		pimap_device_set_baseline(device, &baseline);
+	}
+	return 0;
+}
+
 int pimap_notify_update_baselines(struct pimap_user *puser,
 				  const struct pimap_profile *old,
 				  struct pimap_profile *profile,
@@ -346,6 +454,8 @@ int pimap_notify_update_baselines(struct pimap_user *puser,
 	};
 	struct pimap_device *device;
 
+	if (notify_update_list(&change, error_r) < 0)
+		return -1;
 	array_foreach_elem(&profile->devices, device) {
 		if (notify_devices_differ(puser,
 				pimap_profile_find_device(old, device->id),

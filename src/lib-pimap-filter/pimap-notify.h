@@ -41,6 +41,22 @@ int pimap_notify_find_folder(struct pimap_user *puser, const guid_128_t guid,
 			     struct mailbox **box_r, bool *special_r,
 			     const char **error_r);
 
+/* The list of folders has this one, as if it were a folder. */
+extern const guid_128_t pimap_notify_list_guid;
+
+struct pimap_notify_name {
+	guid_128_t guid;
+	const char *name;
+};
+ARRAY_DEFINE_TYPE(pimap_notify_name, struct pimap_notify_name);
+
+/* The user's folders by their GUIDs, but for INBOX, which there is always. Returns 0,
+   or -1 and error_r. Blocks on the disk. */
+int pimap_notify_get_list(struct pimap_user *puser, pool_t pool,
+			  ARRAY_TYPE(pimap_notify_name) *list_r,
+			  const char **error_r);
+uint64_t pimap_notify_hash_list(const ARRAY_TYPE(pimap_notify_name) *list);
+
 /* Keeps in a profile that is about to be stored what is in folders that begin to
    notify, where old is how it was before (R-13.4). Returns 0, or -1 and error_r.
    Blocks on the disk: it syncs those folders. */

@@ -53,7 +53,7 @@
         DEVICE  <device> <generation> <channel> <address> <format> <state>
                                        for each device that the folder notifies, with
                                        its new state
-        EVENT   <event> <UID> <time> [<sender> <subject> <body>]
+        EVENT   <event> <UID> <time> [<sender> <subject> <body> [<name>]]
                                        of the device above, in the order in which they
                                        are to be told; R-13.2's name, INTERNALDATE or
                                        the time of the event in seconds since 1970;
@@ -76,6 +76,10 @@
    changes that no hint has told can be seen, and how it was there before the
    look. It doesn't say that nothing has changed since it was asked for.
 
+   The list of the user's folders is looked at as a folder is, under a GUID that none
+   has (pimap_notify_list_guid): its events have the name of the folder that they are
+   about in a seventh field.
+
    A state is text that only the worker understands. What a look has found is valid
    only as long as the accounted states are those that it was asked with: both the
    events and the new states are committed in one transaction, or neither. A device
@@ -91,6 +95,9 @@
 #define PIMAP_WORKER_PROTOCOL "pimap-worker"
 #define PIMAP_WORKER_MAJOR 1
 #define PIMAP_WORKER_MINOR 0
+
+/* pimap_notify_list_guid */
+#define PIMAP_LOOK_LIST_GUID "00000000000000000000000000000001"
 
 #define PIMAP_LOOK_NOTE "=note"
 #define PIMAP_NOTE_MAX_SIZE 4000

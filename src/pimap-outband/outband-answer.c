@@ -186,6 +186,10 @@ outband_answer_event(struct outband_answer *answer, const char *const *args,
 	}
 	event.name = p_strdup(answer->pool, args[0]);
 	event.fields = outband_answer_get_fields(answer, args + 3);
+	if (str_array_length(args) > 3 + OUTBAND_PAYLOAD_FIELDS) {
+		event.folder = p_strdup(answer->pool,
+					args[3 + OUTBAND_PAYLOAD_FIELDS]);
+	}
 	array_push_back(&found->events, &event);
 	return 0;
 }

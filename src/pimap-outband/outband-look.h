@@ -22,6 +22,8 @@ struct outband_event {
 	time_t time;
 	/* for EXTENDED: sender, subject and body, tab-escaped, or "" */
 	const char *fields;
+	/* the folder's name, NULL = the one that was looked at */
+	const char *folder;
 };
 
 /* A device that the folder notifies */

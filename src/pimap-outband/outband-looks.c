@@ -23,6 +23,10 @@
 #include "outband-looks.h"
 
 #define OUTBAND_LOOKS_MAX_WORKERS 4
+/* The list of folders is looked at so long after its last change, or after the
+   first. */
+#define OUTBAND_LOOKS_LIST_MSECS 500
+#define OUTBAND_LOOKS_LIST_SECS 5
 /* A look that finds something is done again while there come notes about that */
 #define OUTBAND_LOOKS_NOTES_SECS 1
 #define OUTBAND_LOOKS_NOTES_MSECS 20
@@ -62,6 +66,8 @@ struct outband_look {
 	   one that runs has been told. */
 	char *notes;
 	size_t notes_told;
+	/* the list of folders has begun to change */
+	time_t list_since;
 	/* notes have come while it was looked, since then; 0 = they haven't */
 	time_t notes_since;
 
@@ -172,10 +178,35 @@ static void outband_look_mark(struct outband_look *look, const char *cause)
 	timeout_remove(&look->to_rest);
 	if (look->marked)
 		return;
+	look->list_since = 0;
 	look->marked = TRUE;
 	look->cause = cause;
 	DLLIST2_APPEND(&looks->head, &looks->tail, look);
 	looks->marked_count++;
+}
+
+static void outband_look_list_settled(struct outband_look *look)
+{
+	outband_look_mark(look, look->cause);
+	outband_looks_run(look->looks);
+}
+
+/* Folders come and go one after the other, and who looks at them meanwhile is in the
+   way: Dovecot says of a folder that it exists already, if another process has come
+   to know it while it is being created. So it is waited until nothing more comes. */
+static void outband_look_list(struct outband_look *look, const char *cause)
+{
+	if (look->marked)
+		return;
+	if (look->list_since == 0 || ioloop_time < look->list_since)
+		look->list_since = ioloop_time;
+	else if (ioloop_time > look->list_since + OUTBAND_LOOKS_LIST_SECS &&
+		 look->to_rest != NULL)
+		return;
+	look->cause = cause;
+	timeout_remove(&look->to_rest);
+	look->to_rest = timeout_add_short(OUTBAND_LOOKS_LIST_MSECS,
+					  outband_look_list_settled, look);
 }
 
 void outband_looks_mark(struct outband_looks *looks, const char *user,
@@ -188,6 +219,10 @@ void outband_looks_mark(struct outband_looks *looks, const char *user,
 	look->only_new = FALSE;
 	look->deaths = 0;
 	outband_pace_hint(&look->pace);
+	if (strcmp(guid, PIMAP_LOOK_LIST_GUID) == 0) {
+		outband_look_list(look, cause);
+		return;
+	}
 	outband_look_mark(look, cause);
 	outband_looks_run(looks);
 }
@@ -432,6 +467,27 @@ outband_look_commit(struct outband_look *look,
 	return 1;
 }
 
+/* The list of folders has changed: there may be some that nobody has told of. */
+static void
+outband_look_new_folders(struct outband_look *look,
+			 const struct outband_answer *answer)
+{
+	const struct outband_found *found;
+	struct outband_look *folders;
+	bool changed = FALSE;
+
+	array_foreach(&answer->found, found) {
+		if (array_count(&found->events) > 0)
+			changed = TRUE;
+	}
+	folders = !changed ? NULL :
+		outband_looks_get(look->looks, look->user, "");
+	if (folders != NULL && !folders->marked) {
+		folders->only_new = TRUE;
+		outband_look_mark(folders, look->origin.cause);
+	}
+}
+
 /* Returns 1, 0 or -1 as outband_look_commit(). */
 static int
 outband_look_take(struct outband_look *look,
@@ -447,6 +503,8 @@ outband_look_take(struct outband_look *look,
 			ret = outband_look_commit(look, answer, error_r);
 		else
 			ret = outband_look_folders(look, answer, error_r) < 0 ? -1 : 1;
+		if (ret > 0 && strcmp(look->guid, PIMAP_LOOK_LIST_GUID) == 0)
+			outband_look_new_folders(look, answer);
 		if (ret > 0) {
 			outband_scans_set(looks->scans, look->user, look->guid,
 				array_count(&answer->found) > 0 ||

@@ -741,16 +741,17 @@ store_commit_found(struct outband_store *store, const char *user,
 		   const struct outband_found *found, const char **error_r)
 {
 	const struct outband_event *event;
-	const char *text;
+	const char *text, *name;
 	int64_t id;
 
 	array_foreach(&found->events, event) {
+		name = event->folder != NULL ? event->folder : folder;
 		text = t_strdup_printf("%s%s in %s, by a look at %s (%s)",
 			event->name, event->uid == 0 ? "" :
-			t_strdup_printf(" %u", event->uid), folder, guid,
+			t_strdup_printf(" %u", event->uid), name, guid,
 			origin->cause);
 		if (queue_add(store, user, found->device, STMT_QUEUE_ADD, &id,
-			      error_r, user, found->device, guid, folder,
+			      error_r, user, found->device, guid, name,
 			      event->name, (int64_t)event->uid,
 			      (int64_t)event->time,
 			      event->fields == NULL ? "" : event->fields,

@@ -263,6 +263,49 @@ hint_sync_deinit(struct mailbox_sync_context *ctx,
 	return ret;
 }
 
+/* Folders that come, go or get another name: of that each device with a channel is
+   told. */
+static void hint_send_list(struct mailbox *box)
+{
+	T_BEGIN {
+		if (hint_is_wanted(box->storage->user, TRUE))
+			pimap_hint_send_list(box->storage->user);
+	} T_END;
+}
+
+static int
+hint_create_box(struct mailbox *box, const struct mailbox_update *update,
+		bool directory)
+{
+	struct hint_mailbox *hbox = HINT_CONTEXT_REQUIRE(box);
+
+	if (hbox->module_ctx.super.create_box(box, update, directory) < 0)
+		return -1;
+	if (!directory)
+		hint_send_list(box);
+	return 0;
+}
+
+static int hint_delete_box(struct mailbox *box)
+{
+	struct hint_mailbox *hbox = HINT_CONTEXT_REQUIRE(box);
+
+	if (hbox->module_ctx.super.delete_box(box) < 0)
+		return -1;
+	hint_send_list(box);
+	return 0;
+}
+
+static int hint_rename_box(struct mailbox *src, struct mailbox *dest)
+{
+	struct hint_mailbox *hbox = HINT_CONTEXT_REQUIRE(src);
+
+	if (hbox->module_ctx.super.rename_box(src, dest) < 0)
+		return -1;
+	hint_send_list(src);
+	return 0;
+}
+
 void pimap_plugin_hint_mailbox_allocated(struct mailbox *box)
 {
 	struct mailbox_vfuncs *v = box->vlast;
@@ -277,6 +320,9 @@ void pimap_plugin_hint_mailbox_allocated(struct mailbox *box)
 	hbox->module_ctx.super = *v;
 	box->vlast = &hbox->module_ctx.super;
 	hbox->device = pimap_plugin_get_device(box->storage->user);
+	v->create_box = hint_create_box;
+	v->delete_box = hint_delete_box;
+	v->rename_box = hint_rename_box;
 	v->transaction_begin = hint_transaction_begin;
 	v->transaction_commit = hint_transaction_commit;
 	v->transaction_rollback = hint_transaction_rollback;

@@ -90,6 +90,14 @@ void pimap_hint_send_folder(struct mailbox *box, const char *note)
 	mail_storage_last_error_pop(box->storage);
 }
 
+void pimap_hint_send_list(struct mail_user *user)
+{
+	T_BEGIN {
+		hint_send(user, hint_get_line(user, "HINT",
+					      PIMAP_LOOK_LIST_GUID, NULL));
+	} T_END;
+}
+
 /* It doesn't jump when the clock is set. */
 static uint64_t hint_get_msecs(void)
 {

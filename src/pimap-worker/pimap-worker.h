@@ -25,6 +25,9 @@ int worker_judge(struct pimap_user *puser, const guid_128_t guid,
 		 const char *device, const char *const *rows, string_t *answer,
 		 const char **error_r);
 void worker_look_deinit(void);
+/* LOOK at the list of folders */
+int worker_list(struct pimap_user *puser, const char *const *states,
+		string_t *answer, const char **error_r);
 /* seen: what answers have told as SEEN, up to NULL */
 void worker_scan(const char *const *seen, string_t *answer);
 
@@ -32,6 +35,8 @@ void worker_scan(const char *const *seen, string_t *answer);
    is none), to the answer. What comes from now on isn't in it. */
 void worker_scan_add_folder(struct mailbox *box, string_t *answer);
 void worker_scan_add_profile(const char *path, string_t *answer);
+/* Likewise of files, paths up to NULL. */
+void worker_scan_add_files(const char *const *paths, string_t *answer);
 
 /* Adds a line, fields up to NULL. */
 void worker_answer(string_t *answer, ...) ATTR_SENTINEL;

@@ -14,6 +14,7 @@
 #include "master-service-settings.h"
 #include "pimap-compat.h"
 #include "pimap-look.h"
+#include "pimap-notify.h"
 #include "pimap-user.h"
 #include "pimap-worker.h"
 
@@ -115,6 +116,9 @@ worker_job_run_user(const struct worker_job *job, struct mail_user *user,
 		worker_answer(answer, "UID", dec2str((long)geteuid()), NULL);
 		return 1;
 	}
+	if (job->states != NULL &&
+	    guid_128_equals(job->guid, pimap_notify_list_guid))
+		return worker_list(puser, job->states, answer, error_r);
 	return job->states == NULL ? worker_folders(puser, answer, error_r) :
 		worker_look(puser, job->guid, job->states, answer, error_r);
 }

@@ -273,6 +273,7 @@ int worker_judge(struct pimap_user *puser, const guid_128_t guid,
 		pimap_notify_get_channel(puser, judge.device) != NULL;
 	if (notifies) array_foreach_modifiable(&judge.rows, row) {
 		if (row->generation == profile->generation ||
+		    guid_128_equals(guid, pimap_notify_list_guid) ||
 		    (guid_128_is_empty(guid) &&
 		     judge_row_without_folder(&judge, row)))
 			row->verdict = VERDICT_PASSES;

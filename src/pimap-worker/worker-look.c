@@ -383,6 +383,9 @@ int worker_folders(struct pimap_user *puser, string_t *answer,
 		return -1;
 	if (!look_has_channel(puser))
 		return 1;
+	/* of that each device is told */
+	worker_answer(answer, "FOLDER",
+		      guid_128_to_string(pimap_notify_list_guid), "INBOX", NULL);
 	return pimap_notify_foreach(puser, look_folders_add, &folders,
 				    error_r) < 0 ? -1 : 1;
 }

@@ -10,6 +10,7 @@
    user. What can't be seen so is told as changed. */
 
 #include "lib.h"
+#include "array.h"
 #include "byteorder.h"
 #include "ioloop.h"
 #include "sha1.h"
@@ -130,6 +131,20 @@ void worker_scan_add_profile(const char *path, string_t *answer)
 	if (path != NULL)
 		places[0] = t_strconcat("f", path, NULL);
 	scan_answer(answer, places);
+}
+
+void worker_scan_add_files(const char *const *paths, string_t *answer)
+{
+	ARRAY_TYPE(const_string) places;
+	const char *place;
+
+	t_array_init(&places, 4);
+	for (; *paths != NULL; paths++) {
+		place = t_strconcat("f", *paths, NULL);
+		array_push_back(&places, &place);
+	}
+	array_append_zero(&places);
+	scan_answer(answer, array_front(&places));
 }
 
 static bool scan_has_changed(const char *text)
