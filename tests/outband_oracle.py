@@ -78,8 +78,12 @@ def random_criteria(rng):
     how = rng.random()
     if how < 0.15:
         return ALL
+    if how < 0.23:
+        # Dovecot takes these for one key
+        return either(*rng.sample([c for c in KEYS if c.text in (
+            "UNSEEN", "UNDELETED", "UNFLAGGED")], 2))
     a, b = rng.sample(KEYS, 2)
-    if how < 0.35:
+    if how < 0.4:
         return a
     if how < 0.6:
         return either(a, b)
