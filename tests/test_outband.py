@@ -604,7 +604,9 @@ def test_database_elsewhere():
         with open(folder + "/queue.db", "rb") as database:
             assert database.read(15) == b"SQLite format 3"
         assert os.stat(folder + "/queue.db").st_mode & 0o077 == 0
-        assert not os.path.exists(outband.server.path + "/state/pimap-outband")
+        # keys are with it, what auth and sessions read isn't
+        assert os.path.exists(folder + "/keys")
+        assert os.listdir(outband.server.path + "/state/pimap-outband") == ["locks"]
     finally:
         outband.stop()
         shutil.rmtree(folder)
