@@ -74,6 +74,7 @@ struct pimap_settings {
 	unsigned int pimap_limit_user;
 	unsigned int pimap_limit_mail;
 	unsigned int pimap_limit_program;
+	unsigned int pimap_limit_udp;
 	unsigned int pimap_limit_webpush;
 	/* octets of a message's text that EXTENDED tells, 0 = none; the channels
 	   that may tell of messages without encryption, separated by blanks */
