@@ -142,11 +142,10 @@ def test_found_by_scans(site, user):
     assert int(site.status("scanned")) >= scanned + 2 * 3
 
 
+@pytest.mark.parametrize("site", ["maildir"], indirect=True)
 @with_site(pimap_outband_scan_interval="1 s")
 def test_mail_put_into_a_maildir(site, user):
     """By hand; one after the other, as fast as the file system tells them apart, or faster"""
-    if site.server.format != "maildir":
-        pytest.skip("nobody does that with dbox")
     user = user.lower()
     site.phone(user)
     wait_for(lambda: site.looks() >= 2)
