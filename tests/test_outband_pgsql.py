@@ -88,6 +88,9 @@ def test_connection_is_lost_in_a_commit(empty):
             # Dovecot may panic if two processes at once make an INBOX
             site.server.client(user).ok("SELECT INBOX")
             site.device(user, address=user + "@example.com")
+        # what comes before the first look isn't news
+        wait_for(lambda: empty.query("SELECT to_regclass('accounted')") == ["accounted"])
+        wait_for(lambda: empty.query("SELECT count(*) FROM accounted") == ["8"], 90)
         for user in users * 2:
             site.deliver(user, b"yes")
         for user in users:
