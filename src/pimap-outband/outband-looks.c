@@ -74,6 +74,9 @@ struct outband_look {
 	bool marked:1;
 	bool running:1;
 	bool notes_waited:1;
+	/* What was found before may be queued, though the store has said that it
+	   failed. Then it isn't found again. */
+	bool unsure:1;
 	/* FOLDERS: those that are accounted for are looked at already */
 	bool only_new:1;
 };
@@ -444,6 +447,8 @@ outband_look_commit(struct outband_look *look,
 	ret = outband_store_commit(looks->store, look->user, look->guid,
 				   answer->folder, &look->origin,
 				   &look->accounted, &answer->found, error_r);
+	if (ret < 0)
+		look->unsure = TRUE;
 	if (ret <= 0)
 		return ret;
 	if (array_count(&answer->found) > 0) {
@@ -452,11 +457,12 @@ outband_look_commit(struct outband_look *look,
 					 found->generation);
 	}
 	array_foreach(&answer->found, found) {
-		if (array_count(&found->events) > 0) {
+		if (array_count(&found->events) > 0 || look->unsure) {
 			looks->found_callback(look->user, found->device,
 					      looks->found_context);
 		}
 	}
+	look->unsure = FALSE;
 	/* what waits behind one that is dropped doesn't wait any more */
 	array_foreach(&look->accounted, accounted) {
 		if (!outband_look_has_found(answer, accounted->device)) {
