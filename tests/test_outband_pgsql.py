@@ -75,9 +75,11 @@ def test_connection_is_lost_in_a_commit(empty):
     """Nobody knows then whether it was done: nothing is lost or numbered twice."""
     ways = itertools.cycle([None, None, None, "after", None, None, None, "before"])
     users = ["u%d" % number for number in range(8)]
-    cut, site = [], None
+    cut, begun, site = [], [], None
 
     def decide():
+        if not begun:
+            return None
         cut.append(next(ways))
         return cut[-1]
 
@@ -90,7 +92,8 @@ def test_connection_is_lost_in_a_commit(empty):
             site.device(user, address=user + "@example.com")
         # what comes before the first look isn't news
         wait_for(lambda: empty.query("SELECT to_regclass('accounted')") == ["accounted"])
-        wait_for(lambda: empty.query("SELECT count(*) FROM accounted") == ["8"], 90)
+        wait_for(lambda: empty.query("SELECT count(*) FROM accounted") == ["8"])
+        begun.append(True)
         for user in users * 2:
             site.deliver(user, b"yes")
         for user in users:
@@ -110,6 +113,26 @@ def test_connection_is_lost_in_a_commit(empty):
             site.stop()
         wire.stop()
     assert [line for line in faults if "it is tried again" not in line] == []
+
+
+def test_look_is_stored_but_nobody_knows(empty):
+    """Looking again finds nothing new: what is queued is sent all the same."""
+    ways, site = [], None
+    wire = Wire(empty, b"COMMIT", lambda: ways.pop() if ways else None)
+    try:
+        site = Site("mdbox", pimap_outband_db=empty.address("127.0.0.1", wire.port))
+        site.device("joe")
+        site.deliver("joe", b"yes")
+        site.told_once(1)
+        wait_for(lambda: empty.query("SELECT count(*) FROM queue") == ["0"])
+        ways.append("after")
+        site.deliver("joe", b"yes")
+        site.told_once(2)
+        assert ways == [] and len(site.server.faults()) == 1
+    finally:
+        if site is not None:
+            site.stop()
+        wire.stop()
 
 
 def test_server_dies(empty):
