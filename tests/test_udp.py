@@ -13,6 +13,7 @@ import pytest
 
 from conftest import settings
 from outband_peers import Relay, line, wait_for
+from postgres import Postgres
 from test_keys import JOE, key
 from test_outband_channels import Outband
 from udp_device import TAG, Device
@@ -617,3 +618,28 @@ def test_port_is_taken():
             assert "UDP" in outband.server.doveadm("pimap", "outband", "status")
         finally:
             outband.stop()
+
+
+def test_database_in_postgresql():
+    """Keys, counters, where the device is, and locks"""
+    postgres = Postgres()
+    try:
+        udp = UDP(pimap_outband_db=postgres.address())
+        try:
+            device = udp.device()
+            udp.mail(2)
+            wait_for(lambda: device.told() == [NEW % 1, NEW % 2])
+            replay = device.hello()
+            wait_for(lambda: device.count("OK") >= 2)
+            device.send(replay)
+            wait_for(lambda: device.count(INVALID) == 1)
+            other = udp.device(login="joe#phone")
+            assert other.count("CHALLENGE") == 1
+            udp.server.doveadm("pimap", "device", "rekey", "-u", JOE, "phone")
+            udp.server.doveadm("pimap", "device", "lock", "-u", JOE, "phone")
+            wait_for(lambda: "joe@example.com LOCK_DOWN" in other.told())
+            assert udp.server.faults() == []
+        finally:
+            udp.stop()
+    finally:
+        postgres.remove()
