@@ -33,7 +33,7 @@ static void begin(unsigned int join, unsigned int device, unsigned int user,
 }
 
 /* Sends as many as it may at that time, up to max. */
-static unsigned int send(time_t now, unsigned int max)
+static unsigned int send_at(time_t now, unsigned int max)
 {
 	unsigned int count;
 
@@ -76,8 +76,8 @@ static void test_outband_join(void)
 {
 	test_begin("R-13.5: joining");
 	begin(5, 0, 0, 0);
-	test_assert(send(1000, 1) == 1);
-	test_assert(send(1004, 100) == 4);
+	test_assert(send_at(1000, 1) == 1);
+	test_assert(send_at(1004, 100) == 4);
 	test_assert(check(1004, 1004) == OUTBAND_JOIN_WAIT && until == 1010 &&
 		    type == OUTBAND_WINDOW_JOIN);
 	/* the rest of the interval, also what was queued before it began */
@@ -90,14 +90,14 @@ static void test_outband_join(void)
 	/* the one that they become is the first of the next interval */
 	outband_join_add(limits, windows, 1010);
 	test_assert(check(1010, 1004) == OUTBAND_JOIN_SEND);
-	test_assert(send(1019, 100) == 4);
+	test_assert(send_at(1019, 100) == 4);
 	test_assert(check(1019, 1019) == OUTBAND_JOIN_WAIT && until == 1020);
 	/* few at a time aren't joined */
 	begin(5, 0, 0, 0);
-	test_assert(send(1000, 5) == 5 && send(1010, 5) == 5);
+	test_assert(send_at(1000, 5) == 5 && send_at(1010, 5) == 5);
 	/* 0 switches it off */
 	begin(0, 0, 0, 0);
-	test_assert(send(1000, 1000) == 1000);
+	test_assert(send_at(1000, 1000) == 1000);
 	test_assert(windows[OUTBAND_WINDOW_JOIN].count == 0);
 	test_end();
 }
@@ -111,7 +111,7 @@ static void test_outband_join_limits(void)
 		begin(0, i == OUTBAND_WINDOW_DEVICE ? 3 : 0,
 		      i == OUTBAND_WINDOW_USER ? 3 : 0,
 		      i == OUTBAND_WINDOW_CHANNEL ? 3 : 0);
-		test_assert_idx(send(1000, 9) == 3, i);
+		test_assert_idx(send_at(1000, 9) == 3, i);
 		test_assert_idx(check(4599, 1000) == OUTBAND_JOIN_WAIT &&
 				until == 4600 && type == i, i);
 		test_assert_idx(check(4600, 4599) == OUTBAND_JOIN_ALL, i);
@@ -119,7 +119,7 @@ static void test_outband_join_limits(void)
 	}
 	/* the one that ends last counts, whichever is over already */
 	begin(5, 5, 5, 5);
-	test_assert(send(1000, 9) == 5);
+	test_assert(send_at(1000, 9) == 5);
 	windows[OUTBAND_WINDOW_USER].start = 2000;
 	test_assert(check(1005, 1005) == OUTBAND_JOIN_WAIT && until == 5600 &&
 		    type == OUTBAND_WINDOW_USER);
@@ -136,7 +136,7 @@ static void test_outband_join_clock(void)
 	test_begin("windows when the clock jumps");
 	/* forth: they are over */
 	begin(5, 60, 0, 0);
-	test_assert(send(1000, 9) == 5);
+	test_assert(send_at(1000, 9) == 5);
 	test_assert(check(1000000, 1001) == OUTBAND_JOIN_ALL);
 	test_assert(check(1000000, 1000000) == OUTBAND_JOIN_SEND);
 	/* back a little: as long as they are at most, twice */

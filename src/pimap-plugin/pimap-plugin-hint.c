@@ -113,7 +113,7 @@ static bool hint_is_import(const struct mailbox *box, const char *reason)
 
 /* Returns whose doing it is that a device is not to be told of: "" = nobody's, it is
    an import. NULL: there is no such. */
-static const char *hint_get_author(const struct mailbox *box, const char *reason)
+static const char *hint_get_author(struct mailbox *box, const char *reason)
 {
 	struct hint_mailbox *hbox = HINT_CONTEXT_REQUIRE(box);
 
