@@ -495,11 +495,31 @@ def test_gone(outband, what):
     wait_for(lambda: outband.worker.jobs)
     outband.worker.answer = lambda job: ["GONE\n"]
     hint(outband.server, what, *["joe@example.com"] + [GUID] * (what == "HINT"))
-    wait_for(lambda: len(outband.worker.jobs) == 2)
+    # it is looked for again
+    wait_for(lambda: len(outband.worker.jobs) == 3)
     time.sleep(0.5)
     del outband.relay.replies["MAIL"]
     time.sleep(2)
     assert outband.relay.mails == []
+
+
+@pytest.mark.parametrize("what", ["HINT", "PROFILE"])
+def test_not_found_for_a_moment(outband, what):
+    """A folder that is being renamed: nothing that is queued is lost, however often it
+    is hinted at."""
+    outband.relay.replies["MAIL"] = "451 not now"
+    outband.expected.append("(it is tried on)")
+    outband.folder.count = 2
+    hint(outband.server, "HINT", "joe@example.com", GUID)
+    wait_for(lambda: outband.worker.jobs)
+    answer, outband.worker.answer = outband.worker.answer, lambda job: ["GONE\n"]
+    for count in range(2, 5):
+        hint(outband.server, what, *["joe@example.com"] + [GUID] * (what == "HINT"))
+        wait_for(lambda n=count: len(outband.worker.jobs) >= n)
+    outband.worker.answer = answer
+    del outband.relay.replies["MAIL"]
+    wait_for(lambda: len(outband.relay.mails) == 2)
+    assert seqs(outband.relay.mails) == [1, 2]
 
 
 def test_malformed_hints(outband):

@@ -343,6 +343,23 @@ def test_folder_is_gone(outband):
     assert outband.relay.mails == []
 
 
+def test_folder_is_not_found_for_a_moment(outband):
+    """It is being renamed."""
+    refuse(outband)
+    queue(outband, 3)
+    outband.folder.generation = 2
+    judge = outband.worker.judge
+
+    def not_found(job):
+        outband.worker.judge = judge
+        return ["GONE\n"]
+    outband.worker.judge = not_found
+    Asked(outband).answered(2)
+    outband.relay.replies.clear()
+    wait_for(lambda: len(outband.relay.mails) == 3)
+    assert seqs(outband.relay.mails) == [1, 2, 3]
+
+
 def test_profile_that_went_back(outband):
     """A restored one has a lower generation than the registry knows."""
     refuse(outband)

@@ -60,6 +60,7 @@ struct outband_judge_job {
 	struct outband_profile *profile;
 	char *device, *guid;
 	unsigned int max;
+	bool not_found_before;
 	/* NULL: cancelled */
 	outband_judge_callback_t *callback;
 	void *context;
@@ -330,6 +331,8 @@ outband_judge_get_result(struct outband_judge_job *job,
 					 &error);
 		break;
 	case OUTBAND_ANSWER_GONE:
+		if (!job->not_found_before)
+			return OUTBAND_JUDGE_NOT_FOUND;
 		ret = outband_store_gone(judge->store, job->profile->user,
 					 job->guid, &error);
 		break;
@@ -466,6 +469,7 @@ static void outband_judge_worker_free(void *context)
 struct outband_judge_job *
 outband_judge_ask(struct outband_judge *judge, struct outband_profile *profile,
 		  const char *device, const char *guid, unsigned int max,
+		  bool not_found_before,
 		  outband_judge_callback_t *callback, void *context)
 {
 	struct outband_judge_job *job;
@@ -477,6 +481,7 @@ outband_judge_ask(struct outband_judge *judge, struct outband_profile *profile,
 	job->device = i_strdup(device);
 	job->guid = i_strdup(guid);
 	job->max = max;
+	job->not_found_before = not_found_before;
 	job->callback = callback;
 	job->context = context;
 	DLLIST2_APPEND(&judge->head, &judge->tail, job);

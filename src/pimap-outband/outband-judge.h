@@ -63,6 +63,9 @@ enum outband_judge_result {
 	OUTBAND_JUDGE_DONE,
 	/* the first one couldn't be judged */
 	OUTBAND_JUDGE_UNKNOWN,
+	/* The folder wasn't found, and nothing was dropped: while it is renamed it
+	   may have no name for a moment. */
+	OUTBAND_JUDGE_NOT_FOUND,
 	/* the worker has died of it */
 	OUTBAND_JUDGE_LOST,
 	OUTBAND_JUDGE_FAILED
@@ -70,11 +73,12 @@ enum outband_judge_result {
 typedef void outband_judge_callback_t(enum outband_judge_result result,
 				      void *context);
 /* Has the device's first notifications of a folder judged, so many at most (0: the
-   first one becomes a SYNC, which needs no look at messages). The callback is called
-   once, later. */
+   first one becomes a SYNC, which needs no look at messages). A folder that isn't
+   found is gone if it wasn't found before. The callback is called once, later. */
 struct outband_judge_job *
 outband_judge_ask(struct outband_judge *judge, struct outband_profile *profile,
 		  const char *device, const char *guid, unsigned int max,
+		  bool not_found_before,
 		  outband_judge_callback_t *callback, void *context);
 void outband_judge_cancel(struct outband_judge_job **job);
 

@@ -49,6 +49,10 @@ struct outband_judged {
 #define OUTBAND_VERDICT_PASSES '1'
 #define OUTBAND_VERDICT_UNKNOWN '2'
 
+/* A folder, or a user, is gone if it isn't found, and wasn't so long before: while a
+   folder is renamed it may have no name for a moment. */
+#define OUTBAND_GONE_SECS 2
+
 /* How a look came about, for who asks what became of a notification */
 struct outband_origin {
 	/* "hint", ... */

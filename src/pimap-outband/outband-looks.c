@@ -56,6 +56,8 @@ struct outband_look {
 
 	struct timeout *to_rest;
 	unsigned int rest_msecs;
+	/* when it wasn't found, 0 = it was */
+	uint64_t not_found_usecs;
 	struct timeout *to_hold;
 	struct outband_pace pace;
 	unsigned int deaths;
@@ -494,13 +496,23 @@ outband_look_new_folders(struct outband_look *look,
 	}
 }
 
+/* It wasn't found. */
+static bool outband_look_is_gone(struct outband_look *look)
+{
+	const uint64_t now = i_microseconds();
+
+	/* the clock may go back, too */
+	if (look->not_found_usecs == 0 || now < look->not_found_usecs)
+		look->not_found_usecs = now;
+	return now - look->not_found_usecs >= OUTBAND_GONE_SECS * 1000000;
+}
+
 /* Returns 1, 0 or -1 as outband_look_commit(). */
 static int
 outband_look_take(struct outband_look *look,
 		  const struct outband_answer *answer, const char **error_r)
 {
 	struct outband_looks *looks = look->looks;
-
 	int ret;
 
 	switch (answer->result) {
@@ -519,6 +531,8 @@ outband_look_take(struct outband_look *look,
 		}
 		return ret;
 	case OUTBAND_ANSWER_GONE:
+		if (!outband_look_is_gone(look))
+			return 0;
 		ret = outband_store_gone(looks->store, look->user, look->guid,
 					 error_r);
 		if (ret >= 0) {
@@ -563,7 +577,16 @@ outband_look_answered(struct outband_answer *answer, void *context)
 		look->rest_msecs = 0;
 		if (ret > 0)
 			outband_look_drop_notes(look);
-		if (ret == 0) {
+		if (answer->result == OUTBAND_ANSWER_OK)
+			look->not_found_usecs = 0;
+		if (ret == 0 && look->not_found_usecs != 0) {
+			result = "not found";
+			if (!look->marked && look->to_rest == NULL) {
+				look->to_rest = timeout_add(
+					OUTBAND_GONE_SECS * 1000 + 100,
+					outband_look_rested, look);
+			}
+		} else if (ret == 0) {
 			result = "stale";
 			if (look->notes_since == 0)
 				outband_look_mark(look, look->origin.cause);
@@ -599,7 +622,8 @@ outband_look_answered(struct outband_answer *answer, void *context)
 	}
 	if (strcmp(result, "ok") == 0 || strcmp(result, "gone") == 0)
 		looks->done++;
-	else if (strcmp(result, "stale") != 0)
+	else if (strcmp(result, "stale") != 0 &&
+		 strcmp(result, "not found") != 0)
 		looks->failed++;
 	outband_look_finished_event(look, result);
 	outband_answer_deinit(&answer);

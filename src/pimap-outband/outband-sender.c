@@ -60,6 +60,8 @@ struct outband_lane {
 	/* in sequence: judgements that didn't come, and of those that no verdict
 	   came of: how often the worker died, and it couldn't be known */
 	unsigned int judge_failures, judge_deaths, judge_unknown;
+	/* the folder wasn't found by the last one */
+	bool judge_not_found;
 	/* of outband_profile_send_begin() */
 	unsigned int send_begun;
 
@@ -395,10 +397,15 @@ outband_lane_judged(enum outband_judge_result result, void *context)
 	case OUTBAND_JUDGE_DONE:
 		lane->judge_failures = lane->judge_deaths =
 			lane->judge_unknown = 0;
+		lane->judge_not_found = FALSE;
 		outband_lane_later(lane);
 		return;
 	case OUTBAND_JUDGE_LOST:
 		lane->judge_deaths++;
+		break;
+	case OUTBAND_JUDGE_NOT_FOUND:
+		lane->judge_not_found = TRUE;
+		secs = OUTBAND_GONE_SECS;
 		break;
 	case OUTBAND_JUDGE_UNKNOWN:
 		lane->judge_unknown++;
@@ -435,7 +442,7 @@ outband_lane_ask(struct outband_lane *lane, const char *guid, time_t expires)
 		}
 		lane->job = outband_judge_ask(lane->sender->judge,
 			lane->profile, lane->device, guid, max,
-			outband_lane_judged, lane);
+			lane->judge_not_found, outband_lane_judged, lane);
 	}
 	outband_lane_wait(lane, expires - ioloop_time);
 }
