@@ -84,7 +84,7 @@ def test_connection_is_lost_in_a_commit(empty):
         cut.append(next(ways))
         return cut[-1]
 
-    wire = Wire(empty, b"COMMIT", decide)
+    wire = Wire(empty, b"COMMIT\0", decide)
     try:
         site = Site("mdbox", pimap_outband_db=empty.address("127.0.0.1", wire.port))
         for user in users:
@@ -93,7 +93,8 @@ def test_connection_is_lost_in_a_commit(empty):
             site.device(user, address=user + "@example.com")
         # what comes before the first look isn't news
         wait_for(lambda: empty.query("SELECT to_regclass('accounted')") == ["accounted"])
-        wait_for(lambda: empty.query("SELECT count(*) FROM accounted") == ["8"])
+        wait_for(lambda: empty.query("SELECT count(DISTINCT username) FROM accounted"
+                                     " WHERE folder = 'INBOX'") == ["8"])
         begun.append(True)
         for user in users * 2:
             site.deliver(user, b"yes")
@@ -101,7 +102,7 @@ def test_connection_is_lost_in_a_commit(empty):
             # each time that it can't be told, the service waits for 10 seconds
             site.told_once(2, user + "@example.com", 90)
         wait_for(lambda: empty.query("SELECT count(*) FROM queue") == ["0"], 60)
-        assert cut.count("after") > 5 and cut.count("before") > 5
+        assert cut.count("after") > 2 and cut.count("before") > 2
         assert empty.query("SELECT count(*), count(DISTINCT (username, seq)), count(seq)"
                            " FROM traces") == ["16|16|16"]
         # no step twice
@@ -119,9 +120,11 @@ def test_connection_is_lost_in_a_commit(empty):
 def test_look_is_stored_but_nobody_knows(empty):
     """Looking again finds nothing new: what is queued is sent all the same."""
     ways, site = [], None
-    wire = Wire(empty, b"COMMIT", lambda: ways.pop() if ways else None)
+    wire = Wire(empty, b"COMMIT\0", lambda: ways.pop() if ways else None)
     try:
         site = Site("mdbox", pimap_outband_db=empty.address("127.0.0.1", wire.port))
+        # Dovecot may panic if two processes at once make an INBOX
+        site.server.client("joe").ok("SELECT INBOX")
         site.device("joe")
         site.deliver("joe", b"yes")
         site.told_once(1)
