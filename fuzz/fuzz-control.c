@@ -50,11 +50,12 @@ static void store_row(unsigned int n, struct outband_row *row_r)
 int outband_store_list(struct outband_store *store ATTR_UNUSED, int64_t id,
 		       unsigned int max, pool_t pool,
 		       ARRAY_TYPE(outband_row) *rows_r,
-		       const char **error_r ATTR_UNUSED)
+		       const char **error_r)
 {
 	struct outband_row *row;
 	unsigned int i;
 
+	*error_r = NULL;
 	p_array_init(rows_r, pool, texts_count);
 	for (i = 0; i < texts_count && i < max; i++) {
 		row = array_append_space(rows_r);
@@ -107,11 +108,12 @@ int outband_store_trace(struct outband_store *store ATTR_UNUSED,
 			int64_t seq ATTR_UNUSED, int64_t id,
 			int64_t n ATTR_UNUSED, unsigned int max, pool_t pool,
 			ARRAY_TYPE(outband_step) *steps_r,
-			const char **error_r ATTR_UNUSED)
+			const char **error_r)
 {
 	struct outband_step *step;
 	unsigned int i;
 
+	*error_r = NULL;
 	p_array_init(steps_r, pool, texts_count);
 	for (i = 0; i < texts_count && i < max; i++) {
 		step = array_append_space(steps_r);

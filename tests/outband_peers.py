@@ -31,11 +31,11 @@ class Unlinking(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
 
 class Worker:
     """pimap-look.h's other side. answer(fields of the job) returns the lines of the
-    answer, or None: then the connection is closed. A job that a worker has got stays
-    in jobs; what it is to judge in judged, for judge(fields) to answer."""
+    answer, or None, also at its end: then the connection is closed. A job that a worker has got stays
+    in jobs, what it was warned of in cautions; what it is to judge in judged, for judge(fields) to answer."""
 
     def __init__(self, server, answer):
-        self.jobs, self.judged = [], []
+        self.jobs, self.judged, self.cautions = [], [], []
         self.answer = answer
         self.judge = self.pass_all
         self.path = os.path.realpath(server.path + "/run") + "/pimap-worker"
@@ -54,6 +54,9 @@ class Worker:
                 for job in self.rfile:
                     fields = [unescape(field) for field in
                               job.decode().rstrip("\n").split("\t")]
+                    if fields[0] == "CAUTION":
+                        outer.cautions.append(fields[1:])
+                        continue
                     if fields[0] == "JUDGE":
                         outer.judged.append(fields)
                         answer = outer.judge(fields)
@@ -62,7 +65,9 @@ class Worker:
                         answer = outer.answer(fields)
                     if answer is None:
                         return
-                    self.wfile.write("".join(answer).encode())
+                    self.wfile.write("".join(filter(None, answer)).encode())
+                    if None in answer:
+                        return
 
         self.server = Unlinking(self.path, Handler)
         os.chmod(self.path, 0o666)

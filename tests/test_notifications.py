@@ -27,7 +27,7 @@ class Site:
     """A server and the relay that its notifications go to. The format "pgsql" is a
     server whose queue is in PostgreSQL."""
 
-    def __init__(self, fmt, **values):
+    def __init__(self, fmt, extra="", **values):
         self.killed = collections.Counter()
         self.relay = Relay()
         self.postgres = None
@@ -40,7 +40,7 @@ class Site:
             "pimap_mail_relay": "127.0.0.1:%d" % self.relay.port,
             "pimap_mail_pattern": "*@example.com",
             "pimap_outband_retry_min": "1 s",
-            "pimap_outband_retry_max": "1 s"}, **values)))
+            "pimap_outband_retry_max": "1 s"}, **values)) + extra)
 
     def told(self, address=ADDRESS):
         """Numbers of what the address was sent"""

@@ -373,17 +373,63 @@ def test_hints_in_quick_succession_share_looks(outband):
 
 @pytest.mark.expects_faults
 def test_worker_that_dies(outband):
-    """Three times: then one line, until the next hint"""
+    """Three times: then one line, and it rests; a hint doesn't wait for that"""
     outband.worker.answer = lambda job: None
     outband.folder.count = 1
     hint(outband.server, "HINT", "joe@example.com", GUID)
     assert outband.server.logs("User joe@example.com: 3 workers have died of folder")
     time.sleep(0.5)
     assert len(outband.worker.jobs) == 3
+    assert outband.worker.cautions == [["", "1"]] * 2
     outband.worker.answer = outband.folder.answer
     hint(outband.server, "HINT", "joe@example.com", GUID)
     wait_for(lambda: outband.relay.mails)
     assert len(outband.server.faults()) == 1
+    # it was no message's fault
+    assert outband.worker.cautions == [["", "1"]] * 3
+    outband.folder.count = 2
+    hint(outband.server, "HINT", "joe@example.com", GUID)
+    wait_for(lambda: len(outband.relay.mails) == 2)
+    assert len(outband.worker.cautions) == 3
+
+
+@pytest.mark.expects_faults
+def test_worker_that_dies_of_a_message(outband):
+    """Twice, after it was asked to say of which one: workers aren't to evaluate that any
+    more, also after a restart, as long as the folder is the same"""
+    answers = [None, [line("AT", 4), line("AT", 5), None], [line("AT", 5), None]]
+    outband.worker.answer = lambda job: answers.pop(0) if answers else outband.folder.answer(job)
+    outband.folder.count = 1
+    hint(outband.server, "HINT", "joe@example.com", GUID)
+    wait_for(lambda: outband.relay.mails)
+    assert outband.server.logs("User joe@example.com: Workers have died of message UID 5 of folder " +
+                               GUID)
+    # the last one makes sure of all others
+    expected = [["", "1"], ["", "1"], ["5", "1"]]
+    assert outband.worker.cautions == expected
+    outband.folder.count = 2
+    hint(outband.server, "HINT", "joe@example.com", GUID)
+    wait_for(lambda: len(outband.relay.mails) == 2)
+    hint(outband.server, "HINT", "joe@example.com", OTHER)
+    wait_for(lambda: len(outband.relay.mails) == 4)
+    expected.append(["5", "0"])
+    assert outband.worker.cautions == expected
+    outband.kill()
+    wait_for(lambda: len(outband.worker.cautions) == 5)
+    assert outband.worker.cautions[4] == ["5", "0"]
+
+    # UIDs of other messages
+    answers.append([line("FOLDER", GUID, "INBOX"),
+                    line("DEVICE", "phone", 1, "MAIL", "joe@example.com", "EMN", 2),
+                    line("EVENT", "STATE_COMPARISON_SYNC", 0, 1077259200), "OK\n"])
+    hint(outband.server, "HINT", "joe@example.com", GUID)
+    wait_for(lambda: len(outband.relay.mails) == 5)
+    count = len(outband.worker.cautions)
+    outband.folder.count = 3
+    hint(outband.server, "HINT", "joe@example.com", GUID)
+    wait_for(lambda: len(outband.relay.mails) == 6)
+    assert len(outband.worker.cautions) == count
+    assert len([fault for fault in outband.server.faults() if "killed with signal" not in fault]) == 1
 
 
 def test_answer_that_is_none(outband):

@@ -80,6 +80,15 @@
    has (pimap_notify_list_guid): its events have the name of the folder that they are
    about in a seventh field.
 
+   Before a job the service says what it knows of a folder in which workers have died,
+   so that a message that kills them costs its own evaluation only. It gets no answer.
+
+     CAUTION <UIDs> <0 or 1>
+        these messages, separated by commas, aren't evaluated: devices are told SYNC
+        of them, what is queued isn't known. 1: the worker evaluates one by one, and
+        its answer begins with
+        AT      <UID>                  at once, before it evaluates that
+
    A state is text that only the worker understands. What a look has found is valid
    only as long as the accounted states are those that it was asked with: both the
    events and the new states are committed in one transaction, or neither. A device

@@ -256,6 +256,11 @@ int outband_answer_add(struct outband_answer *answer, const char *const *args,
 {
 	unsigned int i;
 
+	/* nothing of it is kept but the last one */
+	if (args[0] != NULL && strcmp(args[0], "AT") == 0 &&
+	    answer->guid != NULL && args[1] != NULL &&
+	    str_to_uint32(args[1], &answer->at_uid) == 0)
+		return 0;
 	for (i = 0; args[i] != NULL; i++)
 		answer->size += strlen(args[i]) + 1;
 	if (answer->size > OUTBAND_ANSWER_MAX_SIZE) {

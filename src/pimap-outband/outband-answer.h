@@ -57,6 +57,9 @@ struct outband_answer {
 	/* to SCAN */
 	ARRAY(unsigned int) changed;
 
+	/* the message that the worker has said last that it evaluates, 0 = none */
+	uint32_t at_uid;
+
 	size_t size;
 };
 

@@ -390,9 +390,16 @@ outband_judge_get_line(struct outband_judge_job *job, string_t *line,
 {
 	struct outband_store *store = job->judge->store;
 	const struct outband_row *row;
+	struct outband_deaths deaths;
 
 	pool_unref(&job->pool);
 	job->pool = pool_alloconly_create("outband judge", 1024);
+	if (outband_store_deaths_get(store, job->profile->user, job->guid,
+				     job->pool, &deaths, error_r) < 0)
+		return FALSE;
+	/* the sender finds out itself which of its rows it is */
+	deaths.suspected = FALSE;
+	outband_deaths_append_caution(&deaths, line);
 	if (outband_store_queued(store, job->profile->user, job->device,
 				 job->guid, job->profile->generation,
 				 I_MAX(job->max, 1), job->pool, &job->rows,

@@ -38,7 +38,7 @@
 /* When everything is looked at, so many of them are marked at a time: hints don't
    wait behind all of it. */
 #define OUTBAND_LOOKS_SWEEP 16
-/* Workers that have died of one look */
+/* Workers that have died of a folder, it isn't known of which message */
 #define OUTBAND_LOOKS_MAX_DEATHS 3
 #define OUTBAND_LOOKS_REST_MIN_MSECS (10*1000)
 #define OUTBAND_LOOKS_REST_MAX_MSECS (60*60*1000)
@@ -60,7 +60,8 @@ struct outband_look {
 	uint64_t not_found_usecs;
 	struct timeout *to_hold;
 	struct outband_pace pace;
-	unsigned int deaths;
+	/* workers have died of it, perhaps of a message */
+	bool suspected;
 	/* of the mark, and of the look that runs */
 	const char *cause;
 	struct outband_origin origin;
@@ -222,7 +223,6 @@ void outband_looks_mark(struct outband_looks *looks, const char *user,
 	if (look == NULL)
 		return;
 	look->only_new = FALSE;
-	look->deaths = 0;
 	outband_pace_hint(&look->pace);
 	if (strcmp(guid, PIMAP_LOOK_LIST_GUID) == 0) {
 		outband_look_list(look, cause);
@@ -548,6 +548,65 @@ outband_look_take(struct outband_look *look,
 	i_unreached();
 }
 
+/* No worker has died this time. */
+static void
+outband_look_survived(struct outband_look *look,
+		      const struct outband_answer *answer)
+{
+	const struct outband_found *found;
+	const struct outband_event *event;
+	const char *error;
+	bool went_back = FALSE;
+
+	/* then its UIDs are of other messages */
+	array_foreach(&answer->found, found) {
+		array_foreach(&found->events, event) {
+			if (strcmp(event->name, "STATE_COMPARISON_SYNC") == 0)
+				went_back = TRUE;
+		}
+	}
+	if ((look->suspected || went_back) &&
+	    outband_store_deaths_clear(look->looks->store, look->user,
+				       look->guid, went_back, &error) < 0)
+		outband_looks_store_failed(look->looks, error);
+}
+
+/* A worker has died. What it died of stays known when this process ends: a message
+   that kills is evaluated so often, then no more; a folder where it isn't known what
+   it is rests, longer each time. */
+static void
+outband_look_died(struct outband_look *look, uint32_t uid)
+{
+	struct outband_looks *looks = look->looks;
+	const char *error;
+	unsigned int deaths;
+
+	if (outband_store_deaths_add(looks->store, look->user, look->guid, uid,
+				     &deaths, &error) < 0) {
+		outband_looks_store_failed(looks, error);
+		look->rest_msecs = 0;
+		outband_look_rest(look);
+		return;
+	}
+	if (uid == 0 && deaths >= OUTBAND_LOOKS_MAX_DEATHS) {
+		if (look->rest_msecs == 0) {
+			e_error(looks->event, "User %s: %u workers have died "
+				"of folder %s (it is tried again)", look->user,
+				deaths, look->guid[0] == '\0' ? "list" :
+				look->guid);
+		}
+		outband_look_rest(look);
+		return;
+	}
+	if (uid != 0 && deaths >= OUTBAND_DEATHS_MAX) {
+		e_error(looks->event, "User %s: Workers have died of message "
+			"UID %u of folder %s: It isn't evaluated any more, "
+			"devices are told SYNC of it", look->user, uid,
+			look->guid);
+	}
+	outband_look_mark(look, look->origin.cause);
+}
+
 static void
 outband_look_answered(struct outband_answer *answer, void *context)
 {
@@ -565,8 +624,9 @@ outband_look_answered(struct outband_answer *answer, void *context)
 			ret = outband_look_take(look, answer, &error);
 			if (ret < 0)
 				outband_looks_store_failed(looks, error);
+			else if (ret > 0)
+				outband_look_survived(look, answer);
 		} T_END;
-		look->deaths = 0;
 		if (ret < 0) {
 			result = "not stored";
 			look->rest_msecs = 0;
@@ -601,19 +661,13 @@ outband_look_answered(struct outband_answer *answer, void *context)
 		break;
 	case OUTBAND_ANSWER_FAIL:
 		result = "failed";
-		look->deaths = 0;
 		outband_look_rest(look);
 		break;
 	case OUTBAND_ANSWER_LOST:
 		result = "lost";
-		if (++look->deaths < OUTBAND_LOOKS_MAX_DEATHS) {
-			outband_look_mark(look, look->origin.cause);
-			break;
-		}
-		e_error(looks->event, "User %s: %u workers have died of "
-			"folder %s: it isn't looked at before its next change",
-			look->user, look->deaths,
-			look->guid[0] == '\0' ? "list" : look->guid);
+		T_BEGIN {
+			outband_look_died(look, answer->at_uid);
+		} T_END;
 		break;
 	case OUTBAND_ANSWER_UNREACHED:
 		result = "no worker";
@@ -640,10 +694,16 @@ static int outband_look_begin(struct outband_look *look, const char **error_r)
 	struct outband_looks *looks = look->looks;
 	const struct outband_accounted *accounted;
 	string_t *line = t_str_new(256);
+	struct outband_deaths deaths;
 	const char *guid = NULL;
 
 	pool_unref(&look->pool);
 	look->pool = pool_alloconly_create("outband look", 1024);
+	if (outband_store_deaths_get(looks->store, look->user, look->guid,
+				     look->pool, &deaths, error_r) < 0)
+		return -1;
+	look->suspected = deaths.suspected;
+	outband_deaths_append_caution(&deaths, line);
 	if (look->guid[0] == '\0') {
 		str_append(line, "FOLDERS\t");
 		str_append_tabescaped(line, look->user);

@@ -67,6 +67,11 @@ enum outband_store_stmt {
 	STMT_PAUSED_GET,
 	STMT_PAUSED_ADD,
 	STMT_PAUSED_DROP,
+	STMT_DEATHS_GET,
+	STMT_DEATHS_ADD,
+	STMT_DEATHS_PRUNE,
+	STMT_DEATHS_CLEAR,
+	STMT_DEATHS_DROP,
 
 	STMT_COUNT
 };
@@ -129,6 +134,11 @@ static const char *const outband_store_schemas[] = {
 	" total BIGINT NOT NULL) $keyed;"
 	"CREATE INDEX queue_urgent ON queue (username, device, id)"
 	" WHERE event IN ('LOCK_DOWN', 'NEW_ENC_KEY');",
+
+	/* of workers; uid 0: it isn't known of which message */
+	"CREATE TABLE deaths ("
+	" username $text NOT NULL, guid $text NOT NULL, uid BIGINT NOT NULL,"
+	" times BIGINT NOT NULL, PRIMARY KEY (username, guid, uid)) $keyed;",
 };
 
 #define STR2(x) #x
@@ -338,6 +348,24 @@ static const struct outband_sql_stmt outband_store_stmts[STMT_COUNT] = {
 	[STMT_PAUSED_ADD] = {
 		"INSERT INTO paused VALUES ($1) ON CONFLICT DO NOTHING", "t" },
 	[STMT_PAUSED_DROP] = { "DELETE FROM paused WHERE channel = $1", "t" },
+	[STMT_DEATHS_GET] = {
+		"SELECT uid, times FROM deaths"
+		" WHERE username = $1 AND guid = $2 ORDER BY uid", "tt" },
+	[STMT_DEATHS_ADD] = {
+		"INSERT INTO deaths VALUES ($1, $2, $3, 1)"
+		" ON CONFLICT (username, guid, uid) DO UPDATE"
+		" SET times = deaths.times + 1 RETURNING times", "tti" },
+	[STMT_DEATHS_PRUNE] = {
+		"DELETE FROM deaths WHERE username = $1 AND guid = $2"
+		" AND uid <> 0 AND uid <= (SELECT uid FROM deaths"
+		"  WHERE username = $1 AND guid = $2 ORDER BY uid DESC"
+		"  LIMIT 1 OFFSET "STR(OUTBAND_DEATHS_MAX_MESSAGES)")", "tt" },
+	[STMT_DEATHS_CLEAR] = {
+		"DELETE FROM deaths WHERE username = $1 AND guid = $2"
+		" AND (uid = 0 OR times < $3)", "tti" },
+	[STMT_DEATHS_DROP] = {
+		"DELETE FROM deaths"
+		" WHERE username = $1 AND ($2 = '' OR guid = $2)", "tt" },
 };
 
 struct outband_store {
@@ -858,6 +886,10 @@ int outband_store_gone(struct outband_store *store, const char *user,
 					   STMT_QUEUE_DROP_FOLDER, error_r,
 					   user, guid);
 		}
+	}
+	if (ret >= 0) {
+		ret = store_run(store, STMT_DEATHS_DROP, error_r, user,
+				guid);
 	}
 	return store_end(store, ret < 0 ? -1 : 1, error_r);
 }
@@ -1409,4 +1441,75 @@ int outband_store_paused_set(struct outband_store *store, const char *channel,
 {
 	return store_run(store, paused ? STMT_PAUSED_ADD : STMT_PAUSED_DROP,
 			 error_r, channel) < 0 ? -1 : 1;
+}
+
+/* Deaths of workers */
+
+int outband_store_deaths_get(struct outband_store *store, const char *user,
+			     const char *guid, pool_t pool,
+			     struct outband_deaths *deaths_r,
+			     const char **error_r)
+{
+	ARRAY_TYPE(outband_sql_rows) rows;
+	outband_sql_row_t row;
+	string_t *skip = t_str_new(64);
+
+	i_zero(deaths_r);
+	if (outband_sql_run(store->sql, STMT_DEATHS_GET, &rows, error_r, user,
+			    guid) < 0)
+		return -1;
+	array_foreach_elem(&rows, row) {
+		if (outband_sql_int(row, 0) == 0 ||
+		    outband_sql_int(row, 1) < OUTBAND_DEATHS_MAX) {
+			deaths_r->suspected = TRUE;
+			continue;
+		}
+		if (str_len(skip) > 0)
+			str_append_c(skip, ',');
+		str_append(skip, row[0]);
+	}
+	deaths_r->skip = p_strdup(pool, str_c(skip));
+	return 0;
+}
+
+static int
+store_deaths_add(struct outband_store *store, const char *user,
+		 const char *guid, uint32_t uid, unsigned int *count_r,
+		 const char **error_r)
+{
+	ARRAY_TYPE(outband_sql_rows) rows;
+
+	if (outband_sql_run(store->sql, STMT_DEATHS_ADD, &rows, error_r, user,
+			    guid, (int64_t)uid) < 0)
+		return -1;
+	*count_r = outband_sql_int(*array_front(&rows), 0);
+	return store_run(store, STMT_DEATHS_PRUNE, error_r, user, guid) < 0 ?
+		-1 : 1;
+}
+
+int outband_store_deaths_add(struct outband_store *store, const char *user,
+			     const char *guid, uint32_t uid,
+			     unsigned int *count_r, const char **error_r)
+{
+	if (store_begin(store, user, error_r) < 0)
+		return -1;
+	return store_end(store, store_deaths_add(store, user, guid, uid,
+						 count_r, error_r), error_r);
+}
+
+int outband_store_deaths_clear(struct outband_store *store, const char *user,
+			       const char *guid, bool all,
+			       const char **error_r)
+{
+	int ret;
+
+	if (store_begin(store, user, error_r) < 0)
+		return -1;
+	if (all)
+		ret = store_run(store, STMT_DEATHS_DROP, error_r, user, guid);
+	else {
+		ret = store_run(store, STMT_DEATHS_CLEAR, error_r, user, guid,
+				(int64_t)OUTBAND_DEATHS_MAX);
+	}
+	return store_end(store, ret < 0 ? -1 : 1, error_r);
 }

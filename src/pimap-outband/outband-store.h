@@ -228,4 +228,30 @@ int outband_store_paused_get(struct outband_store *store, pool_t pool,
 int outband_store_paused_set(struct outband_store *store, const char *channel,
 			     bool paused, const char **error_r);
 
+/* Workers that have died of a folder: of which messages, as far as that is known */
+struct outband_deaths {
+	/* UIDs that aren't to be evaluated any more, separated by commas */
+	const char *skip;
+	/* there are deaths of which it isn't known, or not sure, what they are of */
+	bool suspected;
+};
+/* So many deaths are a message's own. The first one of all isn't known to be. */
+#define OUTBAND_DEATHS_MAX 2
+/* So many messages are kept of a folder, the newest ones. */
+#define OUTBAND_DEATHS_MAX_MESSAGES 100
+
+int outband_store_deaths_get(struct outband_store *store, const char *user,
+			     const char *guid, pool_t pool,
+			     struct outband_deaths *deaths_r,
+			     const char **error_r);
+/* One more, of the message with that UID, 0 = it isn't known. count_r is how many it
+   makes. */
+int outband_store_deaths_add(struct outband_store *store, const char *user,
+			     const char *guid, uint32_t uid,
+			     unsigned int *count_r, const char **error_r);
+/* What is only suspected was a mistake, or (all) the folder is another one. */
+int outband_store_deaths_clear(struct outband_store *store, const char *user,
+			       const char *guid, bool all,
+			       const char **error_r);
+
 #endif

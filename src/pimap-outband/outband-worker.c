@@ -6,7 +6,9 @@
 #include "ioloop.h"
 #include "connection.h"
 #include "ostream.h"
+#include "str.h"
 #include "pimap-look.h"
+#include "outband-store.h"
 #include "outband-worker.h"
 
 /* A worker that has said nothing for so long isn't waited for. */
@@ -262,4 +264,13 @@ bool outband_workers_send(struct outband_workers *workers, const char *line,
 	/* one that is broken is noticed by its input */
 	o_stream_nsendv(worker->conn.output, iov, N_ELEMENTS(iov));
 	return TRUE;
+}
+
+void outband_deaths_append_caution(const struct outband_deaths *deaths,
+				   string_t *line)
+{
+	if (deaths->suspected || deaths->skip[0] != '\0') {
+		str_printfa(line, "CAUTION\t%s\t%c\n", deaths->skip,
+			    deaths->suspected ? '1' : '0');
+	}
 }

@@ -6,6 +6,7 @@
 
 /* The connections to workers, which open the mail. Nothing here blocks. */
 
+struct outband_deaths;
 struct outband_workers;
 
 /* The answer belongs to the callee. */
@@ -24,11 +25,16 @@ void outband_workers_deinit(struct outband_workers **workers);
 
 /* Is a worker free, or could one be? If not, the callback will say so. */
 bool outband_workers_is_one_free(struct outband_workers *workers);
-/* Gives a free worker a job, a line without its end; guid as for
+/* Gives a free worker a job, a line without its end,
+   perhaps after that of a CAUTION; guid as for
    outband_answer_init(). The callback is called once, not before this function
    returns. Returns FALSE if there is none after all: then no callback. */
 bool outband_workers_send(struct outband_workers *workers, const char *line,
 			  const char *guid, outband_worker_callback_t *callback,
 			  void *context);
+
+/* Appends the line that comes before a job in such a folder, if there is one. */
+void outband_deaths_append_caution(const struct outband_deaths *deaths,
+				   string_t *line);
 
 #endif

@@ -178,6 +178,9 @@ static void test_outband_answer_invalid(void)
 		{ "FOLDER\t0123456789abcdef0123456789abcde\tx" },
 		{ "FOLDER\t0123456789abcdef0123456789abcdef0\tx" },
 		{ FOLDER, FOLDER },
+		{ "AT" },
+		{ "AT\tx" },
+		{ "AT\t4294967296" },
 		{ DEVICE },
 		{ FOLDER, DEVICE, DEVICE },
 		{ FOLDER, "DEVICE\tphone\t7\tMAIL\tjoe@foo.com\tEMN" },
@@ -281,6 +284,30 @@ static void test_outband_answer_judged(void)
 	test_end();
 }
 
+static void test_outband_answer_at(void)
+{
+	static const char *const lines[] = {
+		"AT\t1", "AT\t4294967295", FOLDER, DEVICE, "AT\t7", "OK", NULL
+	};
+	static const char *const at[] = { "AT", "1234567890", NULL };
+	struct outband_answer *answer = outband_answer_init(GUID);
+	const char *error;
+	unsigned int i;
+
+	test_begin("outband_answer_add(): AT");
+	test_assert(add_lines(answer, lines, &error) == 1);
+	test_assert(answer->at_uid == 7);
+	outband_answer_deinit(&answer);
+
+	/* there may be more of them than of anything else */
+	answer = outband_answer_init(GUID);
+	for (i = 0; i < OUTBAND_ANSWER_MAX_SIZE / 10; i++) T_BEGIN {
+		test_assert_idx(outband_answer_add(answer, at, &error) == 0, i);
+	} T_END;
+	outband_answer_deinit(&answer);
+	test_end();
+}
+
 static void test_outband_answer_limits(void)
 {
 	static const char *const event[] = { "EVENT", "SYNC", "0", "1", NULL };
@@ -367,6 +394,7 @@ int main(void)
 		test_outband_answer_ends,
 		test_outband_answer_invalid,
 		test_outband_answer_judged,
+		test_outband_answer_at,
 		test_outband_answer_limits,
 		NULL
 	};

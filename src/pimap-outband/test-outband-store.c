@@ -672,6 +672,97 @@ static void test_outband_store_batch_broken(void)
 	test_end();
 }
 
+static unsigned int
+die(struct outband_store *store, const char *guid, uint32_t uid)
+{
+	const char *error;
+	unsigned int count;
+
+	if (outband_store_deaths_add(store, "joe", guid, uid, &count,
+				     &error) != 1)
+		i_fatal("%s", error);
+	return count;
+}
+
+static void
+check_deaths(struct outband_store *store, const char *guid, bool suspected,
+	     const char *skip)
+{
+	struct outband_deaths deaths;
+	const char *error;
+
+	if (outband_store_deaths_get(store, "joe", guid, pool_datastack_create(),
+				     &deaths, &error) < 0)
+		i_fatal("%s", error);
+	test_assert(deaths.suspected == suspected);
+	test_assert_strcmp(deaths.skip, skip);
+}
+
+static void clear_deaths(struct outband_store *store, const char *guid, bool all)
+{
+	const char *error;
+
+	if (outband_store_deaths_clear(store, "joe", guid, all, &error) != 1)
+		i_fatal("%s", error);
+}
+
+static void test_outband_store_deaths(void)
+{
+	struct outband_store *store;
+	const char *error;
+	unsigned int i;
+
+	test_begin("outband store: deaths of workers");
+	remove_all();
+	store = open_store();
+	check_deaths(store, GUID, FALSE, "");
+	test_assert(die(store, GUID, 0) == 1);
+	check_deaths(store, GUID, TRUE, "");
+	check_deaths(store, OTHER, FALSE, "");
+	/* of a message, which isn't known to be one until it has done so again */
+	test_assert(die(store, GUID, 7) == 1);
+	check_deaths(store, GUID, TRUE, "");
+	reopen(&store);
+	test_assert(die(store, GUID, 7) == 2);
+	test_assert(die(store, GUID, 0) == 2);
+	test_assert(die(store, GUID, 9) == 1);
+	check_deaths(store, GUID, TRUE, "7");
+	clear_deaths(store, GUID, FALSE);
+	check_deaths(store, GUID, FALSE, "7");
+	test_assert(die(store, GUID, 9) == 1);
+	test_assert(die(store, GUID, 9) == 2);
+	check_deaths(store, GUID, FALSE, "7,9");
+	test_assert(die(store, OTHER, 3) == 1 && die(store, OTHER, 3) == 2);
+	clear_deaths(store, GUID, TRUE);
+	check_deaths(store, GUID, FALSE, "");
+	check_deaths(store, OTHER, FALSE, "3");
+	/* they are bounded */
+	for (i = 1; i <= OUTBAND_DEATHS_MAX_MESSAGES + 5; i++) {
+		(void)die(store, GUID, i);
+		(void)die(store, GUID, i);
+	}
+	(void)die(store, GUID, 0);
+	clear_deaths(store, GUID, FALSE);
+	{
+		struct outband_deaths deaths;
+
+		test_assert(outband_store_deaths_get(store, "joe", GUID,
+			pool_datastack_create(), &deaths, &error) == 0);
+		test_assert(str_array_length(t_strsplit(deaths.skip, ",")) ==
+			    OUTBAND_DEATHS_MAX_MESSAGES);
+		test_assert(strncmp(deaths.skip, "6,", 2) == 0);
+	}
+	/* with the folder, and with the user */
+	test_assert(outband_store_gone(store, "joe", GUID, &error) == 1);
+	check_deaths(store, GUID, FALSE, "");
+	check_deaths(store, OTHER, FALSE, "3");
+	test_assert(outband_store_gone(store, "joe", "", &error) == 1);
+	check_deaths(store, OTHER, FALSE, "");
+	outband_store_close(&store);
+	remove_all();
+	test_end();
+}
+
 static void test_outband_store_version(void)
 {
 	struct outband_store *store;
@@ -1367,6 +1458,7 @@ int main(int argc, char *argv[])
 		test_outband_store_batch,
 		test_outband_store_batch_full,
 		test_outband_store_batch_broken,
+		test_outband_store_deaths,
 		test_outband_store_version,
 		test_outband_store_admin,
 		test_outband_store_trace,

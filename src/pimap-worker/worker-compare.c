@@ -375,6 +375,11 @@ look_judge(struct look_compare *cmp, struct mail *mail, const char **error_r)
 		seq_range_array_add(&passed, found->uid);
 	}
 	array_append_array(&cmp->unreadable, &search.unreadable);
+	if (array_count(&search.skipped) > 0) {
+		look_add_event(ldev, EVENT_SYNC, 0, ioloop_time);
+		(void)seq_range_array_remove_seq_range(&judged,
+						       &search.skipped);
+	}
 	if (look_search_is_full(&search)) {
 		/* not all were evaluated */
 		cmp->sync = TRUE;
@@ -406,6 +411,8 @@ static int look_judge_whole(struct look_compare *cmp, const char **error_r)
 	if (!look_search_is_full(&search)) {
 		(void)seq_range_array_remove_seq_range(&judged,
 						       &search.unreadable);
+		(void)seq_range_array_remove_seq_range(&judged,
+						       &search.skipped);
 		(void)seq_range_array_remove_seq_range(&ldev->state.pushed,
 						       &judged);
 	}

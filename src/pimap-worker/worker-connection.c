@@ -17,6 +17,7 @@
 #include "pimap-notify.h"
 #include "pimap-user.h"
 #include "pimap-worker.h"
+#include "worker-caution.h"
 
 #include <unistd.h>
 
@@ -178,6 +179,10 @@ worker_connection_input_args(struct connection *_conn, const char *const *args)
 	string_t *answer;
 	int ret;
 
+	if (strcmp(args[0], "CAUTION") == 0 && str_array_length(args) == 3 &&
+	    worker_caution_set(args[1], args[2][0] == '1' ?
+			       conn->conn.output : NULL) == 0)
+		return 1;
 	if (!worker_job_parse(args, &job)) {
 		e_error(conn->conn.event, "Invalid job");
 		return -1;
@@ -187,6 +192,7 @@ worker_connection_input_args(struct connection *_conn, const char *const *args)
 	ret = job.seen != NULL ? worker_job_run_scan(&job, answer, &error) :
 		worker_job_run(conn, &job, answer, &error);
 	worker_set_proctitle(NULL);
+	worker_caution_reset();
 	if (ret <= 0)
 		str_truncate(answer, 0);
 	if (ret > 0)
@@ -233,6 +239,7 @@ bool worker_connection_create(struct master_service_connection *master,
 	} else if (worker_connections->connections_count > 0) {
 		return FALSE;
 	}
+	worker_caution_reset();
 	conn = i_new(struct worker_connection, 1);
 	conn->storage_service = storage_service;
 	connection_init_server(worker_connections, &conn->conn, master->name,

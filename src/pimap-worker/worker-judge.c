@@ -180,7 +180,8 @@ judge_rows_by_messages(struct judge *judge, struct look_device *ldev,
 		return 0;
 	array_foreach_modifiable(&judge->rows, row) {
 		if (row->verdict != VERDICT_UNKNOWN ||
-		    seq_range_exists(&search.unreadable, row->uid))
+		    seq_range_exists(&search.unreadable, row->uid) ||
+		    seq_range_exists(&search.skipped, row->uid))
 			continue;
 		found = judge_find(&search, row->uid);
 		if (row->kind == JUDGE_DELETED)

@@ -88,6 +88,8 @@ struct look_search {
 	/* what couldn't be read: UIDs. It ends when they are more than
 	   PIMAP_LOOK_MAX_UNDECIDED. */
 	ARRAY_TYPE(seq_range) unreadable;
+	/* what wasn't evaluated, because workers have died of it: UIDs */
+	ARRAY_TYPE(seq_range) skipped;
 };
 
 void look_search_init(struct look_search *search_r, pool_t pool,

@@ -10,6 +10,7 @@
 #include "pimap-compat.h"
 #include "pimap-criteria.h"
 #include "pimap-user.h"
+#include "worker-caution.h"
 #include "worker-look.h"
 
 void look_search_init(struct look_search *search_r, pool_t pool,
@@ -23,6 +24,7 @@ void look_search_init(struct look_search *search_r, pool_t pool,
 	search_r->max_found = max_found;
 	p_array_init(&search_r->found, pool, 8);
 	p_array_init(&search_r->unreadable, pool, 8);
+	p_array_init(&search_r->skipped, pool, 1);
 }
 
 bool look_search_is_full(const struct look_search *search)
@@ -152,6 +154,51 @@ look_search_seqs(struct look_search *search, const ARRAY_TYPE(seq_range) *seqs,
 		look_search_seqs(search, &second, error_r) < 0 ? -1 : 0;
 }
 
+/* Takes out those of which workers have died. */
+static void
+look_search_skip(struct look_search *search, const ARRAY_TYPE(seq_range) *uids,
+		 ARRAY_TYPE(seq_range) *seqs)
+{
+	struct seq_range_iter iter;
+	unsigned int i = 0;
+	uint32_t uid, seq1, seq2;
+
+	seq_range_array_iter_init(&iter, worker_caution_get_skipped());
+	while (seq_range_array_iter_nth(&iter, i++, &uid)) {
+		if (!seq_range_exists(uids, uid))
+			continue;
+		mailbox_get_seq_range(search->look->box, uid, uid, &seq1, &seq2);
+		if (seq1 > 0) {
+			(void)seq_range_array_remove(seqs, seq1);
+			seq_range_array_add(&search->skipped, uid);
+		}
+	}
+}
+
+/* One by one: the service knows which one it is. */
+static int
+look_search_each(struct look_search *search, const ARRAY_TYPE(seq_range) *seqs,
+		 const char **error_r)
+{
+	ARRAY_TYPE(seq_range) one;
+	struct seq_range_iter iter;
+	unsigned int i = 0;
+	uint32_t seq, uid;
+	int ret = 0;
+
+	t_array_init(&one, 1);
+	seq_range_array_iter_init(&iter, seqs);
+	while (ret == 0 && !look_search_is_full(search) &&
+	       seq_range_array_iter_nth(&iter, i++, &seq)) T_BEGIN {
+		mail_index_lookup_uid(search->look->box->view, seq, &uid);
+		worker_caution_tell(uid);
+		array_clear(&one);
+		seq_range_array_add(&one, seq);
+		ret = look_search_seqs(search, &one, error_r);
+	} T_END_PASS_STR_IF(ret < 0, error_r);
+	return ret;
+}
+
 int look_search(struct look_search *search, const ARRAY_TYPE(seq_range) *uids,
 		const char **error_r)
 {
@@ -166,6 +213,9 @@ int look_search(struct look_search *search, const ARRAY_TYPE(seq_range) *uids,
 		if (seq1 > 0)
 			seq_range_array_add_range(&seqs, seq1, seq2);
 	}
+	look_search_skip(search, uids, &seqs);
+	if (worker_caution_tells())
+		return look_search_each(search, &seqs, error_r);
 	return look_search_seqs(search, &seqs, error_r);
 }
 
