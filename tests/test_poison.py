@@ -67,7 +67,7 @@ class Poisoned(Site):
                 "Workers have died of message UID 2 of folder" not in fault]
 
 
-@pytest.fixture(params=["maildir", "mdbox"])
+@pytest.fixture(params=["maildir", "mdbox", "pgsql"])
 def poisoned(request):
     site = Poisoned(request.param)
     yield site
