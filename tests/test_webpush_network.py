@@ -244,7 +244,9 @@ def test_name_that_changes():
         push.names.names["push.example"] = lambda kind: next(answers[kind])
         assert push.result("push.example") == "sent"
         assert push.connected() == [PUBLIC]
-        assert sorted(push.names.asked) == [("push.example", 1), ("push.example", 28)]
+        # this machine's own name is asked for, too
+        assert sorted(asked for asked in push.names.asked if asked[0] == "push.example") == [
+            ("push.example", 1), ("push.example", 28)]
         assert NOT_PUBLIC in push.result("push.example")
         assert push.connected() == []
 
