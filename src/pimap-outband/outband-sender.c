@@ -399,6 +399,9 @@ outband_lane_judged(enum outband_judge_result result, void *context)
 			lane->judge_unknown = 0;
 		lane->judge_not_found = FALSE;
 		outband_lane_later(lane);
+		/* now: there may be changes without end, each of which would
+		   have it judged anew */
+		outband_sender_turn(lane->sender);
 		return;
 	case OUTBAND_JUDGE_LOST:
 		lane->judge_deaths++;
