@@ -3,8 +3,10 @@
 """The main job, shown on a mailbox:
   demo.py prepare DIR                                      prints what a server is to be set to
   demo.py show DIR IMAP_PORT LMTP_SOCKET MAIL [USER]  shows it on one that is
-The server takes notifications to the relay and the push service, which are here."""
+The server takes notifications to the relay, the push service and the device, which are
+here."""
 
+import base64
 import collections
 import email.errors
 import email.header
@@ -20,6 +22,7 @@ import time
 from conftest import settings
 from imap_client import Client
 from outband_peers import Relay, wait_for
+from udp_device import Device
 from webpush_peer import PushService, certificate
 
 WEBPUSH_DEVICE = os.path.dirname(os.path.realpath(__file__)) + "/../doc/webpush-device"
@@ -136,41 +139,53 @@ def demonstrate(path, port, lmtp, mail, user="joe"):
         say("and the phone can't get at what is hidden:")
         show(phone, "UID FETCH %d (FLAGS)" % hidden[0])
 
-    say("The phone wants to be told of new mail from there when it isn't connected, and so\n"
-        "does a tablet, by Web Push, where only it can read what that is:")
+    say("The phone wants to be told of new mail from there when it isn't connected. So does\n"
+        "a tablet, by Web Push, and a watch, by UDP, with a key that the server gives it; only\n"
+        "they can read what they are told:")
     keys = subprocess.run([WEBPUSH_DEVICE, "new", path + "/keys"], check=True, text=True,
                           stdout=subprocess.PIPE).stdout.strip()
-    tablet = Client(port, user + "#tablet")
-    for device, channel, address in ((phone, "MAIL", "phone@example.org"), (
-            tablet, "WEBPUSH", "https://localhost:%d/tablet %s" % (push.port, keys))):
-        show(device, "XSETPIMAPPREF PIMAP_OUTBAND_CHANNEL " + channel)
-        show(device, 'XSETPIMAPPREF PIMAP_OUTBAND_ADDRESS "%s"' % address)
-        show(device, "XSETPIMAPPREF PIMAP_XFILTER (INBOX N boss)")
+    tablet, watch = Client(port, user + "#tablet"), Client(port, user + "#watch")
+    show(phone, "XSETPIMAPPREF PIMAP_OUTBAND_CHANNEL MAIL")
+    show(phone, "XSETPIMAPPREF PIMAP_OUTBAND_ADDRESS phone@example.org")
     show(tablet, "XSETPIMAPPREF PIMAP_OUTBAND_FORMAT EXTENDED")
-    phone.logout()
-    tablet.logout()
+    show(tablet, "XSETPIMAPPREF PIMAP_OUTBAND_CHANNEL WEBPUSH")
+    show(tablet, 'XSETPIMAPPREF PIMAP_OUTBAND_ADDRESS "https://localhost:%d/tablet %s"' %
+         (push.port, keys))
+    show(watch, "XSETPIMAPPREF PIMAP_OUTBAND_CHANNEL UDP")
+    provision = "\n".join(r.line for r in watch.ok("XPROVISION").untagged)
+    udp_port, number, key = re.search(
+        r"PIMAP_UDP_PORT \((\d+)\)(?s:.*)PIMAP_ENC_KEY \((\d+):(\S+)\)", provision).groups()
+    emulator = Device("127.0.0.1", udp_port, user + "#watch", (int(number), base64.b64decode(key)))
+    emulator.hello()
+    wait_for(lambda: emulator.count("OK"))
+    print("  The watch says HELLO to port %s, and is answered OK." % udp_port)
+    for device in (phone, tablet, watch):
+        show(device, "XSETPIMAPPREF PIMAP_XFILTER (INBOX N boss)")
+        device.logout()
     for From in ("spam@example.com", sender):
         deliver(lmtp, user, From)
         started = time.monotonic()
         print("  A mail from %s is delivered." % From)
-    wait_for(lambda: relay.mails)
-    print("  %.0f ms later the phone is told, by mail, of the second:" %
+    wait_for(lambda: relay.mails or push.requests or emulator.notifications)
+    print("  %.0f ms later the first of them is told of the second mail. The phone gets a mail:" %
           ((time.monotonic() - started) * 1000))
+    wait_for(lambda: relay.mails and push.requests and emulator.notifications)
     for line in relay.mails[0].text.splitlines():
         if re.match("To:|Subject:|X-PIMAP|<emn", line):
             print("     " + line)
-    wait_for(lambda: push.requests)
     body = push.requests[0][2]
     print("  The tablet's push service got %d octets:\n     %s...\n  and the tablet reads:" %
           (len(body), body.hex()[:70]))
     text = subprocess.run([WEBPUSH_DEVICE, "show", path + "/keys"], check=True, input=body,
                           stdout=subprocess.PIPE).stdout.decode()
     print("     " + text.strip())
-    assert sender in text
+    print("  The watch reads, and acknowledges:\n     %d %s" % emulator.notifications[0])
+    assert sender in text and sender in emulator.told()[0]
     time.sleep(0.5)
-    assert len(relay.mails) == 1 and len(push.requests) == 1
+    assert len(relay.mails) == 1 and len(push.requests) == 1 and len(emulator.told()) == 1
     relay.stop()
     push.stop()
+    emulator.close()
     joe.logout()
 
 
@@ -185,7 +200,9 @@ def prepare(path):
     relay, push = free_port(), free_port()
     with open(path + "/ports", "w") as file:
         file.write("%d %d" % (relay, push))
-    print(settings({"pimap_channels": "mail webpush",
+    # tests/private-dovecot has the port
+    print(settings({"pimap_channels": "mail webpush udp",
+                    "pimap_udp_listen": "127.0.0.1:@UDP_PORT@",
                     "pimap_mail_relay": "127.0.0.1:%d" % relay,
                     "pimap_mail_pattern": "*@example.org",
                     "pimap_webpush_subject": "mailto:postmaster@example.org",

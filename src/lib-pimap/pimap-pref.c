@@ -11,6 +11,11 @@
 const char *const pimap_channels[] = {
 	"MAIL", "PROGRAM", "UDP", "WEBPUSH", "NONE", NULL
 };
+bool pimap_channel_is_extended(const char *channel)
+{
+	return strcasecmp(channel, "UDP") == 0;
+}
+
 static const char *const values_new_format[] = { "NONE", NULL };
 static const char *const values_push[] = { "OFF", NULL };
 static const char *const values_encryption[] = { "NONE", NULL };

@@ -37,6 +37,9 @@ extern const struct pimap_pref_def pimap_pref_defs[];
 
 /* All channels that a site may have, and NONE, ended by NULL. */
 extern const char *const pimap_channels[];
+/* By this one all is sent as EXTENDED, whatever the device's format: by UDP, as EMN
+   has nothing that could be acknowledged (R-13.6). */
+bool pimap_channel_is_extended(const char *channel);
 
 /* Returns NULL if there is no such preference, or if it is PIMAP_XFILTER. */
 const struct pimap_pref_def *pimap_pref_find(const char *name);

@@ -21,6 +21,7 @@
 #include "str.h"
 #include "pimap-settings.h"
 #include "pimap-look.h"
+#include "pimap-pref.h"
 #include "outband-channel.h"
 #include "outband-join.h"
 #include "outband-judge.h"
@@ -1084,6 +1085,8 @@ int outband_sender_init(struct event *event_parent,
 	env.dir = dir;
 	env.keys = keys;
 	for (i = 0; outband_channels[i] != NULL; i++) {
+		i_assert(outband_channels[i]->extended ==
+			 pimap_channel_is_extended(outband_channels[i]->name));
 		ret = outband_channels[i]->init(&env, &channel, error_r);
 		if (ret < 0) {
 			outband_sender_deinit(&sender);

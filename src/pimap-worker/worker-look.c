@@ -211,7 +211,9 @@ look_device(const struct look *look, const struct pimap_device *device,
 
 	p_array_init(&ldev.events, pool, 8);
 	ldev.extended = strcmp(pimap_pref_get(device, &look->puser->defaults,
-		pimap_pref_find(PIMAP_PREF_FORMAT)), "EXTENDED") == 0;
+		pimap_pref_find(PIMAP_PREF_FORMAT)), "EXTENDED") == 0 ||
+		pimap_channel_is_extended(pimap_notify_get_channel(look->puser,
+								   device));
 	look_get_state(&ldev, state);
 	if (look_get_criteria(&ldev, &error) < 0) {
 		/* what comes now is told when that is mended */
