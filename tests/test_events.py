@@ -187,8 +187,10 @@ def test_scan_finds_a_changed_profile(site, user):
     site.server.doveadm("pimap", "outband", "scan", "-u", user)
     wait_for(lambda: site.looks() >= 2)
     plain = site.server.client(user)
+    before = site.settle()
     phone.ok("XSETPIMAPPREF PIMAP_XFILTER (ALL N NONE)")
-    wait_for(lambda: site.status("devices") == "0")
+    wait_for(lambda: site.looks() > before)
+    site.settle()
     plain.append("INBOX", [message(b"hidden")])
     time.sleep(3)
     assert site.told() == []

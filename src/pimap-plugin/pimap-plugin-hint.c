@@ -193,7 +193,9 @@ hint_transaction_commit(struct mailbox_transaction_context *t,
 	struct hint_transaction *ht = HINT_CONTEXT(t);
 	const char *author = hint_get_author(box, t->reason);
 	const bool saved = t->save_count > 0;
-	bool changed, expunged;
+	/* it is only asked for, which changes_mask doesn't tell */
+	const bool expunged = array_is_created(&t->itrans->expunges);
+	bool changed;
 	int ret;
 
 	i_zero(&hbox->committed);
@@ -202,8 +204,6 @@ hint_transaction_commit(struct mailbox_transaction_context *t,
 	if (ret < 0)
 		return -1;
 	changed = (changes_r->changes_mask & HINT_CHANGES) != 0;
-	expunged = (changes_r->changes_mask &
-		    MAIL_INDEX_TRANSACTION_CHANGE_EXPUNGE) != 0;
 	if (author != NULL && hbox->committed.commit_size > 0 &&
 	    (saved || changed || expunged)) T_BEGIN {
 		hint_send_committed(box, saved, changed, author);
