@@ -155,7 +155,7 @@ def test_server_dies(empty):
                 (empty.kill if number % 4 == 1 else empty.stop)()
                 site.deliver("joe", b"yes")
                 empty.start()
-        site.told_once(36, seconds=60)
+        site.told_once(36, seconds=150)
         assert list(site.pids("pimap-outband")) == service != []
         # what it was told is accounted for, too: nothing comes twice but by its number
         site.deliver("joe", b"yes")
