@@ -260,11 +260,12 @@ class Device:
 
 class Judgement:
     """Of one device: what is lost, false, and otherwise wrong. end: when all was quiet.
-    folder_events: folder events are told as SYNC"""
+    Folder events are told as SYNC, or as FULL_SYNC where it isn't known which ones."""
 
-    def __init__(self, device, folders, end, rejudged=False, folder_events=False):
+    def __init__(self, device, folders, end, rejudged=False):
         self.device, self.folders, self.end = device, folders, end
-        self.rejudged, self.folder_events = rejudged, folder_events
+        self.rejudged = rejudged
+        self.changes = sum(folder.events for folder in folders)
         self.lost, self.false, self.wrong = [], [], []
         self.musts = 0
         self.by_seq = {}
@@ -339,7 +340,8 @@ class Judgement:
                 self.lost.append("%s: %d of INTERNALDATE %d, %d told" % (
                     folder.name, count, date, sent[date]))
         events = any(config.event == "ALL" for config in self.device.configs)
-        if not after and not events and not (self.folder_events and folder.events):
+        changes = self.changes if "INBOX" in folder.names else folder.events
+        if not after and not events and not changes:
             for date, count in sent.items():
                 if may[date] < count:
                     self.false.append("%s: %d may be told of INTERNALDATE %d, not %d" % (
@@ -360,8 +362,11 @@ class Judgement:
         if len(back) > len(folder.restored):
             self.false.append("%s: %d STATE_COMPARISON_SYNC, %d restored" % (
                 folder.name, len(back), len(folder.restored)))
-        others = len(syncs) - len(back)
-        allowed = folder.events if self.folder_events else 0
+        full = [note for note in syncs if note.event == "FULL_SYNC"]
+        if len(full) > self.changes:
+            self.false.append("%s: %d FULL_SYNC" % (folder.name, len(full)))
+        others = len(syncs) - len(back) - len(full)
+        allowed = folder.events
         if any(config.event == "ALL" for config in self.device.configs):
             # what had been told before isn't known then
             allowed += len(self.device.configs)
@@ -400,7 +405,7 @@ class Judgement:
 
         if life.born[0] >= begin:
             known = False
-        elif life.born[0] >= periods[-1].begin[0]:
+        elif life.born[0] >= max(periods[-1].begin[0], device.configs[-1].since[0]):
             # if it was told, that is replayed
             known = None
         else:

@@ -186,7 +186,7 @@ def test_server_is_away(empty):
             site.deliver("joe", b"yes")
             time.sleep(0.1)
         empty.start()
-        site.told_once(10, seconds=25)
+        site.told_once(10, seconds=60)
         fault, = site.server.faults()
         assert "(it is tried again)" in fault
     finally:

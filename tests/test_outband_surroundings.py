@@ -386,7 +386,7 @@ class SiteOfUsers(Site):
     def __init__(self, *users):
         self.users = "/tmp/pimap-users-outband.%d" % os.getpid()
         self.set(*users)
-        self.relay = Relay()
+        self.relay, self.postgres = Relay(), None
         self.server = Server.temporary("maildir", auth=USERS % self.users, extra=settings({
             "pimap_channels": "mail", "pimap_mail_relay": "127.0.0.1:%d" % self.relay.port,
             "pimap_mail_pattern": "*@example.com", "pimap_outband_retry_min": "1 s",
