@@ -700,8 +700,12 @@ static int outband_look_begin(struct outband_look *look, const char **error_r)
 	pool_unref(&look->pool);
 	look->pool = pool_alloconly_create("outband look", 1024);
 	if (outband_store_deaths_get(looks->store, look->user, look->guid,
-				     look->pool, &deaths, error_r) < 0)
+				     look->pool, &deaths, error_r) < 0) {
+		/* as long as the store can't, all looks try at the same pace: it
+		   isn't this folder's fault */
+		look->rest_msecs = 0;
 		return -1;
+	}
 	look->suspected = deaths.suspected;
 	outband_deaths_append_caution(&deaths, line);
 	if (look->guid[0] == '\0') {
@@ -716,8 +720,6 @@ static int outband_look_begin(struct outband_look *look, const char **error_r)
 		if (outband_store_accounted_get(looks->store, look->user, guid,
 						look->pool, &look->accounted,
 						error_r) < 0) {
-			/* as long as the store can't, all looks try at the
-			   same pace: it isn't this folder's fault */
 			look->rest_msecs = 0;
 			return -1;
 		}
