@@ -57,7 +57,7 @@ class Server:
         for /etc/pam.d"""
         self.path = str(path)
         self.format = fmt
-        if extra is not None and "pimap_channels" in extra:
+        if extra is not None and re.search("pimap_(channels|mail_relay) ", extra):
             # tests count notifications: they aren't joined where a test doesn't set it
             extra = settings(dict.fromkeys(
                 ("pimap_join_count", "pimap_limit_device", "pimap_limit_user"), 0)) + extra
