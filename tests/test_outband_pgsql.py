@@ -233,7 +233,9 @@ def test_not_there_when_the_service_starts(empty):
         site.server.doveadm("pimap", "outband", "status", fails=True)
         empty.start()
         site.told_once(3, seconds=40)
-        assert len([line for line in site.server.faults() if "tried again" in line]) == 1
+        # the one that was killed may have had something to write, too
+        faults = [line for line in site.server.faults() if "tried again" in line]
+        assert 1 <= len(faults) <= 2
     finally:
         site.stop()
 
