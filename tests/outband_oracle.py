@@ -405,13 +405,21 @@ class Judgement:
 
         if life.born[0] >= begin:
             known = False
-        elif life.born[0] >= max(periods[-1].begin[0], device.configs[-1].since[0]):
+        elif life.born[0] >= periods[-1].begin[0]:
             # if it was told, that is replayed
             known = None
         else:
             known = criteria.test(life.props, [
                 f for s0, _, f in life.states if s0 <= begin][-1])
         since = life.born[0] if known is None else max(begin, life.born[0])
+        if known is None and life.born[0] < device.configs[-1].since[0]:
+            # What it was told by the filters before counts if it passes these, too;
+            # whether others were ever looked at isn't known.
+            before = [note for note in notes if note.time < begin]
+            if before and before[-1].event != "DELETED_MESSAGE" and criteria.test(
+                    life.props, [f for s0, _, f in life.states if s0 <= begin][-1]):
+                known = True
+            since = begin
         for note in sorted(notes + syncs, key=lambda note: note.seq):
             if note.time < since:
                 continue
