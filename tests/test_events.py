@@ -10,7 +10,7 @@ import time
 import pytest
 
 from cases import HEAD, lmtp, put_into_new
-from conftest import Server, settings
+from conftest import DOVECOT_24, Server, settings
 from outband_peers import Relay, wait_for
 from worker_client import LIST, Worker
 
@@ -519,6 +519,47 @@ def test_folder_events(site, user):
     wait_for(lambda: len(site.told()) > len(expected))
     site.settle()
     assert len(site.told("P2")) == before
+
+
+def test_come_and_go_while_looked_at(site, user):
+    """That a folder goes during a look is no fault, and that one comes doesn't disturb its
+    CREATE"""
+    user = user.lower()
+    plain = site.server.client(user)
+    site.phone(user)
+    for number in range(30):
+        plain.ok("CREATE Work%d" % number)
+        plain.append("Work%d" % number, [message(b"x")] * 3)
+        time.sleep(number / 1000)
+        plain.ok("DELETE Work%d" % number)
+    site.settle()
+
+
+def test_lists_change_no_directory(user):
+    """The list of folders that changes with a CREATE is looked at: the folder whose CREATE is
+    under way is neither removed, where Dovecot's own lists remove empty directories, nor
+    finished"""
+    user = user.lower()
+    extra = "" if DOVECOT_24 else "mail_location = sdbox:~/sdbox:NO-NOSELECT\n"
+    site = Site("sdbox", extra)
+    plain = site.server.client(user)
+    site.phone(user)
+    site.settle()
+    folders = site.server.path + "/mail/%s/sdbox/mailboxes" % user
+    empty, half = folders + "/Empty", folders + "/Half"
+    there = os.stat(folders)
+    for path in (empty, half, half + "/dbox-Mails"):
+        os.mkdir(path)
+        os.chown(path, there.st_uid, there.st_gid)
+    with Worker(site.server) as worker:
+        assert worker.folders(user)
+        assert worker.job("LOOK", user, LIST)[-1] == ["OK"]
+    assert os.path.isdir(empty)
+    assert os.listdir(half + "/dbox-Mails") == []
+    plain.ok('LIST "" * RETURN (STATUS (MESSAGES))')
+    assert not os.path.isdir(empty)
+    assert os.listdir(half + "/dbox-Mails") != []
+    site.stop()
 
 
 @pytest.mark.expects_faults

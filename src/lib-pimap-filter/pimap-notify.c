@@ -7,6 +7,7 @@
 #include "sha1.h"
 #include "mail-namespace.h"
 #include "mail-storage-private.h"
+#include "mail-transaction-log.h"
 #include "mail-user.h"
 #include "mailbox-list-iter.h"
 #include "pimap-folder.h"
@@ -15,6 +16,8 @@
 #include "pimap-scope.h"
 #include "pimap-user.h"
 #include "pimap-view.h"
+
+#include <sys/stat.h>
 
 /* what isn't new to the user, or not wanted */
 static const char *const special_uses[] = {
@@ -55,19 +58,17 @@ notify_list_callback_t(const struct mailbox_info *info, void *context,
 		       const char **error_r);
 
 static int
-notify_list_whole(struct pimap_user *puser, bool raw,
-		  notify_list_callback_t *callback, void *context,
-		  const char **error_r)
+notify_list_namespace(struct mail_namespace *ns, bool raw,
+		      notify_list_callback_t *callback, void *context,
+		      const char **error_r)
 {
-	static const char *const patterns[] = { "*", NULL };
 	struct mailbox_list_iterate_context *iter;
 	const struct mailbox_info *info;
 	int ret = 0;
 
-	iter = mailbox_list_iter_init_namespaces(puser->user->namespaces,
-		patterns, MAIL_NAMESPACE_TYPE_PRIVATE,
+	iter = mailbox_list_iter_init(ns->list, "*",
 		(raw ? MAILBOX_LIST_ITER_RAW_LIST : 0) |
-		MAILBOX_LIST_ITER_SKIP_ALIASES |
+		MAILBOX_LIST_ITER_NO_AUTO_BOXES |
 		MAILBOX_LIST_ITER_RETURN_SPECIALUSE);
 	while (ret == 0 && (info = mailbox_list_iter_next(iter)) != NULL) {
 		if ((info->flags & (MAILBOX_NOSELECT |
@@ -78,6 +79,28 @@ notify_list_whole(struct pimap_user *puser, bool raw,
 	if (mailbox_list_iter_deinit(&iter) < 0 && ret == 0) {
 		*error_r = "Listing the folders failed";
 		ret = -1;
+	}
+	return ret;
+}
+
+/* raw: not from the list index, which would be made newer: whoever is just creating a
+   folder is told by Dovecot that it exists already. Going through the namespaces at
+   once would do that for INBOX. */
+static int
+notify_list_whole(struct pimap_user *puser, bool raw,
+		  notify_list_callback_t *callback, void *context,
+		  const char **error_r)
+{
+	struct mail_namespace *ns;
+	int ret = 0;
+
+	for (ns = puser->user->namespaces; ret == 0 && ns != NULL;
+	     ns = ns->next) {
+		if (ns->type == MAIL_NAMESPACE_TYPE_PRIVATE &&
+		    ns->alias_for == NULL) {
+			ret = notify_list_namespace(ns, raw, callback, context,
+						    error_r);
+		}
 	}
 	return ret;
 }
@@ -117,6 +140,38 @@ static bool notify_is_special(const struct mailbox_info *info)
 	return ret;
 }
 
+/* A dbox folder's index is made after its directory, and whoever opens it finishes it:
+   then CREATE says that it is there already. */
+static bool notify_is_being_made(struct mailbox *box)
+{
+	const char *dir, *path;
+	struct stat st;
+
+	if (strstr(box->storage->name, "dbox") == NULL ||
+	    mailbox_get_path_to(box, MAILBOX_LIST_PATH_TYPE_INDEX, &dir) <= 0)
+		return FALSE;
+	path = t_strconcat(dir, "/", box->index_prefix, NULL);
+	if (stat(path, &st) == 0 || errno != ENOENT)
+		return FALSE;
+	if (stat(t_strconcat(path, ".log", NULL), &st) < 0)
+		return errno == ENOENT;
+	return st.st_size <= (off_t)sizeof(struct mail_transaction_log_header);
+}
+
+/* Not by mailbox_exists(), which makes the list index newer. */
+static bool notify_inbox_exists(struct mailbox *box)
+{
+	const char *path;
+	struct stat st;
+
+	if (mailbox_get_path_to(box, MAILBOX_LIST_PATH_TYPE_MAILBOX, &path) <= 0)
+		return FALSE;
+	/* what folders and other files are in, too */
+	if (strcmp(box->storage->name, "maildir") == 0)
+		path = t_strconcat(path, "/cur", NULL);
+	return stat(path, &st) == 0;
+}
+
 /* Returns 1 and the GUID; 0 if the folder is gone while it is looked at, its owner
    has no right to read it, or it is virtual: what is in it notifies where it is; -1
    and error_r. An INBOX that isn't there yet isn't made: Dovecot panics where two
@@ -124,15 +179,13 @@ static bool notify_is_special(const struct mailbox_info *info)
 static int
 notify_open(struct mailbox *box, guid_128_t guid_r, const char **error_r)
 {
-	enum mailbox_existence existence;
 	enum mail_error error;
 
-	if (mailbox_exists(box, FALSE, &existence) == 0) {
-		if (existence != MAILBOX_EXISTENCE_SELECT)
-			return 0;
-		if (pimap_folder_get_guid(box, guid_r) == 0)
-			return box->virtual_vfuncs == NULL ? 1 : 0;
-	}
+	if (notify_is_being_made(box) ||
+	    (box->inbox_any && !notify_inbox_exists(box)))
+		return 0;
+	if (pimap_folder_get_guid(box, guid_r) == 0)
+		return box->virtual_vfuncs == NULL ? 1 : 0;
 	*error_r = t_strdup_printf("Folder %s: %s", mailbox_get_vname(box),
 		mailbox_get_last_internal_error(box, &error));
 	return error == MAIL_ERROR_NOTFOUND || error == MAIL_ERROR_PERM ?
@@ -171,7 +224,7 @@ int pimap_notify_foreach(struct pimap_user *puser,
 		.context = context,
 	};
 
-	return notify_list(puser, FALSE, notify_foreach, &folders, error_r);
+	return notify_list(puser, TRUE, notify_foreach, &folders, error_r);
 }
 
 struct notify_find {
@@ -222,7 +275,7 @@ int pimap_notify_find_folder(struct pimap_user *puser, const guid_128_t guid,
 	ret = notify_list(puser, FALSE, notify_find, &find, error_r);
 	if (ret == 0) {
 		find.by_index = FALSE;
-		ret = notify_list(puser, FALSE, notify_find, &find, error_r);
+		ret = notify_list(puser, TRUE, notify_find, &find, error_r);
 	}
 	*box_r = find.box;
 	*special_r = find.special;
@@ -274,8 +327,6 @@ int pimap_notify_get_list(struct pimap_user *puser, pool_t pool,
 	};
 
 	p_array_init(list_r, pool, 16);
-	/* not from the list index, which would be made newer: whoever is just
-	   creating a folder is told by Dovecot that it exists already */
 	if (notify_list(puser, TRUE, notify_foreach, &folders, error_r) < 0)
 		return -1;
 	array_sort(list_r, notify_name_cmp);

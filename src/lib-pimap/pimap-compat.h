@@ -61,11 +61,17 @@
 	module_dir_try_load_missing(modules, dir, name, set, error_r)
 #endif
 
-/* Processes that open users' mail */
+/* Processes that open users' mail. They only look: a list that they make doesn't remove empty
+   directories, be it that of a folder which is being created. */
 #ifdef PIMAP_HAVE_STORAGE_SERVICE_SET_ROOTS
 #  define pimap_storage_service_init(service, flags) \
 	mail_storage_service_init(service, NULL, flags)
 #  define pimap_storage_service_input_init(input) ((input)->module = "mail")
+#  define pimap_storage_service_user_init(user) STMT_START { \
+	struct mail_namespace *_ns; \
+	for (_ns = (user)->namespaces; _ns != NULL; _ns = _ns->next) \
+		_ns->list->set.no_noselect = FALSE; \
+	} STMT_END
 /* the mail user has a reference of his own */
 #  define pimap_storage_service_lookup_next(ctx, input, user_r, error_r) ({ \
 	struct mail_storage_service_user *_service_user; \
@@ -83,7 +89,10 @@
 #else
 #  define pimap_storage_service_init(service, flags) \
 	mail_storage_service_init(service, flags)
-#  define pimap_storage_service_input_init(input) (void)(input)
+#  define pimap_storage_service_input_init(input) \
+	((input)->code_override_fields = (const char *const []) { \
+		"mailbox_list_drop_noselect=no", NULL })
+#  define pimap_storage_service_user_init(user) (void)(user)
 #  define pimap_storage_service_lookup_next(ctx, input, user_r, error_r) \
 	mail_storage_service_lookup_next(ctx, input, user_r, error_r)
 #  define pimap_master_service_settings_read(service, error_r) \

@@ -10,6 +10,8 @@
 #include "strescape.h"
 #include "mail-storage-service.h"
 #include "mail-user.h"
+#include "mail-namespace.h"
+#include "mailbox-list-private.h"
 #include "master-service.h"
 #include "master-service-settings.h"
 #include "pimap-compat.h"
@@ -144,6 +146,7 @@ worker_job_run(struct worker_connection *conn, const struct worker_job *job,
 	}
 	if (ret <= 0)
 		return ret < 0 ? -1 : 0;
+	pimap_storage_service_user_init(user);
 	/* a hint by another of his names would make another user of him, who is
 	   notified too */
 	if (strcmp(user->username, job->username) == 0)

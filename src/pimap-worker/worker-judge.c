@@ -218,7 +218,7 @@ judge_rows(struct judge *judge, struct look *look, bool *notifies_r,
 		return -1;
 	if (judge_rows_by_profile(judge, &ldev) > 0 &&
 	    judge_rows_by_messages(judge, &ldev, error_r) < 0)
-		return -1;
+		return look_get_failure(look);
 	return 1;
 }
 

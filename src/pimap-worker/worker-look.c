@@ -305,6 +305,11 @@ int look_open(struct look *look, bool *special_r, const char **error_r)
 	return 1;
 }
 
+int look_get_failure(const struct look *look)
+{
+	return look->box->mailbox_deleted ? 0 : -1;
+}
+
 int worker_look(struct pimap_user *puser, const guid_128_t guid,
 		const char *const *states, string_t *answer,
 		const char **error_r)
@@ -325,7 +330,7 @@ int worker_look(struct pimap_user *puser, const guid_128_t guid,
 			      mailbox_get_vname(look.box), NULL);
 		str_append_str(answer, look.seen);
 		if (look_devices(&look, special, states, answer, error_r) < 0)
-			ret = -1;
+			ret = look_get_failure(&look);
 	}
 	if (look.box != NULL)
 		mailbox_free(&look.box);

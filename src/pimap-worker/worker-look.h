@@ -66,6 +66,9 @@ int look_get_criteria(struct look_device *ldev, const char **error_r);
    none (any more), or -1 and error_r; the caller frees look->box, which
    may be NULL, in each case. */
 int look_open(struct look *look, bool *special_r, const char **error_r);
+/* What failed after that: returns 0 if it is that the folder was deleted meanwhile, else
+   -1. */
+int look_get_failure(const struct look *look);
 
 /* worker-search.c */
 
