@@ -92,11 +92,12 @@ CRITERIA = (
              plain=since_30_days),
     Criteria("OR NOT SUBJECT yes NOT BODY needle",
              static=lambda t: t.group(2) == b"n" or t.group(3) == b"h"),
-    # what Dovecot's own SEARCH takes for one key, and answers by the folder's counts
+    # what Dovecot's own SEARCH takes for one key, and answers by the folder's counts, but not
+    # if there is something else beside each of them that it can't take out of the OR
     Criteria("OR UNSEEN UNDELETED", ("\\Seen", "\\Deleted"),
-             plain=lambda: "OR (UNSEEN LARGER 0) (UNDELETED LARGER 0)"),
+             plain=lambda: "OR (UNSEEN LARGER 0) (UNDELETED SMALLER 1000000)"),
     Criteria("NOT (FLAGGED ANSWERED)", ("\\Flagged", "\\Answered"),
-             plain=lambda: "OR (UNFLAGGED LARGER 0) (UNANSWERED LARGER 0)"),
+             plain=lambda: "OR (UNFLAGGED LARGER 0) (UNANSWERED SMALLER 1000000)"),
     Criteria("NOT ALL", static=lambda t: False),
 )
 DYNAMIC = [c for c in CRITERIA if c.flags]
