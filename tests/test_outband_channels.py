@@ -34,6 +34,7 @@ class Outband:
     def __init__(self, channel, address, values):
         self.channel, self.address = channel, address
         self.format, self.folder = "EMN", "INBOX"
+        self.addresses = {}  # of devices that have others
         self.events = {"phone": []}
         self.server = Server.temporary("maildir", extra=settings(dict(
             {"pimap_outband_retry_min": "1 s", "pimap_outband_retry_max": "1 s"},
@@ -46,8 +47,8 @@ class Outband:
         states = dict(zip(job[3::2], job[4::2]))
         lines = [line("FOLDER", job[2], self.folder)]
         for device, events in self.events.items():
-            lines.append(line("DEVICE", device, 1, self.channel, self.address,
-                              self.format, len(events)))
+            lines.append(line("DEVICE", device, 1, self.channel,
+                              self.addresses.get(device, self.address), self.format, len(events)))
             for event in events[int(states.get(device, 0)):]:
                 lines.append(line("EVENT", *event))
         return lines + ["OK\n"]

@@ -38,6 +38,27 @@ bool pimap_address_mail_is_allowed(const char *user, const char *address,
 	return FALSE;
 }
 
+bool pimap_address_number_is_allowed(const char *address, const char *setting,
+				     const char *pattern, const char **error_r)
+{
+	const char *digits = address[0] == '+' ? address + 1 : address;
+	size_t len = strspn(digits, "0123456789");
+
+	if (digits[len] != '\0' || len < 3 || len > 20) {
+		*error_r = "not a number: a + or none, and 3 to 20 digits";
+		return FALSE;
+	}
+	if (pattern[0] == '\0') {
+		*error_r = t_strdup_printf("the administrator hasn't allowed "
+			"any by %s", setting);
+		return FALSE;
+	}
+	if (wildcard_match(address, pattern))
+		return TRUE;
+	*error_r = t_strdup_printf("it doesn't match %s", setting);
+	return FALSE;
+}
+
 static bool
 address_webpush_is_allowed(const char *address, const char *hosts,
 			   const char **error_r)
@@ -59,6 +80,10 @@ bool pimap_address_is_allowed(const struct pimap_address_rules *rules,
 	if (strcmp(channel, "MAIL") == 0) {
 		return pimap_address_mail_is_allowed(rules->user, address,
 			rules->mail_pattern, error_r);
+	}
+	if (strcmp(channel, "SMS") == 0) {
+		return pimap_address_number_is_allowed(address,
+			"pimap_sms_pattern", rules->sms_pattern, error_r);
 	}
 	if (strcmp(channel, "WEBPUSH") == 0) {
 		return address_webpush_is_allowed(address,

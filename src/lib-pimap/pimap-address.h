@@ -17,10 +17,17 @@
 bool pimap_address_mail_is_allowed(const char *user, const char *address,
 				   const char *pattern, const char **error_r);
 
+/* The address is a number that a phone can be called by, an optional + and 3 to 20
+   digits, and matches the pattern, which the setting of that name has. Without one
+   nobody has an address (R-14.5). Returns TRUE, or FALSE and error_r. */
+bool pimap_address_number_is_allowed(const char *address, const char *setting,
+				     const char *pattern, const char **error_r);
+
 /* What the site has configured of addresses */
 struct pimap_address_rules {
 	const char *user;
 	const char *mail_pattern;
+	const char *sms_pattern;
 	/* pimap_webpush_host_is_allowed() */
 	const char *webpush_hosts;
 };

@@ -207,7 +207,7 @@ static void test_pimap_webpush_allowed(void)
 		{ "https://10.0.0.1/", "10.0.0.1", "10.0.0.1", TRUE },
 		{ "https://[::ffff:10.0.0.1]/", "::ffff:10.0.0.1", "", FALSE },
 	};
-	struct pimap_address_rules rules = { "joe", "", "" };
+	struct pimap_address_rules rules = { .user = "joe", .mail_pattern = "", .webpush_hosts = "" };
 	struct pimap_webpush_address addr;
 	struct ip_addr ip;
 	const char *address, *error;

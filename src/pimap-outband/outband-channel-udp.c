@@ -30,6 +30,7 @@
 
 /* Each device waits for itself. */
 #define UDP_MAX_SENDS UINT_MAX
+#define UDP_MAX_PAYLOAD 1024
 /* read at once: others wait */
 #define UDP_MAX_READS 64
 #define UDP_BIND_RETRY_MSECS (10*1000)
@@ -353,6 +354,7 @@ static bool udp_send_has_fallback(struct udp_send *send)
 	const struct pimap_address_rules rules = {
 		.user = send->row->user,
 		.mail_pattern = channel->set->pimap_mail_pattern,
+		.sms_pattern = channel->set->pimap_sms_pattern,
 		.webpush_hosts = channel->set->pimap_webpush_hosts,
 	};
 	const char *error;
@@ -921,6 +923,7 @@ udp_channel_init(const struct outband_channel_env *env,
 	channel = p_new(pool, struct udp_channel, 1);
 	channel->pool = pool;
 	channel->channel.v = &outband_channel_udp;
+	channel->channel.max_size = UDP_MAX_PAYLOAD;
 	channel->event = event_create(env->event_parent);
 	channel->set = set;
 	channel->keys = env->keys;
@@ -955,7 +958,6 @@ udp_channel_init(const struct outband_channel_env *env,
 const struct outband_channel_vfuncs outband_channel_udp = {
 	.name = "UDP",
 	.max_sends = UDP_MAX_SENDS,
-	.max_size = 1024,
 	.encrypts = TRUE,
 	.extended = TRUE,
 	.init = udp_channel_init,

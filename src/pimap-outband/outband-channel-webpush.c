@@ -114,6 +114,7 @@ webpush_channel_init(const struct outband_channel_env *env,
 	}
 	channel = i_new(struct webpush_channel, 1);
 	channel->channel.v = &outband_channel_webpush;
+	channel->channel.max_size = WEBPUSH_MAX_TEXT;
 	channel->event = event_create(env->event_parent);
 	channel->set = set;
 	channel->key_path = set->pimap_webpush_key[0] != '\0' ?
@@ -618,7 +619,6 @@ webpush_channel_send(struct outband_channel *_channel,
 const struct outband_channel_vfuncs outband_channel_webpush = {
 	.name = "WEBPUSH",
 	.max_sends = WEBPUSH_MAX_SENDS,
-	.max_size = WEBPUSH_MAX_TEXT,
 	.encrypts = TRUE,
 	.init = webpush_channel_init,
 	.deinit = webpush_channel_deinit,

@@ -63,8 +63,9 @@ struct outband_channel_vfuncs {
 	const char *name;
 	/* so many are sent at the same time: the others wait here, not there */
 	unsigned int max_sends;
-	/* bytes of a notification, 0 = any number */
-	size_t max_size;
+	/* How max_size counts a text. More characters never are less. NULL: bytes.
+	   A byte of what is encrypted, in base64, is 1. */
+	size_t (*measure)(const char *text);
 	/* only the device can read it */
 	bool encrypts;
 	/* whatever format the device has chosen, it is sent as EXTENDED, and not
@@ -93,10 +94,13 @@ struct outband_channel_vfuncs {
 
 struct outband_channel {
 	const struct outband_channel_vfuncs *v;
+	/* of a notification, 0 = any. Set by init. */
+	size_t max_size;
 };
 
 extern const struct outband_channel_vfuncs outband_channel_mail;
 extern const struct outband_channel_vfuncs outband_channel_program;
+extern const struct outband_channel_vfuncs outband_channel_sms;
 extern const struct outband_channel_vfuncs outband_channel_udp;
 extern const struct outband_channel_vfuncs outband_channel_webpush;
 /* All of them, NULL at the end */

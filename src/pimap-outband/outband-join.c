@@ -17,6 +17,7 @@ outband_limit_get_channel(const struct pimap_settings *set, const char *channel)
 	} limits[] = {
 		{ "MAIL", set->pimap_limit_mail },
 		{ "PROGRAM", set->pimap_limit_program },
+		{ "SMS", set->pimap_limit_sms },
 		{ "UDP", set->pimap_limit_udp },
 		{ "WEBPUSH", set->pimap_limit_webpush },
 	};

@@ -176,27 +176,72 @@ append_extended_message(string_t *dest, const struct outband_row *row,
 	}
 }
 
-/* Cuts the one of the fields that can be spared best by so many bytes. Returns FALSE
-   if there is nothing left to cut. */
-static bool payload_cut_fields(const char **fields, size_t bytes)
+/* What was appended since, as the channel counts it */
+static size_t
+payload_size(string_t *dest, size_t start, const struct outband_row *row)
 {
-	static const unsigned int order[OUTBAND_PAYLOAD_FIELDS] = { 2, 1, 0 };
-	unsigned int i, field;
-	size_t len;
+	return row->measure != NULL ? row->measure(str_c(dest) + start) :
+		str_len(dest) - start;
+}
 
-	for (i = 0; i < OUTBAND_PAYLOAD_FIELDS; i++) {
-		field = order[i];
-		len = strlen(fields[field]);
-		if (len == 0)
-			continue;
-		len = pimap_text_cut(fields[field],
-				     len > bytes ? len - bytes : 0);
-		while (len > 0 && fields[field][len-1] == ' ')
-			len--;
-		fields[field] = t_strndup(fields[field], len);
-		return TRUE;
+struct payload_message {
+	string_t *dest;
+	/* where the notification and, in it, the message begin */
+	size_t start, head;
+	const struct outband_row *row;
+	size_t max;
+	const char *fields[OUTBAND_PAYLOAD_FIELDS];
+};
+
+/* Appends the message anew. Returns TRUE if it fits. */
+static bool payload_try(struct payload_message *msg)
+{
+	str_truncate(msg->dest, msg->head);
+	append_extended_message(msg->dest, msg->row, msg->fields);
+	return payload_size(msg->dest, msg->start, msg->row) <= msg->max;
+}
+
+static void payload_set_field(const char **field, const char *text, size_t len)
+{
+	len = pimap_text_cut(text, len);
+	while (len > 0 && text[len-1] == ' ')
+		len--;
+	*field = t_strndup(text, len);
+}
+
+/* Cuts this field where it fits. Returns FALSE if it doesn't without it. */
+static bool payload_cut_field(struct payload_message *msg, const char **field)
+{
+	const char *text = *field;
+	size_t fits = 0, too_long = strlen(text), len;
+
+	*field = "";
+	if (!payload_try(msg))
+		return FALSE;
+	while (too_long - fits > 1) {
+		len = (fits + too_long) / 2;
+		payload_set_field(field, text, len);
+		if (payload_try(msg))
+			fits = len;
+		else
+			too_long = len;
 	}
-	return FALSE;
+	payload_set_field(field, text, fits);
+	return payload_try(msg);
+}
+
+/* Appends the message, cut as little as can be. Returns FALSE if it doesn't fit
+   without any field. */
+static bool payload_append_message(struct payload_message *msg)
+{
+	/* what can be spared best comes first */
+	static const unsigned int order[OUTBAND_PAYLOAD_FIELDS] = { 2, 1, 0 };
+	unsigned int i;
+	bool fits = payload_try(msg);
+
+	for (i = 0; i < OUTBAND_PAYLOAD_FIELDS && !fits; i++)
+		fits = payload_cut_field(msg, &msg->fields[order[i]]);
+	return fits;
 }
 
 static void
@@ -222,31 +267,24 @@ payload_get_fields(const struct outband_row *row, bool clear,
 void outband_payload_extended(string_t *dest, const struct outband_row *row,
 			      size_t max, bool clear)
 {
-	const char *fields[OUTBAND_PAYLOAD_FIELDS];
-	const size_t start = str_len(dest);
-	size_t head;
-	bool cut = TRUE;
+	struct payload_message msg = {
+		.dest = dest,
+		.start = str_len(dest),
+		.row = row,
+		.max = max,
+	};
 
-	payload_get_fields(row, clear, fields);
+	payload_get_fields(row, clear, msg.fields);
 	str_printfa(dest, "%s %"PRId64" ", OUTBAND_PAYLOAD_TAG, row->seq);
 	append_atom_or_quoted(dest, outband_payload_account(row->user,
 							    row->folder));
 	str_printfa(dest, " %s", row->event.name);
-	head = str_len(dest);
-	if (row->event.uid != 0) {
-		append_extended_message(dest, row, fields);
-		while (cut && str_len(dest) - start > max) {
-			cut = payload_cut_fields(fields,
-				str_len(dest) - start - max);
-			str_truncate(dest, head);
-			append_extended_message(dest, row, fields);
-		}
-		if (str_len(dest) - start > max)
-			str_truncate(dest, head);
-	}
-	if (str_len(dest) - start > max) {
+	msg.head = str_len(dest);
+	if (row->event.uid != 0 && !payload_append_message(&msg))
+		str_truncate(dest, msg.head);
+	if (payload_size(dest, msg.start, row) > max) {
 		/* the device looks at all folders */
-		str_truncate(dest, start);
+		str_truncate(dest, msg.start);
 		str_printfa(dest, "%s %"PRId64" ", OUTBAND_PAYLOAD_TAG,
 			    row->seq);
 		append_atom_or_quoted(dest, row->user);
@@ -269,7 +307,7 @@ void outband_payload_append(string_t *dest, const struct outband_row *row)
 	outband_payload_emn(dest, outband_payload_account(row->user,
 							  row->folder),
 			    row->event.time);
-	if (str_len(dest) - start > max) {
+	if (payload_size(dest, start, row) > max) {
 		str_truncate(dest, start);
 		outband_payload_emn(dest, row->user, row->event.time);
 	}

@@ -20,14 +20,14 @@ void outband_payload_emn(string_t *dest, const char *account, time_t when);
 /* sender, subject and body of an event */
 #define OUTBAND_PAYLOAD_FIELDS 3
 
-/* Appends an EXTENDED of at most max bytes: what doesn't fit is cut, first the body,
+/* Appends an EXTENDED of at most max bytes, or of what row->measure counts: what doesn't fit is cut, first the body,
    then the subject, the sender, all of these and the UID, at last the folder. fields
    is an event's (outband-look.h). Without clear they aren't told. */
 void outband_payload_extended(string_t *dest, const struct outband_row *row,
 			      size_t max, bool clear);
 
 /* Appends the notification, in the device's format and as its channel can carry
-   it: at most max_size bytes of the row. */
+   it: at most max_size of the row. */
 void outband_payload_append(string_t *dest, const struct outband_row *row);
 
 /* Its media type */

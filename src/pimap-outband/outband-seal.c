@@ -55,7 +55,7 @@ seal_get_max_size(const struct outband_seal *seal, size_t max_size)
 
 int outband_seal_prepare(struct outband_keys *keys,
 			 const struct pimap_settings *set,
-			 const struct outband_channel_vfuncs *v,
+			 const struct outband_channel *channel,
 			 struct outband_row *row, struct outband_seal *seal_r,
 			 const char **error_r)
 {
@@ -68,13 +68,14 @@ int outband_seal_prepare(struct outband_keys *keys,
 		return -1;
 	seal_r->locked = key.locked && !event_is_of_device(row->event.name);
 	seal_r->method = seal_get_method(set);
-	if (v == NULL)
+	if (channel == NULL)
 		return 0;
-	row->max_size = v->max_size;
-	row->fields_allowed = v->encrypts ||
+	row->max_size = channel->max_size;
+	row->measure = channel->v->measure;
+	row->fields_allowed = channel->v->encrypts ||
 		str_array_icase_find(t_strsplit_spaces(
 			set->pimap_clear_text, " ,"), row->channel);
-	if (v->extended || event_is_of_device(row->event.name))
+	if (channel->v->extended || event_is_of_device(row->event.name))
 		row->format = "EXTENDED";
 	sending = outband_device_key_sending(&key);
 	if (sending == NULL)
@@ -83,6 +84,7 @@ int outband_seal_prepare(struct outband_keys *keys,
 	seal_r->key = *sending;
 	if (strcmp(row->format, "EXTENDED") == 0) {
 		row->max_size = seal_get_max_size(seal_r, row->max_size);
+		row->measure = NULL;
 		row->fields_allowed = TRUE;
 	}
 #endif
@@ -97,9 +99,11 @@ static bool payload_is_extended(const struct outband_row *row)
 /* Does it tell nothing of a message but that there is one? */
 static bool payload_is_bare(const struct outband_row *row)
 {
+	struct outband_row bare_row = *row;
 	string_t *bare = t_str_new(256);
 
-	outband_payload_extended(bare, row, strlen(row->payload), FALSE);
+	bare_row.measure = NULL;
+	outband_payload_extended(bare, &bare_row, strlen(row->payload), FALSE);
 	return strcmp(str_c(bare), row->payload) == 0;
 }
 

@@ -18,11 +18,12 @@ struct outband_seal {
 	bool locked;
 };
 
-/* Sets what the row may be by this channel: its format, max_size and fields_allowed.
+/* Sets what the row may be by this channel: its format, max_size, measure and
+   fields_allowed.
    Returns 0, or -1 and error_r. */
 int outband_seal_prepare(struct outband_keys *keys,
 			 const struct pimap_settings *set,
-			 const struct outband_channel_vfuncs *v,
+			 const struct outband_channel *channel,
 			 struct outband_row *row, struct outband_seal *seal_r,
 			 const char **error_r);
 /* Returns 1 and the row as the channel sends it: what follows the tag of EXTENDED is in

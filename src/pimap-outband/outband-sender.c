@@ -647,7 +647,7 @@ static int outband_lane_prepare(struct outband_lane *lane)
 	lane->channel = outband_sender_find_channel(sender, row->channel);
 	if (outband_seal_prepare(sender->keys, sender->set,
 				 lane->channel == NULL ? NULL :
-				 lane->channel->channel->v, row, &seal,
+				 lane->channel->channel, row, &seal,
 				 &error) < 0) {
 		outband_lane_store_failed(lane, error);
 		return -1;

@@ -38,9 +38,11 @@ struct outband_row {
 	/* the device's, as the registry has it now */
 	const char *channel, *address, *format;
 
-	/* What the channel can carry, 0 = anything, and whether it may tell the
-	   fields of messages (R-14.2). Set by the sender. */
+	/* What the channel can carry, 0 = anything, how it counts that, NULL =
+	   bytes, and whether it may tell the fields of messages (R-14.2). Set by
+	   the sender. */
 	size_t max_size;
+	size_t (*measure)(const char *text);
 	bool fields_allowed;
 };
 

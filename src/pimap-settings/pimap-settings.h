@@ -74,6 +74,7 @@ struct pimap_settings {
 	unsigned int pimap_limit_user;
 	unsigned int pimap_limit_mail;
 	unsigned int pimap_limit_program;
+	unsigned int pimap_limit_sms;
 	unsigned int pimap_limit_udp;
 	unsigned int pimap_limit_webpush;
 	/* octets of a message's text that EXTENDED tells, 0 = none; the channels
@@ -94,6 +95,16 @@ struct pimap_settings {
 	/* The channel PROGRAM: an absolute path, "" = there is none; seconds */
 	const char *pimap_program_path;
 	unsigned int pimap_program_timeout;
+	/* The channel SMS: URL of the gateway's sendsms, "" = there is none; what it
+	   knows this server by; the sender, "" = the gateway's own; what numbers
+	   must match, "" = there are none (R-14.5); of how many parts a
+	   notification may be */
+	const char *pimap_sms_url;
+	const char *pimap_sms_user;
+	const char *pimap_sms_password;
+	const char *pimap_sms_from;
+	const char *pimap_sms_pattern;
+	unsigned int pimap_sms_parts;
 	/* The channel UDP: addresses with ports, separated by blanks, "" = there is
 	   none; what devices are told of them, "" and 0 = this host and the first
 	   port; seconds that a HELLO is valid; the channel of devices that aren't

@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: LGPL-2.1-only */
+/* The channel SMS: a short message by a gateway. What a notification says is cut until
+   it fits into one, or into as many as the administrator pays for. */
+
+#include "lib.h"
+#include "ioloop.h"
+#include "llist.h"
+#include "pimap-address.h"
+#include "pimap-settings.h"
+#include "outband-channel.h"
+#include "outband-kannel.h"
+#include "sms-text.h"
+
+/* Kannel has a thread for each connection */
+#define SMS_MAX_SENDS 20
+
+struct sms_channel {
+	struct outband_channel channel;
+	struct event *event;
+	const struct pimap_settings *set;
+	struct outband_kannel *kannel;
+	struct sms_refusal *refusals;
+};
+
+/* What wasn't given to the gateway */
+struct sms_refusal {
+	struct sms_refusal *prev, *next;
+	struct sms_channel *channel;
+	struct timeout *to;
+	char *error;
+	outband_channel_callback_t *callback;
+	void *context;
+};
+
+#define SMS_CHANNEL(_channel) \
+	container_of(_channel, struct sms_channel, channel)
+
+static int
+sms_channel_init(const struct outband_channel_env *env,
+		 struct outband_channel **channel_r, const char **error_r)
+{
+	const struct pimap_settings *set = env->set;
+	struct outband_kannel *kannel;
+	struct sms_channel *channel;
+
+	if (set->pimap_sms_url[0] == '\0')
+		return 0;
+	if (set->pimap_sms_parts == 0 ||
+	    set->pimap_sms_parts > SMS_TEXT_MAX_PARTS) {
+		*error_r = t_strdup_printf("pimap_sms_parts %u: it must be 1 "
+			"to %u", set->pimap_sms_parts, SMS_TEXT_MAX_PARTS);
+		return -1;
+	}
+	if (outband_kannel_init(env->event_parent, "pimap_sms_url",
+				set->pimap_sms_url, set->pimap_sms_user,
+				set->pimap_sms_password, SMS_MAX_SENDS, &kannel,
+				error_r) < 0)
+		return -1;
+	channel = i_new(struct sms_channel, 1);
+	channel->channel.v = &outband_channel_sms;
+	channel->channel.max_size = set->pimap_sms_parts == 1 ?
+		SMS_TEXT_SEPTETS :
+		set->pimap_sms_parts * SMS_TEXT_PART_SEPTETS;
+	channel->set = set;
+	channel->kannel = kannel;
+	*channel_r = &channel->channel;
+	return 1;
+}
+
+static void sms_refusal_free(struct sms_refusal *refusal)
+{
+	DLLIST_REMOVE(&refusal->channel->refusals, refusal);
+	timeout_remove(&refusal->to);
+	i_free(refusal->error);
+	i_free(refusal);
+}
+
+static void sms_channel_deinit(struct outband_channel *_channel)
+{
+	struct sms_channel *channel = SMS_CHANNEL(_channel);
+
+	while (channel->refusals != NULL)
+		sms_refusal_free(channel->refusals);
+	outband_kannel_deinit(&channel->kannel);
+	i_free(channel);
+}
+
+static void sms_refusal_tell(struct sms_refusal *refusal)
+{
+	outband_channel_callback_t *callback = refusal->callback;
+	void *context = refusal->context;
+	const struct outband_channel_result result = {
+		.outcome = OUTBAND_CHANNEL_GIVE_UP,
+		.error = t_strdup(refusal->error),
+	};
+
+	sms_refusal_free(refusal);
+	callback(&result, context);
+}
+
+static void
+sms_refuse(struct sms_channel *channel, const char *error,
+	   outband_channel_callback_t *callback, void *context)
+{
+	struct sms_refusal *refusal = i_new(struct sms_refusal, 1);
+
+	refusal->channel = channel;
+	refusal->error = i_strdup(error);
+	refusal->callback = callback;
+	refusal->context = context;
+	refusal->to = timeout_add_short(0, sms_refusal_tell, refusal);
+	DLLIST_PREPEND(&channel->refusals, refusal);
+}
+
+static void
+sms_channel_send(struct outband_channel *_channel,
+		 const struct outband_row *row,
+		 outband_channel_callback_t *callback, void *context)
+{
+	struct sms_channel *channel = SMS_CHANNEL(_channel);
+	const struct outband_kannel_message msg = {
+		.from = channel->set->pimap_sms_from[0] == '\0' ? NULL :
+			channel->set->pimap_sms_from,
+		.to = row->address,
+		.coding = sms_text_is_gsm(row->payload) ? OUTBAND_KANNEL_GSM :
+			OUTBAND_KANNEL_UCS2,
+		.data = row->payload,
+		.size = strlen(row->payload),
+	};
+	const char *error;
+
+	if (!pimap_address_number_is_allowed(row->address, "pimap_sms_pattern",
+					     channel->set->pimap_sms_pattern,
+					     &error)) {
+		sms_refuse(channel, t_strdup_printf(
+			"The address isn't allowed: %s", error),
+			callback, context);
+	} else if (sms_text_measure(row->payload) > _channel->max_size) {
+		/* it got its number when more was allowed, or an account's name
+		   is longer than a message */
+		sms_refuse(channel, "It is longer than a short message",
+			   callback, context);
+	} else {
+		outband_kannel_send(channel->kannel, &msg, callback, context);
+	}
+}
+
+const struct outband_channel_vfuncs outband_channel_sms = {
+	.name = "SMS",
+	.max_sends = SMS_MAX_SENDS,
+	.measure = sms_text_measure,
+
+	.init = sms_channel_init,
+	.deinit = sms_channel_deinit,
+	.send = sms_channel_send,
+};

@@ -1,0 +1,291 @@
+# SPDX-License-Identifier: LGPL-2.1-only
+"""The channel SMS, with Kannel as the gateway: what comes to the SMSC."""
+
+import http.server
+import socket
+import threading
+import time
+
+import pytest
+
+from kannel import Kannel
+from outband_peers import wait_for
+from test_outband_channels import Outband
+
+NUMBER = "+491701234567"
+EMN = '<emn mailbox="mailat:joe@example.com" timestamp="2004-02-20T06:40:00Z"></emn>'
+# the alphabet of GSM 03.38, and the characters that take two septets
+GSM = ("@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?¡"
+       "ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿abcdefghijklmnopqrstuvwxyzäöñüà")
+TWICE = "^{}\\[~]|€"
+
+
+def parts(text):
+    """How many short messages a text is"""
+    if all(char in GSM + TWICE for char in text):
+        size, one, more = sum(2 if char in TWICE else 1 for char in text), 160, 153
+    else:
+        size, one, more = len(text.encode("utf-16-be")) // 2, 70, 67
+    return 1 if size <= one else -(-size // more)
+
+
+class SMS(Outband):
+    def __init__(self, url, **values):
+        super().__init__("SMS", NUMBER, dict({
+            "pimap_channels": "sms", "pimap_sms_url": url, "pimap_sms_user": Kannel.USER,
+            "pimap_sms_password": Kannel.PASSWORD, "pimap_sms_from": "4711",
+            "pimap_sms_pattern": "+49*", "pimap_clear_text": "sms"}, **values))
+
+
+@pytest.fixture(scope="module")
+def kannel():
+    kannel = Kannel()
+    yield kannel
+    kannel.stop()
+
+
+@pytest.fixture
+def sms(kannel, request):
+    kannel.before = len(kannel.messages)
+    sms = SMS(kannel.url, **getattr(request, "param", {}))
+    sms.kannel = kannel
+    yield sms
+    faults = sms.server.faults()
+    sms.stop()
+    if request.node.get_closest_marker("expects_faults") is None:
+        assert faults == []
+
+
+def came(sms, count=1, seconds=15):
+    kannel = sms.kannel
+    wait_for(lambda: len(kannel.messages) >= kannel.before + count, seconds)
+    return kannel.messages[kannel.before:]
+
+
+def test_emn_as_sent(sms):
+    """R-13.2: as text"""
+    sms.new()
+    assert came(sms) == [("4711", NUMBER, "text", EMN, 1)]
+    assert sms.server.logs("(NEW_MESSAGE by SMS): sent")
+    assert Kannel.PASSWORD not in sms.server.log()
+
+
+ODD = [
+    "Hello", "", "ä ö ü ß é à", "[brackets] {braces} \\ ^ ~ | €", "ΔΦΓΛΩΠΨΣΘΞ", "αβγ",
+    "emoji 😀 here", "😀" * 100, "שלום עולם", "مرحبا", "你好" * 60, "a" * 10000, "ä" * 10000,
+    "[" * 200, "€" * 200, "ł" * 200, "x" * 75 + "ł", "x" * 75 + "😀",
+    "<emn mailbox=\"x\">&amp;</emn>", "\"quoted\" \\ end\\\"", "%41%00&to=666&text=", "+ + +",
+    "a\r\nb", "a\0b", "a\tb", "`id`", "e\u0301", "\u202egnp.exe", "1" * 160, "ab\u2028c",
+]
+
+
+def read(text):
+    """sender and subject of an EXTENDED, as a device reads it"""
+    words, word, quoted = [], "", False
+    index = 0
+    while index < len(text):
+        char = text[index]
+        if quoted and char == "\\":
+            index += 1
+            word += text[index]
+        elif char == '"':
+            quoted = not quoted
+        elif char == " " and not quoted:
+            words.append(word)
+            word = ""
+        else:
+            word += char
+        index += 1
+    assert not quoted, text
+    return words + [word]
+
+
+@pytest.mark.parametrize("sms", [{"pimap_sms_parts": n} for n in ("1", "3")], indirect=True)
+def test_odd_subjects(sms, request):
+    """Whole or cut between characters, in as few parts as are paid for, and coded by what is
+    in it"""
+    allowed = int(request.node.callspec.params["sms"]["pimap_sms_parts"])
+    sms.format = "EXTENDED"
+    for subject in ODD:
+        # NUL can't be in a line of the worker's
+        sms.new("Joe <joe@example.com>", subject.replace("\0", " "))
+    # one that is in several parts comes as such: each has its header
+    wait_for(lambda: sms.server.log().count("by SMS): sent") == len(ODD), 30)
+    messages = came(sms, len(ODD))
+    assert len(messages) == len(ODD)
+    for number, (message, subject) in enumerate(zip(messages, ODD), 1):
+        text = message.text
+        assert message[:2] == ("4711", NUMBER)
+        assert message.parts == parts(text) <= allowed
+        assert message.coding == ("text" if all(c in GSM + TWICE for c in text) else "ucs-2")
+        words = read(text)
+        assert words[:2] == ["_%$P-IMAP$%_", str(number)]
+        want = " ".join(subject.replace("\0", " ").replace("\u2028", " ").split())
+        want = want.replace("\u202e", "")
+        told = "" if text.endswith(" NIL") else words[8]
+        assert want.startswith(told)
+        if told != want:
+            # a character more, and a blank that would be cut off
+            more = want[:len(told) + 2].replace("\\", "\\\\").replace('"', '\\"')
+            head = text[:text.index('"06:40:00"')] + '"06:40:00" '
+            assert parts(head + '"' + more + '"') > allowed, (told, want)
+
+
+def test_several_devices(sms):
+    """Each in its order, and none waits for another"""
+    for _ in range(20):
+        for device in "abc":
+            sms.new(device=device)
+    messages = came(sms, 60)
+    assert len(messages) == 60
+
+
+@pytest.mark.expects_faults
+@pytest.mark.parametrize("sms", [{"pimap_sms_password": "wrong"}], indirect=True)
+def test_not_let_in(sms):
+    """That the administrator can mend: nothing is given up, it is logged once"""
+    sms.new()
+    assert sms.server.logs("The gateway's answer is 403: Authorization failed for sendsms")
+    time.sleep(2.5)
+    assert len(sms.server.faults()) == 1
+    assert "wrong" not in sms.server.log()
+    assert sms.kannel.messages[sms.kannel.before:] == []
+
+
+@pytest.mark.expects_faults
+@pytest.mark.parametrize("sms", [{"pimap_sms_pattern": ""}, {"pimap_sms_pattern": "+43*"}],
+                         indirect=True)
+def test_pattern(sms):
+    """R-14.5: asked again before each is sent"""
+    sms.new()
+    assert sms.server.logs("given up: The address isn't allowed: ")
+    assert sms.kannel.messages[sms.kannel.before:] == []
+
+
+class Gateway:
+    """Answers each request with the next of these statuses, the last one again and again;
+    None: never"""
+
+    def __init__(self, statuses):
+        self.statuses = list(statuses)
+        self.requests = []
+        gateway = self
+        self.released = threading.Event()
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self):
+                gateway.requests.append(self.path)
+                statuses = gateway.statuses
+                status = statuses.pop(0) if len(statuses) > 1 else statuses[0]
+                if status is None:
+                    gateway.released.wait(60)
+                    self.close_connection = True
+                    return
+                if status == "half":
+                    self.wfile.write(b"HTTP/1.1 202 Accepted\r\nContent-Length: 100\r\n\r\n0: Acc")
+                    self.wfile.flush()
+                    gateway.released.wait(60)
+                    self.close_connection = True
+                    return
+                body = b"3: \x1b[1mmore\r\nof it" + 100000 * b"x"
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *args):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        self.url = "http://127.0.0.1:%d/sms?smsc=x" % self.server.server_port
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def stop(self):
+        self.released.set()
+        self.server.shutdown()
+        self.server.server_close()
+
+
+@pytest.mark.expects_faults
+@pytest.mark.parametrize("status, ends", [
+    (503, "tried"), (500, "tried"), (404, "tried"), (401, "tried"), (400, "tried"),
+    (302, "tried"), (429, "tried"), (406, "given up"), (413, "given up")])
+def test_statuses(status, ends):
+    gateway = Gateway([status, 202])
+    sms = SMS(gateway.url)
+    try:
+        sms.new()
+        if ends == "tried":
+            assert sms.server.logs("by SMS): sent")
+            assert len(gateway.requests) == 2 and gateway.requests[0] == gateway.requests[1]
+            assert gateway.requests[0].startswith("/sms?smsc=x&charset=UTF-8&")
+        else:
+            assert sms.server.logs("given up: The gateway's answer is %d: 3: ?[1mmore" % status)
+            assert len(gateway.requests) == 1
+        # one line, with nothing that steers a terminal
+        assert "\x1b" not in sms.server.log()
+        assert len(sms.server.log()) < 20000
+    finally:
+        sms.stop()
+        gateway.stop()
+
+
+@pytest.mark.expects_faults
+@pytest.mark.parametrize("hang", [None, "half"])
+def test_gateway_hangs(hang):
+    """In its answer or before it: others go on, and what has been accepted isn't sent again"""
+    gateway = Gateway([hang, 202])
+    sms = SMS(gateway.url)
+    try:
+        sms.new()
+        wait_for(lambda: len(gateway.requests) == 1)
+        sms.new(device="other")
+        wait_for(lambda: sms.server.log().count("by SMS): sent") == 1, 5)
+        gateway.released.set()
+        wait_for(lambda: sms.server.log().count("by SMS): sent") == 2, 15)
+        assert len(gateway.requests) == (3 if hang is None else 2)
+    finally:
+        sms.stop()
+        gateway.stop()
+
+
+@pytest.mark.expects_faults
+def test_nobody_listens():
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        port = sock.getsockname()[1]
+    sms = SMS("http://127.0.0.1:%d/x" % port)
+    try:
+        sms.new()
+        assert sms.server.logs("The gateway can't be reached: ")
+        time.sleep(2.5)
+        assert len(sms.server.faults()) == 1
+    finally:
+        sms.stop()
+
+
+@pytest.mark.expects_faults
+def test_restarted(sms):
+    """The gateway again and again: nothing is lost, and each device's are in order"""
+    kannel = sms.kannel
+    sms.format = "EXTENDED"
+    for number in range(5):
+        sms.addresses["d%d" % number] = "+4917%07d" % number
+        sms.new(device="d%d" % number, count=200)
+    for number in range(5):
+        wait_for(lambda: len(kannel.messages) >= kannel.before + 150 * (number + 1), 60)
+        kannel.restart()
+    wait_for(lambda: sms.server.log().count("by SMS): sent") == 1000, 60)
+    numbers = {}
+
+    def all_came():
+        numbers.clear()
+        for message in kannel.messages[kannel.before:]:
+            numbers.setdefault(message.to, []).append(int(message.text.split()[1]))
+        return sum(len(set(found)) for found in numbers.values()) == 1000
+    wait_for(all_came, 30)
+    for found in numbers.values():
+        first = [number for n, number in enumerate(found) if number not in found[:n]]
+        assert first == list(range(1, 201))
