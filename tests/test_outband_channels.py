@@ -274,7 +274,8 @@ PUSH = "https://push.example/x " + KEYS
 @pytest.fixture(scope="module")
 def site():
     server = Server.temporary("sdbox", extra=settings({
-        "pimap_channels": "WebPush mail program", "pimap_mail_pattern": "*@sms.example",
+        "pimap_channels": "WebPush mail program sms", "pimap_mail_pattern": "*@sms.example",
+        "pimap_sms_pattern": "+49*",
         "pimap_webpush_hosts": "10.9.0.0/16 push.test"}))
     yield server
     assert server.faults() == []
@@ -318,6 +319,7 @@ def test_address_fits_the_channel(site, user, way):
     assert "pimap_mail_pattern" in put("ADDRESS", "joe@example.org")
     assert put("ADDRESS", "ann@sms.example") is None
     assert "takes" in put("CHANNEL", "UDP")
+    assert "not a number" in put("CHANNEL", "SMS")
     assert "isn't <endpoint>" in put("CHANNEL", "WEBPUSH")
     # none fits all
     assert put("ADDRESS", "") is None
@@ -342,6 +344,10 @@ def test_address_fits_the_channel(site, user, way):
                  " " + KEYS.replace("iw4", "iw8"), " BA" + "A" * 85 + " " + KEYS.split()[1]):
         assert put("ADDRESS", "https://push.example/" + keys) is not None, keys
     assert "not an address" in put("CHANNEL", "MAIL")
+    assert put("ADDRESS", "") is None
+    assert put("CHANNEL", "SMS") is None
+    assert "pimap_sms_pattern" in put("ADDRESS", "+4312345")
+    assert put("ADDRESS", "+4912345") is None
     assert put("CHANNEL", "NONE") is None
     assert put("ADDRESS", "anything") is None
 
@@ -352,7 +358,7 @@ def test_channels_offered(site, server, user):
         return [line for line in site.client(user + "#P1").ok("XPROVISION P1").lines("* XPROVISION")
                 if "CHANNEL" in line]
     assert offered(site) == ["* XPROVISION XPIMAPPREF PIMAP_OUTBAND_CHANNEL "
-                             "(MAIL PROGRAM WEBPUSH NONE)"]
+                             "(MAIL PROGRAM SMS WEBPUSH NONE)"]
     assert offered(server) == ["* XPROVISION XPIMAPPREF PIMAP_OUTBAND_CHANNEL (NONE)"]
 
 

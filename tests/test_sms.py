@@ -70,6 +70,16 @@ def test_emn_as_sent(sms):
     assert Kannel.PASSWORD not in sms.server.log()
 
 
+def test_by_name(kannel):
+    """The gateway's host is looked up"""
+    kannel.before = len(kannel.messages)
+    sms = SMS(kannel.url.replace("127.0.0.1", "localhost"))
+    sms.kannel = kannel
+    sms.new()
+    assert came(sms)[0].text == EMN
+    sms.stop()
+
+
 ODD = [
     "Hello", "", "ä ö ü ß é à", "[brackets] {braces} \\ ^ ~ | €", "ΔΦΓΛΩΠΨΣΘΞ", "αβγ",
     "emoji 😀 here", "😀" * 100, "שלום עולם", "مرحبا", "你好" * 60, "a" * 10000, "ä" * 10000,

@@ -12,6 +12,8 @@
 #include "http-url.h"
 #include "outband-kannel.h"
 
+#include <ctype.h>
+
 #define KANNEL_TIMEOUT_MSECS (30*1000)
 #define KANNEL_IDLE_MSECS (30*1000)
 /* of an answer: more isn't read */
@@ -62,30 +64,31 @@ static void append_param(string_t *dest, const char *name, const char *value)
 }
 
 static struct http_client *
-kannel_client_init(struct event *event, unsigned int connections)
+kannel_client_init(pool_t pool, struct event *event, unsigned int connections)
 {
-	struct http_client_settings set;
+	/* 2.4's client keeps it */
+	struct http_client_settings *set =
+		p_new(pool, struct http_client_settings, 1);
 
 #ifdef PIMAP_HAVE_HTTP_SETTINGS_INIT
-	http_client_settings_init(null_pool, &set);
-	set.request_max_attempts = 1;
+	http_client_settings_init(null_pool, set);
+	set->request_max_attempts = 1;
 #else
-	i_zero(&set);
-	set.no_auto_retry = TRUE;
-	set.no_auto_redirect = TRUE;
-	set.max_attempts = 1;
-	set.event_parent = event;
+	set->no_auto_retry = TRUE;
+	set->no_auto_redirect = TRUE;
+	set->max_attempts = 1;
+	set->event_parent = event;
 #endif
-	set.dns_client_socket_path = "dns-client";
-	set.user_agent = "dovecot-pimap";
-	set.max_parallel_connections = connections;
-	set.max_idle_time_msecs = KANNEL_IDLE_MSECS;
-	set.connect_timeout_msecs = KANNEL_TIMEOUT_MSECS;
-	set.request_timeout_msecs = KANNEL_TIMEOUT_MSECS;
+	set->dns_client_socket_path = "./dns-client";
+	set->user_agent = "dovecot-pimap";
+	set->max_parallel_connections = connections;
+	set->max_idle_time_msecs = KANNEL_IDLE_MSECS;
+	set->connect_timeout_msecs = KANNEL_TIMEOUT_MSECS;
+	set->request_timeout_msecs = KANNEL_TIMEOUT_MSECS;
 #ifdef PIMAP_HAVE_HTTP_SETTINGS_INIT
-	return http_client_init_private(&set, event);
+	return http_client_init_private(set, event);
 #else
-	return http_client_init_private(&set);
+	return http_client_init_private(set);
 #endif
 }
 
@@ -127,7 +130,8 @@ int outband_kannel_init(struct event *event_parent, const char *setting,
 	/* lib-http would say for each try what the sender says once, and the
 	   password with it */
 	event_set_min_log_level(kannel->event, LOG_TYPE_FATAL);
-	kannel->client = kannel_client_init(kannel->event, connections);
+	kannel->client = kannel_client_init(pool, kannel->event,
+					    connections);
 	*kannel_r = kannel;
 	return 0;
 }
