@@ -73,7 +73,8 @@ def wait_for_port(port, process):
             time.sleep(0.05)
 
 
-# coding: "text", which is GSM 03.38's alphabet, or "ucs-2"; parts: how many short messages
+# coding: "text", which is GSM 03.38's alphabet, or "ucs-2"; or the user data header, where it
+# isn't that of parts: then text is octets. parts: how many short messages
 Message = collections.namedtuple("Message", "sender to coding text parts")
 
 
@@ -147,7 +148,11 @@ class Kannel:
                 key = sender.decode(), to.decode()
                 if coding == b"udh":
                     header, _, rest = rest.split(b" ", 2)
-                    *head, total, index = unquote(header)
+                    header = unquote(header)
+                    if header[1] != 0:
+                        found.append(Message(*key, header, unquote(rest), 1))
+                        continue
+                    *head, total, index = header
                     data = parts.setdefault((key, bytes(head)), [])
                     assert len(data) == index - 1
                     data.append(unquote(rest))

@@ -185,8 +185,9 @@ class Gateway:
         class Handler(http.server.BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
-            def do_GET(self):
-                gateway.requests.append(self.path)
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                gateway.requests.append((self.path, dict(self.headers), body))
                 statuses = gateway.statuses
                 status = statuses.pop(0) if len(statuses) > 1 else statuses[0]
                 if status is None:
@@ -230,8 +231,11 @@ def test_statuses(status, ends):
         sms.new()
         if ends == "tried":
             assert sms.server.logs("by SMS): sent")
-            assert len(gateway.requests) == 2 and gateway.requests[0] == gateway.requests[1]
-            assert gateway.requests[0].startswith("/sms?smsc=x&charset=UTF-8&")
+            first, (path, headers, body) = gateway.requests
+            assert first[::2] == (path, body) == ("/sms?smsc=x", EMN.encode())
+            assert {name: value for name, value in headers.items() if "Kannel" in name} == {
+                "X-Kannel-Username": Kannel.USER, "X-Kannel-Password": Kannel.PASSWORD,
+                "X-Kannel-From": "4711", "X-Kannel-To": NUMBER, "X-Kannel-Coding": "0"}
         else:
             assert sms.server.logs("given up: The gateway's answer is %d: 3: ?[1mmore" % status)
             assert len(gateway.requests) == 1

@@ -438,6 +438,8 @@ pimap_user_init_defaults(struct pimap_user *puser, const char **error_r)
 	puser->defaults.address_rules.user = puser->user->username;
 	puser->defaults.address_rules.mail_pattern = set->pimap_mail_pattern;
 	puser->defaults.address_rules.sms_pattern = set->pimap_sms_pattern;
+	puser->defaults.address_rules.wap_push_pattern =
+		set->pimap_wap_push_pattern;
 	puser->defaults.address_rules.webpush_hosts = set->pimap_webpush_hosts;
 	return pimap_user_init_channels(puser, error_r) < 0 ||
 		pimap_user_init_default_filter(puser, "pimap_default_view",

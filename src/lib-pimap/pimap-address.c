@@ -85,6 +85,11 @@ bool pimap_address_is_allowed(const struct pimap_address_rules *rules,
 		return pimap_address_number_is_allowed(address,
 			"pimap_sms_pattern", rules->sms_pattern, error_r);
 	}
+	if (strcmp(channel, "WAP_PUSH") == 0) {
+		return pimap_address_number_is_allowed(address,
+			"pimap_wap_push_pattern", rules->wap_push_pattern,
+			error_r);
+	}
 	if (strcmp(channel, "WEBPUSH") == 0) {
 		return address_webpush_is_allowed(address,
 			rules->webpush_hosts, error_r);

@@ -28,6 +28,7 @@ struct pimap_address_rules {
 	const char *user;
 	const char *mail_pattern;
 	const char *sms_pattern;
+	const char *wap_push_pattern;
 	/* pimap_webpush_host_is_allowed() */
 	const char *webpush_hosts;
 };

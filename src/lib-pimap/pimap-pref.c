@@ -9,7 +9,7 @@
 
 /* What isn't acted on yet is not offered */
 const char *const pimap_channels[] = {
-	"MAIL", "PROGRAM", "SMS", "UDP", "WEBPUSH", "NONE", NULL
+	"MAIL", "PROGRAM", "SMS", "UDP", "WAP_PUSH", "WEBPUSH", "NONE", NULL
 };
 bool pimap_channel_is_extended(const char *channel)
 {

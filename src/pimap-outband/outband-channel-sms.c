@@ -3,8 +3,6 @@
    it fits into one, or into as many as the administrator pays for. */
 
 #include "lib.h"
-#include "ioloop.h"
-#include "llist.h"
 #include "pimap-address.h"
 #include "pimap-settings.h"
 #include "outband-channel.h"
@@ -16,20 +14,8 @@
 
 struct sms_channel {
 	struct outband_channel channel;
-	struct event *event;
 	const struct pimap_settings *set;
 	struct outband_kannel *kannel;
-	struct sms_refusal *refusals;
-};
-
-/* What wasn't given to the gateway */
-struct sms_refusal {
-	struct sms_refusal *prev, *next;
-	struct sms_channel *channel;
-	struct timeout *to;
-	char *error;
-	outband_channel_callback_t *callback;
-	void *context;
 };
 
 #define SMS_CHANNEL(_channel) \
@@ -40,6 +26,14 @@ sms_channel_init(const struct outband_channel_env *env,
 		 struct outband_channel **channel_r, const char **error_r)
 {
 	const struct pimap_settings *set = env->set;
+	const struct outband_kannel_settings kannel_set = {
+		.name = "pimap_sms_url",
+		.url = set->pimap_sms_url,
+		.user = set->pimap_sms_user,
+		.password = set->pimap_sms_password,
+		.from = set->pimap_sms_from,
+		.connections = SMS_MAX_SENDS,
+	};
 	struct outband_kannel *kannel;
 	struct sms_channel *channel;
 
@@ -51,9 +45,7 @@ sms_channel_init(const struct outband_channel_env *env,
 			"to %u", set->pimap_sms_parts, SMS_TEXT_MAX_PARTS);
 		return -1;
 	}
-	if (outband_kannel_init(env->event_parent, "pimap_sms_url",
-				set->pimap_sms_url, set->pimap_sms_user,
-				set->pimap_sms_password, SMS_MAX_SENDS, &kannel,
+	if (outband_kannel_init(&kannel_set, env->event_parent, &kannel,
 				error_r) < 0)
 		return -1;
 	channel = i_new(struct sms_channel, 1);
@@ -67,49 +59,12 @@ sms_channel_init(const struct outband_channel_env *env,
 	return 1;
 }
 
-static void sms_refusal_free(struct sms_refusal *refusal)
-{
-	DLLIST_REMOVE(&refusal->channel->refusals, refusal);
-	timeout_remove(&refusal->to);
-	i_free(refusal->error);
-	i_free(refusal);
-}
-
 static void sms_channel_deinit(struct outband_channel *_channel)
 {
 	struct sms_channel *channel = SMS_CHANNEL(_channel);
 
-	while (channel->refusals != NULL)
-		sms_refusal_free(channel->refusals);
 	outband_kannel_deinit(&channel->kannel);
 	i_free(channel);
-}
-
-static void sms_refusal_tell(struct sms_refusal *refusal)
-{
-	outband_channel_callback_t *callback = refusal->callback;
-	void *context = refusal->context;
-	const struct outband_channel_result result = {
-		.outcome = OUTBAND_CHANNEL_GIVE_UP,
-		.error = t_strdup(refusal->error),
-	};
-
-	sms_refusal_free(refusal);
-	callback(&result, context);
-}
-
-static void
-sms_refuse(struct sms_channel *channel, const char *error,
-	   outband_channel_callback_t *callback, void *context)
-{
-	struct sms_refusal *refusal = i_new(struct sms_refusal, 1);
-
-	refusal->channel = channel;
-	refusal->error = i_strdup(error);
-	refusal->callback = callback;
-	refusal->context = context;
-	refusal->to = timeout_add_short(0, sms_refusal_tell, refusal);
-	DLLIST_PREPEND(&channel->refusals, refusal);
 }
 
 static void
@@ -119,8 +74,6 @@ sms_channel_send(struct outband_channel *_channel,
 {
 	struct sms_channel *channel = SMS_CHANNEL(_channel);
 	const struct outband_kannel_message msg = {
-		.from = channel->set->pimap_sms_from[0] == '\0' ? NULL :
-			channel->set->pimap_sms_from,
 		.to = row->address,
 		.coding = sms_text_is_gsm(row->payload) ? OUTBAND_KANNEL_GSM :
 			OUTBAND_KANNEL_UCS2,
@@ -132,14 +85,15 @@ sms_channel_send(struct outband_channel *_channel,
 	if (!pimap_address_number_is_allowed(row->address, "pimap_sms_pattern",
 					     channel->set->pimap_sms_pattern,
 					     &error)) {
-		sms_refuse(channel, t_strdup_printf(
+		outband_kannel_refuse(channel->kannel, t_strdup_printf(
 			"The address isn't allowed: %s", error),
 			callback, context);
 	} else if (sms_text_measure(row->payload) > _channel->max_size) {
 		/* it got its number when more was allowed, or an account's name
 		   is longer than a message */
-		sms_refuse(channel, "It is longer than a short message",
-			   callback, context);
+		outband_kannel_refuse(channel->kannel,
+			"It is longer than a short message", callback,
+			context);
 	} else {
 		outband_kannel_send(channel->kannel, &msg, callback, context);
 	}

@@ -355,6 +355,7 @@ static bool udp_send_has_fallback(struct udp_send *send)
 		.user = send->row->user,
 		.mail_pattern = channel->set->pimap_mail_pattern,
 		.sms_pattern = channel->set->pimap_sms_pattern,
+		.wap_push_pattern = channel->set->pimap_wap_push_pattern,
 		.webpush_hosts = channel->set->pimap_webpush_hosts,
 	};
 	const char *error;

@@ -8,6 +8,7 @@ const struct outband_channel_vfuncs *const outband_channels[] = {
 	&outband_channel_mail,
 	&outband_channel_program,
 	&outband_channel_sms,
+	&outband_channel_wap_push,
 #ifdef PIMAP_HAVE_LIBCRYPTO
 	&outband_channel_udp,
 	&outband_channel_webpush,

@@ -102,6 +102,7 @@ extern const struct outband_channel_vfuncs outband_channel_mail;
 extern const struct outband_channel_vfuncs outband_channel_program;
 extern const struct outband_channel_vfuncs outband_channel_sms;
 extern const struct outband_channel_vfuncs outband_channel_udp;
+extern const struct outband_channel_vfuncs outband_channel_wap_push;
 extern const struct outband_channel_vfuncs outband_channel_webpush;
 /* All of them, NULL at the end */
 extern const struct outband_channel_vfuncs *const outband_channels[];

@@ -19,6 +19,7 @@ outband_limit_get_channel(const struct pimap_settings *set, const char *channel)
 		{ "PROGRAM", set->pimap_limit_program },
 		{ "SMS", set->pimap_limit_sms },
 		{ "UDP", set->pimap_limit_udp },
+		{ "WAP_PUSH", set->pimap_limit_wap_push },
 		{ "WEBPUSH", set->pimap_limit_webpush },
 	};
 	unsigned int i;

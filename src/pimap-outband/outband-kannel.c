@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-only */
-/* Kannel's sendsms: a GET for each message, whose status says what has become of it.
-   Other gateways offer the same. */
+/* Kannel's sendsms: a POST for each message, which can be any octets, and whose status
+   says what has become of it. */
 
 #include "lib.h"
+#include "hex-binary.h"
 #include "ioloop.h"
 #include "istream.h"
 #include "llist.h"
@@ -11,8 +12,6 @@
 #include "http-client.h"
 #include "http-url.h"
 #include "outband-kannel.h"
-
-#include <ctype.h>
 
 #define KANNEL_TIMEOUT_MSECS (30*1000)
 #define KANNEL_IDLE_MSECS (30*1000)
@@ -23,8 +22,7 @@ struct outband_kannel {
 	pool_t pool;
 	struct event *event;
 	struct http_client *client;
-	/* with all that is in each message */
-	const char *url;
+	const char *url, *user, *password, *from;
 	struct kannel_send *sends;
 };
 
@@ -38,30 +36,12 @@ struct kannel_send {
 	struct io *io;
 	unsigned int status;
 	string_t *answer;
+	/* it isn't sent */
+	bool refused;
 
 	outband_channel_callback_t *callback;
 	void *context;
 };
-
-/* All of it: nothing in there ends the parameter. */
-static void append_encoded(string_t *dest, const void *data, size_t size)
-{
-	const unsigned char *p = data;
-	size_t i;
-
-	for (i = 0; i < size; i++) {
-		if (i_isalnum(p[i]))
-			str_append_c(dest, p[i]);
-		else
-			str_printfa(dest, "%%%02X", p[i]);
-	}
-}
-
-static void append_param(string_t *dest, const char *name, const char *value)
-{
-	str_printfa(dest, "&%s=", name);
-	append_encoded(dest, value, strlen(value));
-}
 
 static struct http_client *
 kannel_client_init(pool_t pool, struct event *event, unsigned int connections)
@@ -92,46 +72,64 @@ kannel_client_init(pool_t pool, struct event *event, unsigned int connections)
 #endif
 }
 
-int outband_kannel_init(struct event *event_parent, const char *setting,
-			const char *url, const char *user, const char *password,
-			unsigned int connections,
+/* As a header has it. What is read from a file ends its line. Returns NULL if it is of
+   more lines. */
+static const char *kannel_get_header(pool_t pool, const char *value)
+{
+	size_t i, len = strlen(value);
+
+	while (len > 0 && (value[len-1] == '\n' || value[len-1] == '\r'))
+		len--;
+	for (i = 0; i < len; i++) {
+		if ((unsigned char)value[i] < 0x20 || value[i] == 0x7f)
+			return NULL;
+	}
+	return p_strndup(pool, value, len);
+}
+
+static void
+kannel_add_header(struct http_client_request *req, const char *name,
+		  const char *value)
+{
+	if (value[0] != '\0')
+		http_client_request_add_header(req, name, value);
+}
+
+int outband_kannel_init(const struct outband_kannel_settings *set,
+			struct event *event_parent,
 			struct outband_kannel **kannel_r, const char **error_r)
 {
 	struct outband_kannel *kannel;
-	struct http_url *parsed;
-	const char *error;
-	string_t *str;
+	struct http_url *url;
+	const char *error = NULL;
 	pool_t pool;
 
-	if (http_url_parse(url, NULL, 0, pool_datastack_create(), &parsed,
-			   &error) < 0) {
-		*error_r = t_strdup_printf("%s %s isn't a URL: %s", setting, url,
-					   error);
-		return -1;
-	}
-	if (parsed->have_ssl) {
-		*error_r = t_strdup_printf("%s %s: only http:// is supported",
-					   setting, url);
-		return -1;
-	}
 	pool = pool_alloconly_create("outband kannel", 1024);
 	kannel = p_new(pool, struct outband_kannel, 1);
 	kannel->pool = pool;
-	str = t_str_new(256);
-	str_append(str, url);
-	str_append(str, parsed->enc_query == NULL ? "?" : "&");
-	str_append(str, "charset=UTF-8");
-	if (user[0] != '\0')
-		append_param(str, "username", user);
-	if (password[0] != '\0')
-		append_param(str, "password", password);
-	kannel->url = p_strdup(pool, str_c(str));
+	kannel->url = p_strdup(pool, set->url);
+	kannel->user = kannel_get_header(pool, set->user);
+	kannel->password = kannel_get_header(pool, set->password);
+	kannel->from = kannel_get_header(pool, set->from);
+	if (http_url_parse(set->url, NULL, 0, pool_datastack_create(), &url,
+			   &error) == 0) {
+		if (url->have_ssl)
+			error = "only http:// is supported";
+		else if (kannel->user == NULL || kannel->password == NULL ||
+			 kannel->from == NULL)
+			error = "user, password and sender must be of one line";
+	}
+	if (error != NULL) {
+		*error_r = t_strdup_printf("%s %s: %s", set->name, set->url,
+					   error);
+		pool_unref(&pool);
+		return -1;
+	}
 	kannel->event = event_create(event_parent);
-	/* lib-http would say for each try what the sender says once, and the
-	   password with it */
+	/* lib-http would say for each try what the sender says once */
 	event_set_min_log_level(kannel->event, LOG_TYPE_FATAL);
 	kannel->client = kannel_client_init(pool, kannel->event,
-					    connections);
+					    set->connections);
 	*kannel_r = kannel;
 	return 0;
 }
@@ -187,7 +185,11 @@ static void kannel_send_finish(struct kannel_send *send)
 	string_t *error = t_str_new(128);
 
 	kannel_get_result(send->status, &result);
-	if (send->status == 0)
+	if (send->refused) {
+		result.outcome = OUTBAND_CHANNEL_GIVE_UP;
+		result.fault = FALSE;
+		str_append_str(error, send->answer);
+	} else if (send->status == 0)
 		str_append(error, "The gateway hasn't answered in time");
 	else if (send->status >= HTTP_CLIENT_REQUEST_ERROR_ABORTED) {
 		str_printfa(error, "The gateway can't be reached: %s",
@@ -248,36 +250,56 @@ kannel_send_response(const struct http_response *response,
 	kannel_send_read(send);
 }
 
-void outband_kannel_send(struct outband_kannel *kannel,
-			 const struct outband_kannel_message *msg,
-			 outband_channel_callback_t *callback, void *context)
+static struct kannel_send *
+kannel_send_create(struct outband_kannel *kannel,
+		   outband_channel_callback_t *callback, void *context)
 {
-	struct kannel_send *send;
-	string_t *url = t_str_new(512);
+	struct kannel_send *send = i_new(struct kannel_send, 1);
 
-	send = i_new(struct kannel_send, 1);
 	send->kannel = kannel;
 	send->callback = callback;
 	send->context = context;
 	send->answer = str_new(default_pool, 64);
 	DLLIST_PREPEND(&kannel->sends, send);
+	return send;
+}
 
-	str_append(url, kannel->url);
-	if (msg->from != NULL)
-		append_param(url, "from", msg->from);
-	append_param(url, "to", msg->to);
-	str_printfa(url, "&coding=%d", msg->coding);
-	if (msg->udh != NULL) {
-		str_append(url, "&udh=");
-		append_encoded(url, msg->udh, msg->udh_size);
-	}
-	str_append(url, "&text=");
-	append_encoded(url, msg->data, msg->size);
+void outband_kannel_refuse(struct outband_kannel *kannel, const char *error,
+			   outband_channel_callback_t *callback, void *context)
+{
+	struct kannel_send *send = kannel_send_create(kannel, callback, context);
+
+	send->refused = TRUE;
+	str_append(send->answer, error);
+	send->to_finish = timeout_add_short(0, kannel_send_finish, send);
+}
+
+void outband_kannel_send(struct outband_kannel *kannel,
+			 const struct outband_kannel_message *msg,
+			 outband_channel_callback_t *callback, void *context)
+{
+	struct kannel_send *send = kannel_send_create(kannel, callback, context);
+	struct http_client_request *req;
 
 	send->to = timeout_add(KANNEL_TIMEOUT_MSECS, kannel_send_timeout, send);
-	send->req = http_client_request_url_str(kannel->client, "GET",
-						str_c(url),
-						kannel_send_response, send);
-	http_client_request_set_event(send->req, kannel->event);
-	http_client_request_submit(send->req);
+	send->req = req = http_client_request_url_str(kannel->client, "POST",
+						      kannel->url,
+						      kannel_send_response,
+						      send);
+	http_client_request_set_event(req, kannel->event);
+	kannel_add_header(req, "Content-Type",
+			  msg->coding == OUTBAND_KANNEL_OCTETS ?
+			  "application/octet-stream" :
+			  "text/plain; charset=UTF-8");
+	kannel_add_header(req, "X-Kannel-Username", kannel->user);
+	kannel_add_header(req, "X-Kannel-Password", kannel->password);
+	kannel_add_header(req, "X-Kannel-From", kannel->from);
+	kannel_add_header(req, "X-Kannel-To", msg->to);
+	kannel_add_header(req, "X-Kannel-Coding", dec2str(msg->coding));
+	if (msg->udh != NULL) {
+		kannel_add_header(req, "X-Kannel-UDH",
+				  binary_to_hex(msg->udh, msg->udh_size));
+	}
+	http_client_request_set_payload_data(req, msg->data, msg->size);
+	http_client_request_submit(req);
 }

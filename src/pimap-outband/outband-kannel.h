@@ -15,24 +15,32 @@ enum outband_kannel_coding {
 	OUTBAND_KANNEL_UCS2 = 2
 };
 
-struct outband_kannel_message {
-	/* a number, NULL: the gateway's own one */
+struct outband_kannel_settings {
+	/* what the URL is called in the configuration */
+	const char *name;
+	/* of sendsms */
+	const char *url;
+	const char *user, *password;
+	/* "": the gateway's own sender */
 	const char *from;
+	/* at the same time */
+	unsigned int connections;
+};
+
+struct outband_kannel_message {
 	const char *to;
 	enum outband_kannel_coding coding;
 	/* UTF-8, or octets */
 	const void *data;
 	size_t size;
 	/* user data header, NULL = none */
-	const char *udh;
+	const void *udh;
 	size_t udh_size;
 };
 
-/* url is that of sendsms, with a query or without one. connections are used at the same
-   time. Returns 0, or -1 and error_r (setting is what the URL is called there). */
-int outband_kannel_init(struct event *event_parent, const char *setting,
-			const char *url, const char *user, const char *password,
-			unsigned int connections,
+/* The settings needn't live on. Returns 0, or -1 and error_r. */
+int outband_kannel_init(const struct outband_kannel_settings *set,
+			struct event *event_parent,
 			struct outband_kannel **kannel_r, const char **error_r);
 /* What is being sent is broken off, without a callback. */
 void outband_kannel_deinit(struct outband_kannel **kannel);
@@ -42,5 +50,8 @@ void outband_kannel_deinit(struct outband_kannel **kannel);
 void outband_kannel_send(struct outband_kannel *kannel,
 			 const struct outband_kannel_message *msg,
 			 outband_channel_callback_t *callback, void *context);
+/* What isn't given to the gateway is given up: the callback is called later. */
+void outband_kannel_refuse(struct outband_kannel *kannel, const char *error,
+			   outband_channel_callback_t *callback, void *context);
 
 #endif

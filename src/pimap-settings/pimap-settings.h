@@ -76,6 +76,7 @@ struct pimap_settings {
 	unsigned int pimap_limit_program;
 	unsigned int pimap_limit_sms;
 	unsigned int pimap_limit_udp;
+	unsigned int pimap_limit_wap_push;
 	unsigned int pimap_limit_webpush;
 	/* octets of a message's text that EXTENDED tells, 0 = none; the channels
 	   that may tell of messages without encryption, separated by blanks */
@@ -116,6 +117,12 @@ struct pimap_settings {
 	const char *pimap_udp_fallback;
 	uoff_t pimap_udp_max_size;
 	unsigned int pimap_udp_max_hellos;
+	/* The channel WAP_PUSH, likewise */
+	const char *pimap_wap_push_url;
+	const char *pimap_wap_push_user;
+	const char *pimap_wap_push_password;
+	const char *pimap_wap_push_from;
+	const char *pimap_wap_push_pattern;
 	/* The channel WEBPUSH: how push services reach the administrator, a URL,
 	   "" = there is none; path of the key, "" = webpush.pem in the service's
 	   directory; of certificates that they may have, "" = the system's;

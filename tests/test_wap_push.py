@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: LGPL-2.1-only
+"""The channel WAP_PUSH, with Kannel as the gateway: the push that comes to the SMSC."""
+
+import subprocess
+
+import pytest
+
+from kannel import Kannel
+from outband_peers import wait_for
+from test_outband_channels import Outband
+from test_sms import ODD
+
+NUMBER = "+491701234567"
+# ports 2948 and 9200
+UDH = bytes.fromhex("0605040b8423f0")
+EMN = 0xb0
+TEXT = 0x83
+
+
+class WAP(Outband):
+    def __init__(self, kannel, **values):
+        super().__init__("WAP_PUSH", NUMBER, dict({
+            "pimap_channels": "wap_push", "pimap_wap_push_url": kannel.url,
+            "pimap_wap_push_user": Kannel.USER, "pimap_wap_push_password": Kannel.PASSWORD,
+            "pimap_wap_push_from": "4711", "pimap_wap_push_pattern": "+49*",
+            "pimap_clear_text": "wap_push"}, **values))
+        self.kannel = kannel
+        self.before = len(kannel.messages)
+
+    def pushes(self, count=1):
+        """(transaction, content type, body) of what has come"""
+        wait_for(lambda: len(self.kannel.messages) >= self.before + count, 30)
+        found = []
+        for message in self.kannel.messages[self.before:]:
+            assert message[:3] == ("4711", NUMBER, UDH)
+            # a push of emn.ua's, and one short message
+            assert message.text[1:3] == bytes((6, 3))
+            assert message.text[4:6] == bytes((0xaf, 0x89))
+            assert len(message.text) + len(UDH) <= 140
+            found.append((message.text[0], message.text[3], message.text[6:]))
+        return found
+
+
+@pytest.fixture(scope="module")
+def kannel():
+    kannel = Kannel()
+    yield kannel
+    kannel.stop()
+
+
+@pytest.fixture
+def wap(kannel, request):
+    wap = WAP(kannel, **getattr(request, "param", {}))
+    yield wap
+    faults = wap.server.faults()
+    wap.stop()
+    if request.node.get_closest_marker("expects_faults") is None:
+        assert faults == []
+
+
+def xml(body, tmp_path):
+    """An EMN as libwbxml reads it"""
+    path = tmp_path / "emn"
+    path.write_bytes(body)
+    out = subprocess.run(["wbxml2xml", "-o", "-", "-m", "0", str(path)], check=True,
+                         stdout=subprocess.PIPE).stdout.decode()
+    return out[out.index("<emn"):].strip()
+
+
+@pytest.mark.parametrize("folder, account", [
+    ("INBOX", "joe@example.com"), ("Work", "joe@example.com/Work"),
+    ("F\u00e9rias \u4f60\u597d", "joe@example.com/F\u00e9rias \u4f60\u597d"),
+    ("a<b>&\"c\"", "joe@example.com/a&lt;b&gt;&amp;&quot;c&quot;"),
+    # with it it doesn't fit
+    ("x" * 120, "joe@example.com")])
+def test_emn(wap, tmp_path, folder, account):
+    """R-13.2: as application/vnd.wap.emn+wbxml"""
+    wap.folder = folder
+    wap.new()
+    (transaction, content, body), = wap.pushes()
+    assert (transaction, content) == (1, EMN)
+    assert xml(body, tmp_path) == ('<emn mailbox="mailat:%s" '
+                                   'timestamp="2004-02-20T06:40:00Z"/>' % account)
+
+
+def test_longest_account(wap, tmp_path):
+    """Up to what a message holds"""
+    for length in range(80, 100):
+        wap.folder = length * "x"
+        wap.new()
+    wap.server.wait_for_log()
+    found = [xml(body, tmp_path) for _, _, body in wap.pushes(20)]
+    whole = ["x" * 80 in text for text in found]
+    assert whole == sorted(whole, reverse=True)
+    assert True in whole[:2] and whole[-1] is False
+
+
+def test_extended(wap):
+    """As text, which is cut to one message"""
+    wap.format = "EXTENDED"
+    for subject in ODD:
+        wap.new("Joe <joe@example.com>", subject.replace("\0", " "))
+    found = wap.pushes(len(ODD))
+    for number, (transaction, content, body) in enumerate(found, 1):
+        assert (transaction, content) == (number, TEXT)
+        assert body.decode().startswith("_%%$P-IMAP$%%_ %d joe@example.com NEW_MESSAGE %d " %
+                                        (number, number))
+
+
+@pytest.mark.expects_faults
+@pytest.mark.parametrize("wap", [{"pimap_wap_push_pattern": "+43*"}], indirect=True)
+def test_pattern(wap):
+    wap.new()
+    assert wap.server.logs("given up: The address isn't allowed: it doesn't match "
+                           "pimap_wap_push_pattern")
+    assert wap.kannel.messages[wap.before:] == []
