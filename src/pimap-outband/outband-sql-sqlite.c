@@ -11,9 +11,15 @@
 #include "outband-sql.h"
 
 #include <sqlite3.h>
+#ifdef __GLIBC__
+#  include <malloc.h>
+#endif
 
 /* doveadm may be at it */
 #define OUTBAND_SQLITE_BUSY_MSECS 2000
+/* What each savepoint and each RETURNING needs isn't given back to the system and
+   asked of it again. */
+#define OUTBAND_SQLITE_KEEP_MEMORY (1024*1024)
 
 struct sqlite_outband_sql {
 	struct outband_sql sql;
@@ -143,6 +149,10 @@ sqlite_outband_open(struct outband_sql *_sql, const char *path,
 	sqlite3_stmt *stmt;
 	int ret;
 
+#ifdef __GLIBC__
+	(void)mallopt(M_TRIM_THRESHOLD, OUTBAND_SQLITE_KEEP_MEMORY);
+	(void)mallopt(M_TOP_PAD, OUTBAND_SQLITE_KEEP_MEMORY / 4);
+#endif
 	_sql->name = i_strdup(path);
 	sql->stmts = i_new(sqlite3_stmt *, _sql->stmts_count);
 	if (sqlite3_open_v2(path, &sql->db, SQLITE_OPEN_READWRITE |
