@@ -21,11 +21,20 @@
    asked of it again. */
 #define OUTBAND_SQLITE_KEEP_MEMORY (1024*1024)
 
+/* What each notification needs isn't prepared each time. */
+static const char *const sqlite_kept[] = {
+	"BEGIN IMMEDIATE",
+	"COMMIT",
+	"SAVEPOINT part",
+	"RELEASE SAVEPOINT part",
+};
+
 struct sqlite_outband_sql {
 	struct outband_sql sql;
 	sqlite3 *db;
 	/* NULL: not prepared yet */
 	sqlite3_stmt **stmts;
+	sqlite3_stmt *kept[N_ELEMENTS(sqlite_kept)];
 };
 
 #define SQLITE_SQL(_sql) container_of(_sql, struct sqlite_outband_sql, sql)
@@ -37,17 +46,6 @@ sqlite_outband_error(struct sqlite_outband_sql *sql, const char **error_r)
 				   sqlite3_errmsg(sql->db),
 				   sqlite3_extended_errcode(sql->db));
 	return -1;
-}
-
-static int
-sqlite_outband_exec(struct outband_sql *_sql, const char *text,
-		    const char **error_r)
-{
-	struct sqlite_outband_sql *sql = SQLITE_SQL(_sql);
-
-	if (sqlite3_exec(sql->db, text, NULL, NULL, NULL) != SQLITE_OK)
-		return sqlite_outband_error(sql, error_r);
-	return 0;
 }
 
 /* Appends the row that the statement is at. Returns -1 if there is no memory. */
@@ -83,6 +81,31 @@ sqlite_outband_step(struct sqlite_outband_sql *sql, sqlite3_stmt *stmt,
 		(void)sqlite_outband_error(sql, error_r);
 	(void)sqlite3_reset(stmt);
 	return ret == SQLITE_DONE ? 0 : -1;
+}
+
+static int
+sqlite_outband_exec(struct outband_sql *_sql, const char *text,
+		    const char **error_r)
+{
+	struct sqlite_outband_sql *sql = SQLITE_SQL(_sql);
+	ARRAY_TYPE(outband_sql_rows) rows;
+	unsigned int i;
+
+	for (i = 0; i < N_ELEMENTS(sqlite_kept); i++) {
+		if (strcmp(text, sqlite_kept[i]) == 0)
+			break;
+	}
+	if (i == N_ELEMENTS(sqlite_kept)) {
+		if (sqlite3_exec(sql->db, text, NULL, NULL, NULL) != SQLITE_OK)
+			return sqlite_outband_error(sql, error_r);
+		return 0;
+	}
+	if (sql->kept[i] == NULL &&
+	    sqlite3_prepare_v3(sql->db, text, -1, SQLITE_PREPARE_PERSISTENT,
+			       &sql->kept[i], NULL) != SQLITE_OK)
+		return sqlite_outband_error(sql, error_r);
+	t_array_init(&rows, 1);
+	return sqlite_outband_step(sql, sql->kept[i], &rows, error_r);
 }
 
 static int
@@ -184,6 +207,8 @@ static void sqlite_outband_close(struct outband_sql *_sql)
 
 	for (i = 0; i < _sql->stmts_count; i++)
 		(void)sqlite3_finalize(sql->stmts[i]);
+	for (i = 0; i < N_ELEMENTS(sqlite_kept); i++)
+		(void)sqlite3_finalize(sql->kept[i]);
 	if (sqlite3_close(sql->db) != SQLITE_OK) {
 		e_error(_sql->event, "Can't close %s: %s", _sql->name,
 			sqlite3_errmsg(sql->db));
