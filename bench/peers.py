@@ -104,18 +104,19 @@ def running_relay():
     listener.close()
 
 
-def wait(condition, seconds=120):
+def wait(condition, seconds=120, pause=0.005):
     end = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > end:
             raise TimeoutError("waited in vain")
-        time.sleep(0.005)
+        time.sleep(pause)
 
 
 class Service:
     """pimap-outband of a server"""
 
     def __init__(self, folder):
+        self.folder = folder
         self.run = os.path.realpath(folder + "/run")
 
     def ask(self, *request):
@@ -142,12 +143,24 @@ class Service:
         return self.status().get("queued")
 
     def pid(self):
-        name = "dovecot-%s/pimap-outband" % os.path.basename(self.run)
-        for pid in filter(str.isdigit, os.listdir("/proc")):
-            with contextlib.suppress(OSError), open("/proc/%s/cmdline" % pid) as file:
-                if file.read().startswith(name):
-                    return int(pid)
+        for pid, name in rig.processes(self.folder).items():
+            if name == "pimap-outband":
+                return pid
         return None
+
+    def settle(self, seconds):
+        """Until it has done what it can do now, or so long: a black hole keeps it
+        trying. Asking takes its time, too."""
+        end = time.monotonic() + seconds
+        last = None
+        while time.monotonic() < end:
+            time.sleep(0.1)
+            status = self.status()
+            now = (status.get("queued"), status.get("MAIL sent"), status.get("looks done"))
+            if now == last and not any(status.get(name, 1) for name in
+                                       ("looks waiting", "looks running")):
+                break
+            last = now
 
     def cpu_seconds(self):
         with open("/proc/%d/schedstat" % self.pid()) as file:

@@ -83,6 +83,27 @@ def server(folder, extra="", plain=False, full=False):
         subprocess.run([RIG, "stop", folder], check=True)
 
 
+def processes(folder):
+    """Of a server in this folder: what each is called, by its id"""
+    name = "dovecot-%s/" % os.path.basename(os.path.realpath(folder + "/run"))
+    result = {}
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError), open("/proc/%s/cmdline" % pid) as file:
+            title = file.read()
+            if title.startswith(name):
+                result[int(pid)] = title[len(name):].partition("\0")[0].partition(" ")[0]
+    return result
+
+
+def cpu_seconds(folder):
+    """What each process has used, by its name and id"""
+    result = {}
+    for pid, name in processes(folder).items():
+        with contextlib.suppress(OSError), open("/proc/%d/schedstat" % pid) as file:
+            result[name, pid] = int(file.read().split()[0]) / 1e9
+    return result
+
+
 def message(number, sender):
     return (b"From: %s@example.org\r\nTo: user@example.org\r\n"
             b"Subject: message %d\r\nMessage-ID: <%d@example.org>\r\n\r\n"

@@ -3,9 +3,6 @@
 of the service and its workers take for scans of idle folders, of users who have a few
 each, extrapolated to 100,000 folders."""
 
-import contextlib
-import glob
-import os
 import subprocess
 import time
 
@@ -30,18 +27,10 @@ def status(variables):
     return dict(line.split("\t")[:2] for line in out.splitlines())
 
 
-def cpu_seconds(variables):
+def cpu_seconds(folder):
     """Of the service and its workers"""
-    name = "dovecot-" + os.path.basename(os.path.dirname(variables["LMTP_SOCKET"])) + "/pimap-"
-    total = 0
-    for path in glob.glob("/proc/[0-9]*/cmdline"):
-        with contextlib.suppress(OSError):
-            with open(path) as file:
-                if not file.read().startswith(name):
-                    continue
-            with open(os.path.dirname(path) + "/schedstat") as file:
-                total += int(file.read().split()[0])
-    return total / 1e9
+    return sum(seconds for (name, _), seconds in rig.cpu_seconds(folder).items()
+               if name.startswith("pimap-"))
 
 
 def make_users(variables):
@@ -69,9 +58,9 @@ def measure(top):
     with rig.server(top + "/scanned", conf, full=True) as variables:
         make_users(variables)
         wait_until_idle(variables)
-        before, cpu = status(variables), cpu_seconds(variables)
+        before, cpu = status(variables), cpu_seconds(top + "/scanned")
         time.sleep(ROUND * ROUNDS)
-        cpu, after = cpu_seconds(variables) - cpu, status(variables)
+        cpu, after = cpu_seconds(top + "/scanned") - cpu, status(variables)
     scanned = int(after["scanned"]) - int(before["scanned"])
     assert scanned >= USERS * FOLDERS * (ROUNDS - 2), scanned
     assert after["looks done"] == before["looks done"], "they aren't idle"
