@@ -576,6 +576,26 @@ def test_folder_events_without_hints(site, user):
     site.wait_told([(user + "/Work", "SYNC", 0), (user + "/Work", "NEW_MESSAGE", 1)])
 
 
+@pytest.mark.expects_faults
+@with_site(pimap_outband_scan_interval="1 s")
+def test_each_folder_event_without_hints(site, user):
+    """Also where Dovecot's index of the list is marked as old already: it marks it once"""
+    user = user.lower()
+    site.server.doveadm("mailbox", "create", "-u", user, "Old")
+    site.phone(user)
+    site.settle()
+    site.lose_hints()
+    expected = []
+    for command, folder, told in (("create", "One", "One"), ("create", "Two", "Two"),
+                                  ("create", "Old/Three", "Old/Three"),
+                                  ("create", "Old/Four", "Old/Four"), ("delete", "Two", "Two"),
+                                  ("create", "Two", "Two"), ("delete", "One", "One")):
+        # a process that ends at once
+        site.server.doveadm("mailbox", command, "-u", user, folder)
+        expected.append((user + "/" + told, "SYNC", 0))
+        site.wait_told(expected)
+
+
 def test_list_of_folders(site, user):
     """From its baseline, and where it is too long to be kept"""
     user = user.lower()

@@ -35,8 +35,8 @@ void worker_scan(const char *const *seen, string_t *answer);
    is none), to the answer. What comes from now on isn't in it. */
 void worker_scan_add_folder(struct mailbox *box, string_t *answer);
 void worker_scan_add_profile(const char *path, string_t *answer);
-/* Likewise of files, paths up to NULL. */
-void worker_scan_add_files(const char *const *paths, string_t *answer);
+/* Likewise of places, up to NULL. */
+void worker_scan_add_places(const char *const *places, string_t *answer);
 
 /* Adds a line, fields up to NULL. */
 void worker_answer(string_t *answer, ...) ATTR_SENTINEL;

@@ -17,6 +17,7 @@
 #include "mail-storage-private.h"
 #include "mail-user.h"
 #include "mailbox-list-index.h"
+#include "mailbox-list-iter.h"
 #include "pimap-look.h"
 #include "pimap-notify.h"
 #include "pimap-pref.h"
@@ -176,15 +177,64 @@ list_device(const struct pimap_user *puser, const struct pimap_device *device,
 	list_compare(&state, names, answer);
 }
 
-/* Where the folders' list is kept, other than in themselves */
+struct list_places {
+	ARRAY_TYPE(const_string) places;
+	size_t size;
+};
+
+static void list_add_place(struct list_places *places, char type, const char *path)
+{
+	const char *place = t_strdup_printf("%c%s", type, path);
+
+	array_push_back(&places->places, &place);
+	places->size += strlen(place) + 1;
+}
+
+/* The directories that folders of dbox come and go in; there is nothing else in them.
+   Returns FALSE if these are too many. */
+static bool
+list_add_directories(struct list_places *places, struct mail_namespace *ns)
+{
+	struct mailbox_list_iterate_context *iter;
+	const struct mailbox_info *info;
+	const char *name, *path, *parent, *last_parent = "";
+
+	iter = mailbox_list_iter_init(ns->list, "*",
+				      MAILBOX_LIST_ITER_RAW_LIST |
+				      MAILBOX_LIST_ITER_NO_AUTO_BOXES |
+				      MAILBOX_LIST_ITER_RETURN_NO_FLAGS);
+	while ((info = mailbox_list_iter_next(iter)) != NULL) {
+		name = mailbox_list_get_storage_name(ns->list, info->vname);
+		if (mailbox_list_get_path(ns->list, name,
+					  MAILBOX_LIST_PATH_TYPE_DIR,
+					  &path) <= 0)
+			continue;
+		parent = strrchr(path, '/');
+		if (parent != NULL) {
+			parent = t_strdup_until(path, parent);
+			if (strcmp(parent, last_parent) != 0)
+				list_add_place(places, 'd', parent);
+			last_parent = parent;
+		}
+		list_add_place(places, 'd', path);
+		if (places->size > LIST_MAX_SIZE)
+			break;
+	}
+	/* then it is seen that they aren't there any more */
+	(void)mailbox_list_iter_deinit(&iter);
+	return array_count(&places->places) > 0 && places->size <= LIST_MAX_SIZE;
+}
+
+/* Where it is seen that the folders' list changes: Dovecot marks its index, if that
+   isn't marked yet as older than the folders. So it is made newer, but for dbox: a
+   folder whose CREATE is under way would be finished (pimap_notify_get_list()). */
 static void list_add_seen(const struct pimap_user *puser, string_t *answer)
 {
 	struct mailbox_list_index *ilist;
+	struct list_places places = { .size = 0 };
 	struct mail_namespace *ns;
-	ARRAY_TYPE(const_string) paths;
-	const char *path;
 
-	t_array_init(&paths, 2);
+	t_array_init(&places.places, 16);
 	for (ns = puser->user->namespaces; ns != NULL; ns = ns->next) {
 		if (ns->type != MAIL_NAMESPACE_TYPE_PRIVATE ||
 		    ns->alias_for != NULL)
@@ -193,11 +243,15 @@ static void list_add_seen(const struct pimap_user *puser, string_t *answer)
 		if (ilist == NULL || ilist->index == NULL ||
 		    mail_index_is_in_memory(ilist->index))
 			return;
-		path = t_strconcat(ilist->path, ".log", NULL);
-		array_push_back(&paths, &path);
+		if (!ilist->has_backing_store ||
+		    strstr(ns->storage->name, "dbox") == NULL ||
+		    !list_add_directories(&places, ns))
+			(void)mailbox_list_index_refresh(ns->list);
+		list_add_place(&places, 'f',
+			       t_strconcat(ilist->path, ".log", NULL));
 	}
-	array_append_zero(&paths);
-	worker_scan_add_files(array_front(&paths), answer);
+	array_append_zero(&places.places);
+	worker_scan_add_places(array_front(&places.places), answer);
 }
 
 int worker_list(struct pimap_user *puser, const char *const *states,

@@ -4,8 +4,8 @@
 
      <what was seen> TAB <places>...
 
-   A place is a letter and a path: f, a file; m, a Maildir, of which only new/ and
-   cur/ can change without Dovecot's index. Of users' folders that haven't been
+   A place is a letter and a path: f, a file; d, a directory; m, a Maildir, of which
+   only new/ and cur/ can change without Dovecot's index. Of users' folders that haven't been
    looked at for long this is all that is done, so it opens nothing and becomes no
    user. What can't be seen so is told as changed. */
 
@@ -62,6 +62,8 @@ static bool scan_add_place(struct scan *scan, const char *place)
 	switch (place[0]) {
 	case 'f':
 		return scan_add(scan, place + 1, FALSE);
+	case 'd':
+		return scan_add(scan, place + 1, TRUE);
 	case 'm':
 		return scan_add(scan, t_strconcat(place + 1, "/new", NULL),
 				TRUE) &&
@@ -133,18 +135,9 @@ void worker_scan_add_profile(const char *path, string_t *answer)
 	scan_answer(answer, places);
 }
 
-void worker_scan_add_files(const char *const *paths, string_t *answer)
+void worker_scan_add_places(const char *const *places, string_t *answer)
 {
-	ARRAY_TYPE(const_string) places;
-	const char *place;
-
-	t_array_init(&places, 4);
-	for (; *paths != NULL; paths++) {
-		place = t_strconcat("f", *paths, NULL);
-		array_push_back(&places, &place);
-	}
-	array_append_zero(&places);
-	scan_answer(answer, array_front(&places));
+	scan_answer(answer, places);
 }
 
 static bool scan_has_changed(const char *text)
