@@ -47,7 +47,7 @@ class Folder:
 
 
 class Outband:
-    def __init__(self, conf="", **values):
+    def __init__(self, conf="", auth=None, **values):
         self.relay = Relay()
         self.server = Server.temporary("maildir", extra=settings(dict(
             {"pimap_mail_relay": "127.0.0.1:%d" % self.relay.port,
@@ -59,7 +59,7 @@ service pimap-worker {
     mode = 0
   }
 }
-""" + conf)
+""" + conf, auth=auth)
         # what is in lines of the log that are no faults
         self.expected = []
         self.folder = Folder()
