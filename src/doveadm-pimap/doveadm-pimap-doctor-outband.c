@@ -73,8 +73,9 @@ doctor_check_service(struct doctor *doctor, const char *name)
 
 	if (service == NULL) {
 		doctor_fail(doctor, "service %s isn't in the configuration: "
-			"nobody is notified. Add it (see 05-pimap.conf), or "
-			"take out pimap_channels", name);
+			"nobody is notified. Add it (see "
+			"06-pimap-outband.conf), or take out pimap_channels",
+			name);
 		return NULL;
 	}
 	path = t_strcut(pimap_conf_get(service, "executable"), ' ');
@@ -101,7 +102,7 @@ doctor_check_listener(struct doctor *doctor, const struct pimap_conf *service,
 	    str_to_uint_oct(pimap_conf_get(*listener_r, "mode"), &mode) < 0 ||
 	    mode == 0) {
 		doctor_fail(doctor, "service %s { unix_listener %s } is missing, "
-			"or has no mode. Add it (see 05-pimap.conf)",
+			"or has no mode. Add it (see 06-pimap-outband.conf)",
 			service->name, name);
 		return -1;
 	}
