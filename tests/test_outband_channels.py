@@ -34,6 +34,7 @@ class Outband:
     def __init__(self, channel, address, values):
         self.channel, self.address = channel, address
         self.format, self.folder = "EMN", "INBOX"
+        self.user, self.generation = "joe@example.com", 1
         self.events = {"phone": []}
         self.server = Server.temporary("maildir", extra=settings(dict(
             {"pimap_outband_retry_min": "1 s", "pimap_outband_retry_max": "1 s"},
@@ -46,7 +47,7 @@ class Outband:
         states = dict(zip(job[3::2], job[4::2]))
         lines = [line("FOLDER", job[2], self.folder)]
         for device, events in self.events.items():
-            lines.append(line("DEVICE", device, 1, self.channel, self.address,
+            lines.append(line("DEVICE", device, self.generation, self.channel, self.address,
                               self.format, len(events)))
             for event in events[int(states.get(device, 0)):]:
                 lines.append(line("EVENT", *event))
@@ -57,7 +58,7 @@ class Outband:
         for _ in range(count):
             events = self.events.setdefault(device, [])
             events.append(("NEW_MESSAGE", len(events) + 1, 1077259200) + fields)
-        hint(self.server, "HINT", "joe@example.com", GUID)
+        hint(self.server, "HINT", self.user, GUID)
 
     def stop(self):
         self.worker.stop()

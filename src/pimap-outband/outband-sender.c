@@ -54,6 +54,8 @@ struct outband_lane {
 	/* one that is finished, until the store has forgotten it; NULL: none */
 	int64_t done_id;
 	char *done_result;
+	/* of one that was unregistered; NULL: it wasn't */
+	char *ended, *ended_channel, *ended_address;
 
 	/* its user's, by which what is sent must be judged */
 	struct outband_profile *profile;
@@ -139,6 +141,14 @@ outband_lane_cmp(const struct outband_lane *lane1,
 	return ret != 0 ? ret : strcmp(lane1->device, lane2->device);
 }
 
+static void outband_lane_free_done(struct outband_lane *lane)
+{
+	i_free(lane->done_result);
+	i_free(lane->ended);
+	i_free(lane->ended_channel);
+	i_free(lane->ended_address);
+}
+
 static void outband_lane_free(struct outband_lane *lane)
 {
 	hash_table_remove(lane->sender->lanes, lane);
@@ -156,7 +166,7 @@ static void outband_lane_free(struct outband_lane *lane)
 		outband_profile_send_end(lane->profile, lane->send_begun);
 	outband_profile_unref(&lane->profile);
 	pool_unref(&lane->pool);
-	i_free(lane->done_result);
+	outband_lane_free_done(lane);
 	i_free(lane->user);
 	i_free(lane->device);
 	i_free(lane);
@@ -270,13 +280,24 @@ static bool outband_lane_write_done(struct outband_lane *lane)
 	const struct outband_row row = {
 		.id = lane->done_id,
 		.user = lane->user,
+		.device = lane->device,
+		.channel = lane->ended_channel,
+		.address = lane->ended_address,
 	};
 	const char *error;
+	int ret;
 
 	if (lane->done_result == NULL)
 		return TRUE;
-	if (outband_store_done(lane->sender->store, &row, lane->done_result,
-			       &error) < 0) {
+	if (lane->ended != NULL) {
+		ret = outband_store_unregister(lane->sender->store, &row,
+					       lane->done_result, lane->ended,
+					       &error);
+	} else {
+		ret = outband_store_done(lane->sender->store, &row,
+					 lane->done_result, &error);
+	}
+	if (ret < 0) {
 		outband_lane_store_failed(lane, error);
 		return FALSE;
 	}
@@ -284,7 +305,7 @@ static bool outband_lane_write_done(struct outband_lane *lane)
 	if (lane->sender->in_batch)
 		lane->done_written = TRUE;
 	else
-		i_free(lane->done_result);
+		outband_lane_free_done(lane);
 	return TRUE;
 }
 
@@ -373,9 +394,14 @@ outband_lane_sent(const struct outband_channel_result *result, void *context)
 		break;
 	case OUTBAND_CHANNEL_UNREGISTER:
 		channel->status.given_up++;
-		outband_lane_event(lane, "unregistered", result->error);
+		outband_lane_event(lane, "unregistered", t_strconcat(
+			result->error, " (nothing is sent until the device "
+			"sets another address)", NULL));
 		outband_lane_finish(lane, t_strconcat("unregistered: ",
 						      result->error, NULL));
+		lane->ended = i_strdup(result->error);
+		lane->ended_channel = i_strdup(lane->row.channel);
+		lane->ended_address = i_strdup(lane->row.address);
 		break;
 	case OUTBAND_CHANNEL_GIVE_UP:
 		channel->status.given_up++;
@@ -642,8 +668,10 @@ static int outband_lane_prepare(struct outband_lane *lane)
 			sender->expired++;
 		return outband_lane_end(lane, "expired", NULL);
 	}
-	if (lane->fallback_id == row->id)
+	if (lane->fallback_id == row->id) {
 		row->channel = lane->fallback;
+		row->fallback = TRUE;
+	}
 	lane->channel = outband_sender_find_channel(sender, row->channel);
 	if (outband_seal_prepare(sender->keys, sender->set,
 				 lane->channel == NULL ? NULL :
@@ -656,6 +684,8 @@ static int outband_lane_prepare(struct outband_lane *lane)
 		return outband_lane_end(lane, "dropped",
 					"the device is locked");
 	}
+	if (row->ended[0] != '\0')
+		return outband_lane_end(lane, "dropped", row->ended);
 	due = row->next_try;
 	if (lane->retry_id == row->id)
 		due = I_MAX(due, lane->retry_time);
@@ -818,7 +848,7 @@ outband_sender_turn_lanes(struct outband_sender *sender,
 		sender->store_failed = FALSE;
 	array_foreach_elem(lanes, lane) {
 		if (lane->done_written)
-			i_free(lane->done_result);
+			outband_lane_free_done(lane);
 		outband_lane_go_on(lane);
 	}
 }

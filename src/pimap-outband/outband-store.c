@@ -31,6 +31,9 @@ enum outband_store_stmt {
 	STMT_GENERATION_GET,
 	STMT_DEVICE_SET,
 	STMT_DEVICE_SET_GENERATION,
+	STMT_DEVICE_ENDED,
+	STMT_DEVICE_BEGINS,
+	STMT_DEVICE_ENDED_GET,
 	STMT_DEVICE_NEXT,
 	STMT_SEQ_NEXT,
 	STMT_QUEUE_ADD,
@@ -139,6 +142,10 @@ static const char *const outband_store_schemas[] = {
 	"CREATE TABLE deaths ("
 	" username $text NOT NULL, guid $text NOT NULL, uid BIGINT NOT NULL,"
 	" times BIGINT NOT NULL, PRIMARY KEY (username, guid, uid)) $keyed;",
+
+	/* why the address isn't tried any more */
+	"ALTER TABLE devices ADD COLUMN ended $text NOT NULL DEFAULT '';"
+	"ALTER TABLE devices ADD COLUMN ended_time BIGINT NOT NULL DEFAULT 0;",
 };
 
 #define STR2(x) #x
@@ -149,13 +156,13 @@ static const char *const outband_store_schemas[] = {
 	"q.id, q.guid, q.folder, q.event, q.uid, q.time, coalesce(q.seq, 0)," \
 	" q.payload, q.tries, q.next_try, q.created, d.channel, d.address," \
 	" d.format, q.last_error, q.username, q.device, q.fields," \
-	" q.generation, d.generation"
+	" q.generation, d.generation, d.ended"
 /* what was sent lately, in the order of row_get_windows() */
 #define WINDOW_COLUMNS \
 	"d.join_start, d.join_count, d.hour_start, d.hour_count," \
 	" coalesce(u.start, 0), coalesce(u.total, 0)," \
 	" coalesce(c.start, 0), coalesce(c.total, 0)"
-#define WINDOW_COLUMNS_FIRST 20
+#define WINDOW_COLUMNS_FIRST 21
 #define WINDOW_USER "user "
 #define WINDOW_CHANNEL "channel "
 #define QUEUE_URGENT "event IN ('LOCK_DOWN', 'NEW_ENC_KEY')"
@@ -198,10 +205,25 @@ static const struct outband_sql_stmt outband_store_stmts[STMT_COUNT] = {
 		" (username, device, generation, channel, address, format)"
 		" VALUES ($1, $2, $3, $4, $5, $6)"
 		" ON CONFLICT (username, device) DO UPDATE SET generation = $3,"
-		" channel = $4, address = $5, format = $6", "ttittt" },
+		" channel = $4, address = $5, format = $6,"
+		" ended = CASE WHEN devices.channel = $4"
+		"  AND devices.address = $5 THEN devices.ended ELSE '' END",
+		"ttittt" },
 	[STMT_DEVICE_SET_GENERATION] = {
 		"UPDATE devices SET generation = $3"
 		" WHERE username = $1 AND device = $2", "tti" },
+	[STMT_DEVICE_ENDED] = {
+		"UPDATE devices SET ended = $5, ended_time = $6"
+		" WHERE username = $1 AND device = $2 AND channel = $3"
+		" AND address = $4", "ttttti" },
+	[STMT_DEVICE_BEGINS] = {
+		"UPDATE devices SET ended = ''"
+		" WHERE username = $1 AND device = $2 AND ended <> ''"
+		" AND NOT EXISTS (SELECT 1 FROM accounted"
+		"  WHERE username = $1 AND device = $2)", "tt" },
+	[STMT_DEVICE_ENDED_GET] = {
+		"SELECT ended, ended_time FROM devices"
+		" WHERE username = $1 AND device = $2 AND ended <> ''", "tt" },
 	[STMT_DEVICE_NEXT] = {
 		"SELECT username, device FROM queue"
 		" WHERE (username, device) > ($1, $2)"
@@ -296,7 +318,9 @@ static const struct outband_sql_stmt outband_store_stmts[STMT_COUNT] = {
 		" (SELECT count(*) FROM (SELECT DISTINCT username, device"
 		"  FROM queue) AS x),"
 		" (SELECT count(*) FROM (SELECT DISTINCT username, device"
-		"  FROM accounted) AS y) FROM queue", "" },
+		"  FROM accounted) AS y),"
+		" (SELECT count(*) FROM devices WHERE ended <> '') FROM queue",
+		"" },
 	[STMT_LIST] = {
 		"SELECT "QUEUE_COLUMNS
 		" FROM queue q JOIN devices d USING (username, device)"
@@ -844,7 +868,9 @@ store_commit_transaction(struct outband_store *store, const char *user,
 		if (store_run(store, STMT_ACCOUNTED_DROP, error_r,
 			      now->version) < 0 ||
 		    queue_change(store, DROPPED_DEVICE, STMT_QUEUE_DROP_DEVICE,
-				 error_r, user, now->device, guid) < 0)
+				 error_r, user, now->device, guid) < 0 ||
+		    store_run(store, STMT_DEVICE_BEGINS, error_r, user,
+			      now->device) < 0)
 			return -1;
 	}
 	return 1;
@@ -920,6 +946,7 @@ row_get(outband_sql_row_t row, pool_t pool, struct outband_row *row_r)
 	row_r->event.fields = p_strdup(pool, row[17]);
 	row_r->generation = outband_sql_int(row, 18);
 	row_r->device_generation = outband_sql_int(row, 19);
+	row_r->ended = p_strdup(pool, row[20]);
 }
 
 static void
@@ -1258,6 +1285,50 @@ int outband_store_done(struct outband_store *store,
 	return store_end(store, ret < 0 ? -1 : 1, error_r);
 }
 
+static int
+store_unregister(struct outband_store *store, const struct outband_row *row,
+		 const char *result, const char *reason, const char **error_r)
+{
+	int ret = queue_change(store, "done", result, STMT_QUEUE_DONE, error_r,
+			       row->id);
+
+	return ret < 0 ? -1 :
+		store_run(store, STMT_DEVICE_ENDED, error_r, row->user,
+			  row->device, row->channel, row->address,
+			  text_sanitize(reason), (int64_t)ioloop_time);
+}
+
+int outband_store_unregister(struct outband_store *store,
+			     const struct outband_row *row, const char *result,
+			     const char *reason, const char **error_r)
+{
+	int ret;
+
+	if (store_begin(store, row->user, error_r) < 0)
+		return -1;
+	ret = store_unregister(store, row, result, reason, error_r);
+	return store_end(store, ret < 0 ? -1 : 1, error_r);
+}
+
+int outband_store_ended_get(struct outband_store *store, const char *user,
+			    const char *device, pool_t pool,
+			    const char **reason_r, time_t *since_r,
+			    const char **error_r)
+{
+	ARRAY_TYPE(outband_sql_rows) rows;
+	outband_sql_row_t row;
+	int ret;
+
+	ret = outband_sql_run(store->sql, STMT_DEVICE_ENDED_GET, &rows, error_r,
+			      user, device);
+	if (ret <= 0)
+		return ret;
+	row = *array_front(&rows);
+	*reason_r = p_strdup(pool, row[0]);
+	*since_r = outband_sql_int(row, 1);
+	return 1;
+}
+
 int outband_store_status(struct outband_store *store,
 			 struct outband_store_status *status_r,
 			 const char **error_r)
@@ -1273,6 +1344,7 @@ int outband_store_status(struct outband_store *store,
 	status_r->oldest = outband_sql_int(row, 2);
 	status_r->devices = outband_sql_int(row, 3);
 	status_r->accounted_devices = outband_sql_int(row, 4);
+	status_r->ended_devices = outband_sql_int(row, 5);
 	return 1;
 }
 

@@ -37,6 +37,11 @@ struct outband_row {
 
 	/* the device's, as the registry has it now */
 	const char *channel, *address, *format;
+	/* why nothing is sent there any more, "" = it is */
+	const char *ended;
+	/* The channel is that which takes the place of the device's own. Set by the
+	   sender. */
+	bool fallback;
 
 	/* What the channel can carry, 0 = anything, and whether it may tell the
 	   fields of messages (R-14.2). Set by the sender. */
@@ -83,8 +88,9 @@ struct outband_store_status {
 	uint64_t queued, numbered, devices;
 	/* when the first of them was found, 0 = there is none */
 	time_t oldest;
-	/* devices that are notified of some folder */
-	uint64_t accounted_devices;
+	/* devices that are notified of some folder, and those whose address has
+	   ended */
+	uint64_t accounted_devices, ended_devices;
 };
 
 /* Appends the text of the notification when its number is known. */
@@ -184,6 +190,18 @@ int outband_store_retry(struct outband_store *store,
 int outband_store_done(struct outband_store *store,
 		       const struct outband_row *row, const char *result,
 		       const char **error_r);
+/* Likewise, as the row's channel has said that there is nothing at its address any more:
+   if that is still the device's, it is not to be tried until the device has another
+   channel or address, or was notified of nothing for a while. */
+int outband_store_unregister(struct outband_store *store,
+			     const struct outband_row *row, const char *result,
+			     const char *reason, const char **error_r);
+/* Returns 1 and why the device's address isn't tried any more, and since when, or 0 if
+   it is. */
+int outband_store_ended_get(struct outband_store *store, const char *user,
+			    const char *device, pool_t pool,
+			    const char **reason_r, time_t *since_r,
+			    const char **error_r);
 
 /* For the administrator (pimap-control.h). */
 int outband_store_status(struct outband_store *store,
