@@ -955,21 +955,45 @@ uint64_t outband_sender_get_expired(struct outband_sender *sender)
 	return sender->expired;
 }
 
+static void
+outband_sender_set_paused(struct outband_sender *sender,
+			  struct outband_sender_channel *channel, bool paused)
+{
+	struct hash_iterate_context *iter;
+	struct outband_lane *lane;
+
+	if (channel->status.paused == paused)
+		return;
+	channel->status.paused = paused;
+	if (paused)
+		return;
+	iter = hash_table_iterate_init(sender->lanes);
+	while (hash_table_iterate(iter, sender->lanes, &lane, &lane)) {
+		if (lane->channel == channel)
+			outband_lane_later(lane);
+	}
+	hash_table_iterate_deinit(&iter);
+}
+
 static int
 outband_sender_read_paused(struct outband_sender *sender,
 			   struct outband_store *store, const char **error_r)
 {
 	struct outband_sender_channel *channel;
-	ARRAY_TYPE(const_string) paused;
+	ARRAY_TYPE(const_string) names;
 	const char *name;
+	bool paused;
 
-	if (outband_store_paused_get(store, pool_datastack_create(), &paused,
+	if (outband_store_paused_get(store, pool_datastack_create(), &names,
 				     error_r) < 0)
 		return -1;
-	array_foreach_elem(&paused, name) {
-		channel = outband_sender_find_channel(sender, name);
-		if (channel != NULL)
-			channel->status.paused = TRUE;
+	array_foreach_modifiable(&sender->channels, channel) {
+		paused = FALSE;
+		array_foreach_elem(&names, name) {
+			if (strcasecmp(name, channel->channel->v->name) == 0)
+				paused = TRUE;
+		}
+		outband_sender_set_paused(sender, channel, paused);
 	}
 	return 0;
 }
@@ -979,22 +1003,12 @@ int outband_sender_pause(struct outband_sender *sender, const char *name,
 {
 	struct outband_sender_channel *channel =
 		outband_sender_find_channel(sender, name);
-	struct hash_iterate_context *iter;
-	struct outband_lane *lane;
 
 	i_assert(channel != NULL);
 	if (outband_store_paused_set(sender->store, channel->channel->v->name,
 				     paused, error_r) < 0)
 		return -1;
-	channel->status.paused = paused;
-	if (paused)
-		return 0;
-	iter = hash_table_iterate_init(sender->lanes);
-	while (hash_table_iterate(iter, sender->lanes, &lane, &lane)) {
-		if (lane->channel == channel)
-			outband_lane_later(lane);
-	}
-	hash_table_iterate_deinit(&iter);
+	outband_sender_set_paused(sender, channel, paused);
 	return 0;
 }
 
@@ -1056,13 +1070,53 @@ outband_sender_get_obstacle(struct outband_sender *sender, const char *user,
 	return NULL;
 }
 
+/* Wakes all devices with queued notifications (before 0), or those with overdue ones. */
+static int
+outband_sender_wake_all(struct outband_sender *sender,
+			struct outband_store *store, time_t before,
+			const char **error_r)
+{
+	const char *user = "", *device = "";
+	pool_t pool;
+	int ret;
+
+	pool = pool_alloconly_create("outband devices", 512);
+	do T_BEGIN {
+		/* not in the pool that is cleared */
+		const char *last_user = t_strdup(user);
+		const char *last_device = t_strdup(device);
+
+		p_clear(pool);
+		if (before == 0) {
+			ret = outband_store_device_next(store, last_user,
+				last_device, pool, &user, &device, error_r);
+		} else {
+			ret = outband_store_overdue_next(store, last_user,
+				last_device, before, pool, &user, &device,
+				error_r);
+		}
+		if (ret > 0)
+			outband_sender_wake(sender, user, device);
+	} T_END_PASS_STR_IF(ret < 0, error_r); while (ret > 0);
+	pool_unref(&pool);
+	return ret;
+}
+
+void outband_sender_take_over(struct outband_sender *sender, time_t before)
+{
+	const char *error;
+
+	if (sender->store == NULL)
+		return;
+	if (outband_sender_read_paused(sender, sender->store, &error) < 0 ||
+	    outband_sender_wake_all(sender, sender->store, before, &error) < 0)
+		outband_sender_store_failed(sender, error);
+}
+
 int outband_sender_start(struct outband_sender *sender,
 			 struct outband_store *store, const char **error_r)
 {
-	const char *user = "", *device = "";
 	struct outband_sender_channel *channel;
-	pool_t pool;
-	int ret;
 
 	if (outband_sender_read_paused(sender, store, error_r) < 0)
 		return -1;
@@ -1073,20 +1127,7 @@ int outband_sender_start(struct outband_sender *sender,
 		}
 	}
 	sender->store = store;
-	pool = pool_alloconly_create("outband devices", 512);
-	do T_BEGIN {
-		/* not in the pool that is cleared */
-		const char *last_user = t_strdup(user);
-		const char *last_device = t_strdup(device);
-
-		p_clear(pool);
-		ret = outband_store_device_next(store, last_user, last_device,
-						pool, &user, &device, error_r);
-		if (ret > 0)
-			outband_sender_wake(sender, user, device);
-	} T_END_PASS_STR_IF(ret < 0, error_r); while (ret > 0);
-	pool_unref(&pool);
-	return ret;
+	return outband_sender_wake_all(sender, store, 0, error_r);
 }
 
 int outband_sender_init(struct event *event_parent,

@@ -35,6 +35,7 @@ enum outband_store_stmt {
 	STMT_DEVICE_BEGINS,
 	STMT_DEVICE_ENDED_GET,
 	STMT_DEVICE_NEXT,
+	STMT_DEVICE_OVERDUE,
 	STMT_SEQ_NEXT,
 	STMT_QUEUE_ADD,
 	STMT_QUEUE_DROP_DEVICE,
@@ -228,6 +229,11 @@ static const struct outband_sql_stmt outband_store_stmts[STMT_COUNT] = {
 		"SELECT username, device FROM queue"
 		" WHERE (username, device) > ($1, $2)"
 		" ORDER BY username, device LIMIT 1", "tt" },
+	[STMT_DEVICE_OVERDUE] = {
+		"SELECT username, device FROM queue"
+		" WHERE (username, device) > ($1, $2)"
+		" AND created < $3 AND next_try < $3"
+		" ORDER BY username, device LIMIT 1", "tti" },
 	[STMT_SEQ_NEXT] = {
 		"UPDATE devices SET next_seq = next_seq + 1, join_start = $3,"
 		" join_count = $4, hour_start = $5, hour_count = $6"
@@ -611,6 +617,25 @@ int outband_store_device_next(struct outband_store *store, const char *user,
 {
 	return store_next(store, STMT_DEVICE_NEXT, user, device, pool, user_r,
 			  device_r, error_r);
+}
+
+int outband_store_overdue_next(struct outband_store *store, const char *user,
+			       const char *device, time_t before, pool_t pool,
+			       const char **user_r, const char **device_r,
+			       const char **error_r)
+{
+	ARRAY_TYPE(outband_sql_rows) rows;
+	outband_sql_row_t row;
+	int ret;
+
+	ret = outband_sql_run(store->sql, STMT_DEVICE_OVERDUE, &rows, error_r,
+			      user, device, (int64_t)before);
+	if (ret <= 0)
+		return ret;
+	row = *array_front(&rows);
+	*user_r = p_strdup(pool, row[0]);
+	*device_r = p_strdup(pool, row[1]);
+	return 1;
 }
 
 static const char *text_sanitize(const char *text)

@@ -144,6 +144,12 @@ int outband_store_device_next(struct outband_store *store, const char *user,
 			      const char *device, pool_t pool,
 			      const char **user_r, const char **device_r,
 			      const char **error_r);
+/* Likewise, with some that were found, and were to be tried, before that time: who was to
+   send them doesn't. */
+int outband_store_overdue_next(struct outband_store *store, const char *user,
+			       const char *device, time_t before, pool_t pool,
+			       const char **user_r, const char **device_r,
+			       const char **error_r);
 /* The notification of the device that is to be sent next: one with a number, or the
    oldest. Returns 1, or 0 if it has none. */
 int outband_store_head(struct outband_store *store, const char *user,

@@ -46,7 +46,7 @@ struct outband_service {
 
 	int lock_fd;
 	struct file_lock *lock;
-	struct timeout *to_start;
+	struct timeout *to_start, *to_take_over;
 	bool waiting_logged, error_logged;
 
 	struct outband_store *store;
@@ -99,6 +99,13 @@ static int outband_lock(struct outband_service *s, const char **error_r)
 			     &s->lock, error_r);
 }
 
+/* A database that isn't a file may be that of services on other hosts, too. */
+static void outband_take_over(struct outband_service *s)
+{
+	outband_sender_take_over(s->sender, ioloop_time -
+		(time_t)s->set->pimap_outband_scan_interval);
+}
+
 static void outband_start(struct outband_service *s)
 {
 	const char *error;
@@ -124,6 +131,12 @@ static void outband_start(struct outband_service *s)
 	outband_judge_start(s->judge, s->store);
 	outband_looks_start(s->looks, s->store);
 	outband_controls_start(s->controls, s->store);
+	if (!outband_sql_is_file(s->db) &&
+	    s->set->pimap_outband_scan_interval > 0) {
+		s->to_take_over = timeout_add(
+			s->set->pimap_outband_scan_interval * 1000,
+			outband_take_over, s);
+	}
 }
 
 /* The process may still be root, and what it makes here is the user's that it is to
@@ -241,6 +254,7 @@ static void outband_init(struct outband_service *s, const char *state_dir)
 static void outband_deinit(struct outband_service *s)
 {
 	timeout_remove(&s->to_start);
+	timeout_remove(&s->to_take_over);
 	outband_hints_deinit(&s->hints);
 	outband_controls_deinit(&s->controls);
 	outband_key_clients_deinit(&s->key_clients);
