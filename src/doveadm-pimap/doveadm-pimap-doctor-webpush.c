@@ -122,7 +122,8 @@ static bool webpush_is_key(const char *pem)
 			begin += strlen(line);
 			end = strstr(begin, "-----END ");
 			if (end == NULL ||
-			    base64_decode(begin, end - begin, NULL, der) < 0)
+			    base64_scheme_decode(&base64_scheme, 0, begin,
+						 end - begin, der) < 0)
 				return FALSE;
 			return webpush_has_p256(der);
 		}
