@@ -31,6 +31,10 @@ enum outband_store_stmt {
 	STMT_GENERATION_GET,
 	STMT_DEVICE_SET,
 	STMT_DEVICE_SET_GENERATION,
+	STMT_RULES_GET,
+	STMT_RULES_DROP,
+	STMT_RULES_ADD,
+	STMT_QUEUE_ANEW,
 	STMT_DEVICE_ENDED,
 	STMT_DEVICE_BEGINS,
 	STMT_DEVICE_ENDED_GET,
@@ -147,6 +151,9 @@ static const char *const outband_store_schemas[] = {
 	/* why the address isn't tried any more */
 	"ALTER TABLE devices ADD COLUMN ended $text NOT NULL DEFAULT '';"
 	"ALTER TABLE devices ADD COLUMN ended_time BIGINT NOT NULL DEFAULT 0;",
+
+	/* by which what is queued was judged, beside the users' profiles: one row */
+	"CREATE TABLE rules (rules $text NOT NULL PRIMARY KEY) $keyed;",
 };
 
 #define STR2(x) #x
@@ -213,6 +220,12 @@ static const struct outband_sql_stmt outband_store_stmts[STMT_COUNT] = {
 	[STMT_DEVICE_SET_GENERATION] = {
 		"UPDATE devices SET generation = $3"
 		" WHERE username = $1 AND device = $2", "tti" },
+	[STMT_RULES_GET] = { "SELECT rules FROM rules", "" },
+	[STMT_RULES_DROP] = { "DELETE FROM rules", "" },
+	[STMT_RULES_ADD] = { "INSERT INTO rules VALUES ($1)", "t" },
+	[STMT_QUEUE_ANEW] = {
+		"UPDATE queue SET generation = -generation"
+		" WHERE generation > 0 AND NOT "QUEUE_URGENT, "" },
 	[STMT_DEVICE_ENDED] = {
 		"UPDATE devices SET ended = $5, ended_time = $6"
 		" WHERE username = $1 AND device = $2 AND channel = $3"
@@ -636,6 +649,38 @@ int outband_store_overdue_next(struct outband_store *store, const char *user,
 	*user_r = p_strdup(pool, row[0]);
 	*device_r = p_strdup(pool, row[1]);
 	return 1;
+}
+
+static int
+store_rules_set(struct outband_store *store, const char *rules,
+		const char **error_r)
+{
+	ARRAY_TYPE(outband_sql_rows) rows;
+	outband_sql_row_t row;
+	int ret;
+
+	ret = outband_sql_run(store->sql, STMT_RULES_GET, &rows, error_r);
+	if (ret < 0)
+		return -1;
+	if (ret > 0) {
+		row = *array_front(&rows);
+		if (strcmp(row[0], rules) == 0)
+			return 0;
+		if (store_run(store, STMT_QUEUE_ANEW, error_r) < 0)
+			return -1;
+	}
+	if (store_run(store, STMT_RULES_DROP, error_r) < 0 ||
+	    store_run(store, STMT_RULES_ADD, error_r, rules) < 0)
+		return -1;
+	return 1;
+}
+
+int outband_store_rules_set(struct outband_store *store, const char *rules,
+			    const char **error_r)
+{
+	if (store_begin(store, "", error_r) < 0)
+		return -1;
+	return store_end(store, store_rules_set(store, rules, error_r), error_r);
 }
 
 static const char *text_sanitize(const char *text)

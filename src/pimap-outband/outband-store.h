@@ -30,7 +30,8 @@ struct outband_row {
 	time_t next_try, created;
 	/* of the last try, "" = there was none */
 	const char *last_error;
-	/* of the profile that it was judged by, and the registry's */
+	/* of the profile that it was judged by (negative: but by other filters of the
+	   site), and the registry's (R-1.7) */
 	int64_t generation, device_generation;
 	/* what was sent lately: of the head, and set anew by who numbers it */
 	struct outband_window windows[OUTBAND_WINDOW_COUNT];
@@ -166,6 +167,10 @@ int outband_store_queued(struct outband_store *store, const char *user,
 			 const char *device, const char *guid,
 			 int64_t generation, unsigned int max, pool_t pool,
 			 ARRAY_TYPE(outband_row) *rows_r, const char **error_r);
+/* The site's own filters and defaults, as any text: if they were others when this was
+   called last, what is queued was judged by those, and is to be judged anew. */
+int outband_store_rules_set(struct outband_store *store, const char *rules,
+			    const char **error_r);
 /* R-1.7: what passes is of the judgement's generation now, which the registry has
    too; what doesn't is forgotten, numbered or not. sync: there is only a first one,
    without a verdict, and it becomes a SYNC. Returns 1, or 0 if the judgement isn't

@@ -9,6 +9,8 @@
 #include "lib.h"
 #include "ioloop.h"
 #include "file-lock.h"
+#include "hex-binary.h"
+#include "sha1.h"
 #include "restrict-access.h"
 #include "master-service.h"
 #include "master-service-settings.h"
@@ -40,7 +42,7 @@ struct outband_service {
 	const struct pimap_settings *set;
 	struct event *event;
 	/* the directory that it has for itself, and files there */
-	const char *dir, *db_path, *lock_path, *locks_path;
+	const char *dir, *rules, *db_path, *lock_path, *locks_path;
 	/* where the store is: db_path, or not in a file */
 	const char *db;
 
@@ -122,6 +124,7 @@ static void outband_start(struct outband_service *s)
 	if (ret < 0 ||
 	    (s->store == NULL &&
 	     outband_store_open(s->event, s->db, &s->store, &error) < 0) ||
+	    outband_store_rules_set(s->store, s->rules, &error) < 0 ||
 	    outband_keys_open(s->keys, s->db, &error) < 0 ||
 	    outband_sender_start(s->sender, s->store, &error) < 0) {
 		outband_start_failed(s, error);
@@ -271,9 +274,18 @@ static void outband_deinit(struct outband_service *s)
 	pool_unref(&s->pool);
 }
 
+/* They may be long. */
+static const char *outband_rules_hash(pool_t pool, const char *rules)
+{
+	unsigned char digest[SHA1_RESULTLEN];
+
+	sha1_get_digest(rules, strlen(rules), digest);
+	return p_strdup(pool, binary_to_hex(digest, sizeof(digest)));
+}
+
 int main(int argc, char *argv[])
 {
-	const char *state_dir, *error;
+	const char *state_dir, *rules, *error;
 
 	master_service = master_service_init("pimap-outband",
 		MASTER_SERVICE_FLAG_NO_IDLE_DIE, &argc, &argv, "");
@@ -282,8 +294,11 @@ int main(int argc, char *argv[])
 
 	service.pool = pool_alloconly_create("pimap-outband", 1024);
 	if (pimap_settings_get_service(service.pool, &service.set, &state_dir,
-				       &error) < 0)
+				       &error) < 0 ||
+	    pimap_settings_get_service_rules(service.pool, service.set,
+					     &rules, &error) < 0)
 		i_fatal("Error reading configuration: %s", error);
+	service.rules = outband_rules_hash(service.pool, rules);
 	master_service_init_log(master_service);
 	/* also while somebody is connected: the next process waits for the lock */
 	master_service_set_die_with_master(master_service, TRUE);

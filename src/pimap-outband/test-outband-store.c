@@ -1128,6 +1128,53 @@ static void test_outband_store_unregister(void)
 	test_end();
 }
 
+static int64_t head_generation(struct outband_store *store)
+{
+	struct outband_row row;
+
+	test_assert(head(store, "phone", &row) == 1);
+	return row.generation;
+}
+
+/* what other filters of the site have judged is to be judged anew, once. */
+static void test_outband_store_rules(void)
+{
+	struct outband_judged judged = {
+		.generation = 1, .channel = "MAIL", .address = "address1",
+		.format = "EMN", .verdicts = "1"
+	};
+	ARRAY_TYPE(outband_row) rows;
+	struct outband_store *store;
+	struct outband_row row;
+	const char *error;
+
+	test_begin("outband store: rules");
+	remove_all();
+	store = open_store();
+	test_assert(look(store, "phone", "s1", 1) == 1);
+	/* it isn't known of which ones it was */
+	test_assert(outband_store_rules_set(store, "a", &error) == 1);
+	test_assert(head_generation(store) == 1);
+	reopen(&store);
+	test_assert(outband_store_rules_set(store, "a", &error) == 0);
+	test_assert(head_generation(store) == 1);
+	test_assert(outband_store_rules_set(store, "b", &error) == 1);
+	test_assert(head_generation(store) == -1);
+	/* and back, before it was judged */
+	test_assert(outband_store_rules_set(store, "a", &error) == 1);
+	test_assert(head_generation(store) == -1);
+	test_assert(head(store, "phone", &row) == 1);
+	test_assert(outband_store_queued(store, "joe", "phone", GUID, 1, 10,
+					 pool_datastack_create(), &rows,
+					 &error) == 0);
+	test_assert(array_count(&rows) == 1);
+	test_assert(outband_store_judged(store, "joe", "phone", &judged, &rows,
+					 FALSE, &error) == 1);
+	test_assert(head_generation(store) == 1);
+	outband_store_close(&store);
+	test_end();
+}
+
 static void test_outband_store_others(void)
 {
 	struct outband_store *store;
@@ -1554,6 +1601,7 @@ int main(int argc, char *argv[])
 		test_outband_store_trace,
 		test_outband_store_trace_count,
 		test_outband_store_unregister,
+		test_outband_store_rules,
 		test_outband_store_others,
 		test_outband_store_shared,
 		test_outband_store_made_at_once,
