@@ -50,7 +50,7 @@ static int users_lookup_all(struct users_lookup *lookup, const char *mask)
 
 	p_array_init(&names, lookup->pool, 64);
 	list = auth_master_user_list_init(lookup->conn,
-					  mask == NULL ? "" : mask,
+					  mask == NULL ? "*" : mask,
 					  &lookup->info);
 	while ((name = auth_master_user_list_next(list)) != NULL) {
 		if (mask != NULL && !wildcard_match_icase(name, mask))
