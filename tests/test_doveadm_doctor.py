@@ -462,6 +462,95 @@ def test_channels(doctor, relay):
     assert "pimap_mail_pattern" not in doctor.table(good)["channels"]
 
 
+def openssl(path, *args):
+    subprocess.run(["openssl", *args, "-out", path], check=True, stderr=subprocess.DEVNULL)
+    # by whom it is read in a real installation: the service's user
+    os.chmod(path, 0o644)
+    return path
+
+
+def test_webpush(doctor):
+    """What the service couldn't send with"""
+    def conf(**values):
+        return doctor.good + settings(dict({
+            "pimap_channels": "webpush",
+            "pimap_webpush_subject": "mailto:postmaster@example.com"}, **values))
+    folder = doctor.server.path
+    key = openssl(folder + "/sec1.pem", "ecparam", "-name", "prime256v1", "-genkey", "-noout")
+    pkcs8 = openssl(folder + "/pkcs8.pem", "genpkey", "-algorithm", "EC", "-pkeyopt",
+                    "ec_paramgen_curve:P-256")
+    certificate = openssl(folder + "/ca.pem", "req", "-x509", "-key", key, "-subj", "/CN=x")
+    assert doctor.run(conf(), code=0)
+    for path in (key, pkcs8):
+        assert doctor.run(conf(pimap_webpush_key=path, pimap_webpush_ca=certificate,
+                               pimap_webpush_hosts="push.example.com *.local 192.0.2.0/24 ::1"),
+                          code=0)
+    doctor.finds(conf(pimap_webpush_subject=""), channels="there is no pimap_webpush_subject")
+    doctor.finds(conf(pimap_webpush_subject="me@example.com"),
+                 channels="isn't a mailto: or https: URL")
+    for setting in ("pimap_webpush_key", "pimap_webpush_ca"):
+        doctor.finds(conf(**{setting: "/nowhere.pem"}),
+                     channels=["%s = /nowhere.pem: " % setting, "can't read it: No such file"])
+    other = openssl(folder + "/p384.pem", "ecparam", "-name", "secp384r1", "-genkey", "-noout")
+    locked = openssl(folder + "/locked.pem", "ec", "-in", key, "-aes128", "-passout", "pass:x")
+    with open(key) as file:
+        text = file.read()
+    with open(folder + "/cut.pem", "w") as file:
+        file.write(text[:len(text) // 2])
+    for path in (other, locked, certificate, folder + "/cut.pem"):
+        doctor.finds(conf(pimap_webpush_key=path),
+                     channels="%s: it isn't a private key of P-256" % path)
+    doctor.finds(conf(pimap_webpush_ca=key), channels="there is no certificate")
+    for host in ("https://push.example.com/", "push.example.com:8443", "192.0.2.0/33"):
+        doctor.finds(conf(pimap_webpush_hosts="10.0.0.0/8 " + host),
+                     channels="pimap_webpush_hosts: %s is neither" % host)
+    # without the channel nothing of it matters
+    assert doctor.run(conf(pimap_webpush_key="/nowhere.pem", pimap_channels=""), code=0)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="an ordinary user can be nobody else")
+def test_webpush_key_that_the_service_cannot_read(doctor):
+    """root can, and that says nothing."""
+    folder = doctor.server.path + "/private"
+    os.mkdir(folder)
+    key = openssl(folder + "/key.pem", "ecparam", "-name", "prime256v1", "-genkey", "-noout")
+    good = doctor.good + settings({
+        "pimap_channels": "webpush", "pimap_webpush_subject": "mailto:postmaster@example.com",
+        "pimap_webpush_key": key})
+    assert doctor.run(good, code=0)
+    os.chmod(key, 0o600)
+    words = "dovecot can't read it: Permission denied"
+    doctor.finds(good, channels=words)
+    os.chmod(key, 0o644)
+    os.chmod(folder, 0o700)
+    doctor.finds(good, channels=words)
+    shutil.chown(folder, "dovecot", "dovecot")
+    assert doctor.run(good, code=0)
+
+
+def test_keys_socket(doctor, relay):
+    """Sessions get their devices' keys there."""
+    good = doctor.good + mailing(relay, pimap_encryption="AES")
+    assert doctor.run(good, code=0)
+    hints, keys = "pimap-outband", "pimap-outband-keys"
+    block = r"^  unix_listener pimap-outband-keys \{\n[^{}]*^  \}\n"
+    assert re.search(block, good, re.MULTILINE)
+    without_it = re.sub(block, "", good, flags=re.MULTILINE)
+    for conf in (without_it, good + listener(hints, keys, mode="0")):
+        doctor.finds(conf, outband="unix_listener pimap-outband-keys } is missing")
+    for values in ({"mode": "0600"}, {"mode": "0660"}, {"mode": "0644"}):
+        doctor.finds(good + listener(hints, keys, **values),
+                     outband="can't get their devices' keys there")
+    # users' processes are of one user, or of one group
+    for values in ({"mode": "0600", "user": "games"}, {"mode": "0660", "group": "games"}):
+        assert doctor.run(good + listener(hints, keys, **values), code=0)
+    # nobody is given one
+    for values in ({"pimap_encryption": ""}, {"pimap_key_transport": "never"}):
+        assert doctor.run(without_it + settings(values), code=0)
+    udp = {"pimap_encryption": "", "pimap_channels": "mail udp", "pimap_udp_listen": "127.0.0.1:1"}
+    doctor.finds(without_it + settings(udp), outband="unix_listener pimap-outband-keys } is missing")
+
+
 def test_outband_configuration(doctor, relay):
     good = doctor.good + mailing(relay)
     for name in ("pimap-outband", "pimap-worker"):

@@ -47,7 +47,7 @@ class Folder:
 
 
 class Outband:
-    def __init__(self, conf="", **values):
+    def __init__(self, conf="", auth=None, **values):
         self.relay = Relay()
         self.server = Server.temporary("maildir", extra=settings(dict(
             {"pimap_mail_relay": "127.0.0.1:%d" % self.relay.port,
@@ -59,7 +59,7 @@ service pimap-worker {
     mode = 0
   }
 }
-""" + conf)
+""" + conf, auth=auth)
         # what is in lines of the log that are no faults
         self.expected = []
         self.folder = Folder()
@@ -634,6 +634,27 @@ def test_odd_names(outband):
 
 @pytest.mark.parametrize("outband", [{}, {"conf": "shutdown_clients = no\n"}],
                          ids=["", "clients-stay"], indirect=True)
+def test_ends_while_it_sends(outband):
+    """Nothing that the relay is to answer is left behind."""
+    go_on, asked = threading.Event(), threading.Event()
+
+    def before(command, argument):
+        if command == "RCPT":
+            asked.set()
+            assert go_on.wait(20)
+    outband.relay.before = before
+    outband.folder.count = 1
+    hint(outband.server, "HINT", "joe@example.com", GUID)
+    assert asked.wait(15)
+    pid = wait_for(outband.pid)
+    outband.expected.append("Killed with signal 15")
+    os.kill(pid, signal.SIGTERM)
+    wait_for(lambda: outband.pid() != pid)
+    go_on.set()
+    wait_for(lambda: outband.relay.mails)
+    assert "leak" not in outband.server.log()
+
+
 def test_reload(outband):
     """Another process takes over, with what is left."""
     outband.folder.count = 1

@@ -35,6 +35,7 @@ class Outband:
         self.channel, self.address = channel, address
         self.format, self.folder = "EMN", "INBOX"
         self.addresses = {}  # of devices that have others
+        self.user, self.generation = "joe@example.com", 1
         self.events = {"phone": []}
         self.server = Server.temporary("maildir", extra=settings(dict(
             {"pimap_outband_retry_min": "1 s", "pimap_outband_retry_max": "1 s"},
@@ -47,7 +48,7 @@ class Outband:
         states = dict(zip(job[3::2], job[4::2]))
         lines = [line("FOLDER", job[2], self.folder)]
         for device, events in self.events.items():
-            lines.append(line("DEVICE", device, 1, self.channel,
+            lines.append(line("DEVICE", device, self.generation, self.channel,
                               self.addresses.get(device, self.address), self.format, len(events)))
             for event in events[int(states.get(device, 0)):]:
                 lines.append(line("EVENT", *event))
@@ -58,7 +59,7 @@ class Outband:
         for _ in range(count):
             events = self.events.setdefault(device, [])
             events.append(("NEW_MESSAGE", len(events) + 1, 1077259200) + fields)
-        hint(self.server, "HINT", "joe@example.com", GUID)
+        hint(self.server, "HINT", self.user, GUID)
 
     def stop(self):
         self.worker.stop()

@@ -5,6 +5,7 @@ import glob
 import json
 import os
 import shutil
+import signal
 import stat
 import subprocess
 import tempfile
@@ -14,6 +15,7 @@ import pytest
 
 from conftest import HERE
 from outband_peers import wait_for
+from test_notifications import Site
 from test_outband_channels import Outband
 from webpush_peer import Device, PushService, certificate, check_vapid
 
@@ -175,16 +177,49 @@ def test_webpush_gives_up(push, status):
 @pytest.mark.expects_faults
 @pytest.mark.parametrize("status", [404, 410])
 def test_webpush_subscription_ended(push, status):
-    """Nothing more is sent there; a new one is served"""
+    """Nothing more is sent there, neither by this service nor by the next one, and none
+    gets a number; the administrator sees it. A new one is served."""
+    def outband(*args):
+        return json.loads(push.server.doveadm("-f", "json", "pimap", "outband", *args))
+
+    def unregistered():
+        return {row["name"]: row["value"] for row in outband("status")}["devices unregistered"]
+
+    def queued():
+        return outband("list")
+
+    def show():
+        rows = json.loads(push.server.doveadm("-f", "json", "pimap", "device", "show", "-u",
+                                              push.user, "phone"))
+        return {row["name"]: row["value"] for row in rows}.get("unregistered")
+    push.server.doveadm("pimap", "device", "add", "-u", push.user, "phone")
     push.service.answer = lambda n: (status, {})
     push.new(count=3)
-    assert push.server.logs("Notification 3 (NEW_MESSAGE by WEBPUSH): unregistered: "
+    assert push.server.logs("Notification 1 (NEW_MESSAGE by WEBPUSH): unregistered: "
                             "The subscription has ended")
+    wait_for(lambda: queued() == [])
+    assert unregistered() == "1" and "The subscription has ended" in show()
+    first, = Site.pids(push, "pimap-outband")
+    os.kill(first, signal.SIGKILL)
+    wait_for(lambda: list(Site.pids(push, "pimap-outband")) not in ([], [first]))
+    push.new(count=2)
+    wait_for(lambda: outband("trace", "-u", push.user, "phone")[-1]["text"] ==
+             "dropped: The subscription has ended")
+    wait_for(lambda: queued() == [])
+    assert unregistered() == "1" and "The subscription has ended" in show()
+    assert len(push.service.requests) == 1
+    assert push.server.log().count("unregistered: ") == 1
+    # another filter makes no other address of it
+    push.generation += 1
+    push.new()
+    wait_for(lambda: len({row["id"] for row in outband("trace", "-u", push.user, "phone")}) == 6)
+    wait_for(lambda: queued() == [])
     assert len(push.service.requests) == 1
     push.service.answer = lambda n: (201, {})
     push.address = push.device.address(push.origin + "/push/new")
     push.new()
-    assert push.server.logs("Notification 4 (NEW_MESSAGE by WEBPUSH): sent")
+    assert push.server.logs("Notification 2 (NEW_MESSAGE by WEBPUSH): sent")
+    assert unregistered() == "0" and show() is None
 
 
 def test_webpush_too_long(push):

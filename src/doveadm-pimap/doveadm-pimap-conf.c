@@ -237,6 +237,8 @@ int pimap_conf_read(pool_t pool, const char *path, const char *protocol,
 	do { arg = value; array_push_back(&argv, &arg); } while (0)
 	t_array_init(&argv, 8);
 	CONF_ADD_ARG(conf_get_binary());
+	/* not "# hidden" in place of pimap_webpush_key, say */
+	CONF_ADD_ARG("-P");
 	CONF_ADD_ARG("-c");
 	CONF_ADD_ARG(path);
 	if (protocol != NULL) {

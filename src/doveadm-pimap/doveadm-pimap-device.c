@@ -3,11 +3,13 @@
 
 #include "lib.h"
 #include "array.h"
+#include "pimap-compat.h"
 #include "pimap-device.h"
 #include "pimap-pref.h"
 #include "pimap-scope.h"
 #include "doveadm-print.h"
 #include "doveadm-pimap.h"
+#include "doveadm-pimap-outband.h"
 
 static int
 device_list_run(struct doveadm_mail_cmd_context *ctx, struct mail_user *user)
@@ -145,6 +147,64 @@ static struct doveadm_mail_cmd_context *device_remove_alloc(void)
 	return doveadm_pimap_cmd_alloc(device_remove_run, NULL, NULL);
 }
 
+struct device_show_cmd {
+	struct doveadm_pimap_cmd cmd;
+	/* NULL: it can't be asked, and what only it knows isn't shown */
+	struct outband_client *client;
+
+	void (*init)(PIMAP_DOVEADM_INIT_ARGS(ctx));
+};
+
+static void device_show_init(PIMAP_DOVEADM_INIT_ARGS(_ctx))
+{
+	struct device_show_cmd *scmd =
+		container_of(_ctx, struct device_show_cmd, cmd.ctx);
+	const char *error;
+	bool forbidden;
+
+#ifdef PIMAP_HAVE_DOVEADM_PARSE_ARG
+	scmd->init(_ctx, args);
+#else
+	scmd->init(_ctx);
+#endif
+	/* not later: users' mail is opened with their privileges */
+	if (outband_client_connect(doveadm_settings->base_dir, &scmd->client,
+				   &error, &forbidden) < 0)
+		scmd->client = NULL;
+}
+
+static void device_show_deinit(struct doveadm_mail_cmd_context *_ctx)
+{
+	struct device_show_cmd *scmd =
+		container_of(_ctx, struct device_show_cmd, cmd.ctx);
+
+	if (scmd->client != NULL)
+		outband_client_disconnect(&scmd->client);
+}
+
+/* Is the address one that the service doesn't try any more? */
+static void device_show_ended(struct device_show_cmd *scmd, const char *user)
+{
+	const char *const request[] = {
+		"DEVICE", user, scmd->cmd.device, NULL
+	};
+	const char *const *fields, *error;
+	time_t since;
+
+	if (scmd->client == NULL ||
+	    outband_client_send(scmd->client, request, &error) < 0 ||
+	    outband_client_read(scmd->client, &fields, &error) < 0 ||
+	    null_strcmp(fields[0], "ENDED") != 0 ||
+	    str_array_length(fields) < 3 ||
+	    str_to_time(fields[1], &since) < 0)
+		return;
+	doveadm_print("unregistered");
+	doveadm_pimap_print_text(t_strdup_printf("%s: %s", unixdate2str(since),
+						 fields[2]));
+	/* OK */
+	(void)outband_client_read(scmd->client, &fields, &error);
+}
+
 static int
 device_show_run(struct doveadm_mail_cmd_context *ctx, struct mail_user *user)
 {
@@ -162,6 +222,8 @@ device_show_run(struct doveadm_mail_cmd_context *ctx, struct mail_user *user)
 	doveadm_pimap_print_text(pimap_device_get_pref(device,
 						PIMAP_PREF_NOTIF_ID));
 	doveadm_pimap_print_prefs(user, device, NULL);
+	device_show_ended(container_of(ctx, struct device_show_cmd, cmd.ctx),
+			  user->username);
 	return 0;
 }
 
@@ -173,8 +235,17 @@ static void device_show_headers(void)
 
 static struct doveadm_mail_cmd_context *device_show_alloc(void)
 {
-	return doveadm_pimap_cmd_alloc(device_show_run, device_show_headers,
-				       DOVEADM_PRINT_TYPE_TABLE);
+	struct doveadm_mail_cmd_context *ctx =
+		doveadm_pimap_cmd_alloc_size(sizeof(struct device_show_cmd),
+			device_show_run, device_show_headers,
+			DOVEADM_PRINT_TYPE_TABLE);
+	struct device_show_cmd *scmd =
+		container_of(ctx, struct device_show_cmd, cmd.ctx);
+
+	scmd->init = ctx->v.init;
+	ctx->v.init = device_show_init;
+	ctx->v.deinit = device_show_deinit;
+	return ctx;
 }
 
 DOVEADM_PIMAP_CMD(device_remove, "device remove", "<device>",

@@ -5,6 +5,7 @@
 #include "array.h"
 #include "net.h"
 #include "pimap-control.h"
+#include "pimap-keys.h"
 #include "pimap-look.h"
 #include "pimap-pref.h"
 #include "doveadm-pimap.h"
@@ -72,8 +73,9 @@ doctor_check_service(struct doctor *doctor, const char *name)
 
 	if (service == NULL) {
 		doctor_fail(doctor, "service %s isn't in the configuration: "
-			"nobody is notified. Add it (see 05-pimap.conf), or "
-			"take out pimap_channels", name);
+			"nobody is notified. Add it (see "
+			"06-pimap-outband.conf), or take out pimap_channels",
+			name);
 		return NULL;
 	}
 	path = t_strcut(pimap_conf_get(service, "executable"), ' ');
@@ -100,11 +102,42 @@ doctor_check_listener(struct doctor *doctor, const struct pimap_conf *service,
 	    str_to_uint_oct(pimap_conf_get(*listener_r, "mode"), &mode) < 0 ||
 	    mode == 0) {
 		doctor_fail(doctor, "service %s { unix_listener %s } is missing, "
-			"or has no mode. Add it (see 05-pimap.conf)",
+			"or has no mode. Add it (see 06-pimap-outband.conf)",
 			service->name, name);
 		return -1;
 	}
 	return mode;
+}
+
+/* One that the processes of users connect to */
+static void
+doctor_check_users_socket(struct doctor *doctor, const struct pimap_conf *outband,
+			  const char *name, const char *what)
+{
+	const struct pimap_conf *listener;
+	const char *user = doctor_get_expanded(doctor, outband, "user");
+	int mode = doctor_check_listener(doctor, outband, name, &listener);
+
+	if (mode != -1 && (mode & 0002) == 0 &&
+	    !((mode & 0200) != 0 &&
+	      pimap_conf_get(listener, "user")[0] != '\0' &&
+	      strcmp(doctor_get_expanded(doctor, listener, "user"),
+		     user) != 0) &&
+	    !((mode & 0020) != 0 &&
+	      pimap_conf_get(listener, "group")[0] != '\0')) {
+		doctor_fail(doctor, "service %s { unix_listener %s { mode = %04o } }: "
+			"the processes of users can't %s. Set it to 0666",
+			outband->name, name, mode, what);
+	}
+}
+
+/* Are devices given keys by XPROVISION? */
+static bool doctor_gives_keys(struct doctor *doctor)
+{
+	if (strcmp(doctor_get(doctor, "pimap_key_transport"), "never") == 0)
+		return FALSE;
+	return doctor_get(doctor, "pimap_encryption")[0] != '\0' ||
+		str_array_icase_find(doctor_get_channels(doctor), "UDP");
 }
 
 static void
@@ -115,18 +148,11 @@ doctor_check_sockets(struct doctor *doctor, const struct pimap_conf *outband,
 	const char *user = doctor_get_expanded(doctor, outband, "user");
 	int mode;
 
-	mode = doctor_check_listener(doctor, outband, PIMAP_HINT_SOCKET,
-				     &listener);
-	if (mode != -1 && (mode & 0002) == 0 &&
-	    !((mode & 0200) != 0 &&
-	      pimap_conf_get(listener, "user")[0] != '\0' &&
-	      strcmp(doctor_get_expanded(doctor, listener, "user"),
-		     user) != 0) &&
-	    !((mode & 0020) != 0 &&
-	      pimap_conf_get(listener, "group")[0] != '\0')) {
-		doctor_fail(doctor, "service %s { unix_listener %s { mode = %04o } }: "
-			"the processes of users can't tell it what has come. "
-			"Set it to 0666", outband->name, PIMAP_HINT_SOCKET, mode);
+	doctor_check_users_socket(doctor, outband, PIMAP_HINT_SOCKET,
+				  "tell it what has come");
+	if (doctor_gives_keys(doctor)) {
+		doctor_check_users_socket(doctor, outband, PIMAP_KEYS_SOCKET,
+			"get their devices' keys there");
 	}
 	mode = doctor_check_listener(doctor, outband, PIMAP_CONTROL_SOCKET,
 				     &listener);
@@ -296,6 +322,17 @@ static void doctor_check_program(struct doctor *doctor)
 	}
 }
 
+static void doctor_check_channel_webpush(struct doctor *doctor)
+{
+	const struct pimap_conf *outband =
+		doctor_find_block(doctor->global, "service", "pimap-outband");
+
+	doctor_check_webpush(doctor, outband == NULL ? "" :
+			     doctor_get_expanded(doctor, outband, "user"),
+			     outband == NULL ? "" :
+			     pimap_conf_get(outband, "extra_groups"));
+}
+
 void doctor_check_channels(struct doctor *doctor)
 {
 	const char *const *channel = doctor_get_channels(doctor);
@@ -310,6 +347,8 @@ void doctor_check_channels(struct doctor *doctor)
 			mail = TRUE;
 		else if (strcasecmp(*channel, "PROGRAM") == 0)
 			doctor_check_program(doctor);
+		else if (strcasecmp(*channel, "WEBPUSH") == 0)
+			doctor_check_channel_webpush(doctor);
 	}
 	if (mail)
 		doctor_check_mail(doctor);

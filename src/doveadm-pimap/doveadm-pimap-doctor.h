@@ -48,6 +48,11 @@ void doctor_list_dbs(struct doctor *doctor);
 void doctor_check_outband(struct doctor *doctor);
 void doctor_check_channels(struct doctor *doctor);
 
+/* doveadm-pimap-doctor-webpush.c: of the check of channels. The service is that user's,
+   and in these groups. */
+void doctor_check_webpush(struct doctor *doctor, const char *user,
+			  const char *groups);
+
 /* doveadm-pimap-doctor-user.c: the checks of one user, with what they find or
    don't. */
 void doctor_check_user(struct doctor *doctor, struct mail_user *user);

@@ -115,6 +115,13 @@
 	  net_ip_compare((user)->conn.local_ip, (user)->conn.remote_ip)))
 #endif
 
+/* In struct auth_user_info */
+#ifdef PIMAP_HAVE_AUTH_INFO_PROTOCOL
+#  define PIMAP_AUTH_INFO_PROTOCOL protocol
+#else
+#  define PIMAP_AUTH_INFO_PROTOCOL service
+#endif
+
 /* doveadm's mail commands. Where it parses options itself, it insists on a
    function for those that have a letter; the values are read by
    doveadm_cmd_param_*() in init() all the same. */

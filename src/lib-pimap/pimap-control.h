@@ -42,7 +42,8 @@
         has been tried; it is a notification like others, tried on and expiring
         QUEUED <id>
         RESULT <result> <number> <error>
-                                 sent, retry, given up, unregistered,
+                                 sent, retry, given up, unregistered (or
+                                 dropped: it was so before),
                                  expired; waiting: it
                                  can't be tried now, or has not been after
                                  PIMAP_CONTROL_TEST_SECS
@@ -53,6 +54,8 @@
         STEP <id> <user> <device> <number> <time> <step> <text>
                                  step: found, queued, numbered, tried, retry, done;
                                  names may be added
+     DEVICE <user> <device>
+        ENDED <time> <reason>    if its address isn't tried any more, since when and why
      KEY <user> <device>
         KEY <number> <base64>    the device's, which has one from now on
      REKEY <user> <device>

@@ -61,7 +61,8 @@
 
      JUDGE   <user> <folder GUID> <device> [<generation> <event> <UID> <time>]...
         what is queued for the device, with the generation of the profile that it
-        was judged by; no GUID: of no folder, or of several
+        was judged by (negative: and by other filters of the site); no GUID: of no
+        folder, or of several
         JUDGED  <generation> [<channel> <address> <format> <verdicts>]
                                        the profile's; the device as it is now, if it
                                        is told of the folder; of each a digit: 1 it

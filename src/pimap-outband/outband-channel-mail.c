@@ -113,11 +113,12 @@ mail_channel_init(const struct outband_channel_env *env,
 static void mail_send_free(struct mail_send *send)
 {
 	DLLIST_REMOVE(&send->channel->sends, send);
-	timeout_remove(&send->to_finish);
 	if (send->trans != NULL)
 		smtp_client_transaction_destroy(&send->trans);
 	if (send->conn != NULL)
 		smtp_client_connection_close(&send->conn);
+	/* of one that is broken off they have told that it has finished */
+	timeout_remove(&send->to_finish);
 	pool_unref(&send->pool);
 }
 

@@ -36,7 +36,8 @@
 #define WEBPUSH_VAPID_SECS (12*60*60)
 /* services refuse longer ones, or shorten them */
 #define WEBPUSH_MAX_TTL (28*24*60*60)
-/* subscriptions that are known to have ended */
+/* subscriptions that are known to have ended; of devices whose own channel it is the
+   registry knows */
 #define WEBPUSH_MAX_ENDED 10000
 
 struct webpush_channel {
@@ -275,7 +276,8 @@ static void webpush_send_ended(struct webpush_send *send)
 
 	if (hash_table_count(channel->ended) >= WEBPUSH_MAX_ENDED)
 		webpush_channel_clear_ended(channel);
-	if (hash_table_lookup(channel->ended, send->row->address) == NULL) {
+	if (send->row->fallback &&
+	    hash_table_lookup(channel->ended, send->row->address) == NULL) {
 		hash_table_insert(channel->ended, i_strdup(send->row->address),
 				  POINTER_CAST(1));
 	}
@@ -569,7 +571,8 @@ static void webpush_send_try(struct webpush_send *send)
 	struct pimap_webpush_address addr;
 	const char *error;
 
-	if (hash_table_lookup(channel->ended, send->row->address) != NULL) {
+	if (send->row->fallback &&
+	    hash_table_lookup(channel->ended, send->row->address) != NULL) {
 		webpush_send_ended(send);
 		return;
 	}

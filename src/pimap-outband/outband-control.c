@@ -137,6 +137,8 @@ control_status(struct outband_control *control,
 	ANSWER_NUMBER(answer, "STATUS", "devices with queued",
 		      status.devices);
 	ANSWER_NUMBER(answer, "STATUS", "devices", status.accounted_devices);
+	ANSWER_NUMBER(answer, "STATUS", "devices unregistered",
+		      status.ended_devices);
 	ANSWER_NUMBER(answer, "STATUS", "looks waiting", looks.waiting);
 	ANSWER_NUMBER(answer, "STATUS", "looks running", looks.running);
 	ANSWER_NUMBER(answer, "STATUS", "looks done", looks.done);
@@ -571,6 +573,30 @@ control_unlock(struct outband_control *control, const char *const *args,
 	control_lock_set(control, args, FALSE, answer);
 }
 
+/* DEVICE */
+
+static void
+control_device(struct outband_control *control, const char *const *args,
+	       string_t *answer)
+{
+	const char *reason, *error;
+	time_t since;
+	int ret;
+
+	ret = outband_store_ended_get(control->controls->store, args[0],
+				      args[1], pool_datastack_create(),
+				      &reason, &since, &error);
+	if (ret < 0) {
+		ANSWER(answer, "FAIL", error);
+		return;
+	}
+	if (ret > 0) {
+		ANSWER(answer, "ENDED", t_strdup_printf("%"PRIdTIME_T, since),
+		       reason);
+	}
+	ANSWER(answer, "OK");
+}
+
 static const struct outband_request outband_requests[] = {
 	{ "STATUS", 0, 0, control_status },
 	{ "LIST", 3, 3, control_list },
@@ -581,6 +607,7 @@ static const struct outband_request outband_requests[] = {
 	{ "RESUME", 0, 1, control_resume },
 	{ "TEST", 2, 2, control_test },
 	{ "TRACE", 5, 5, control_trace },
+	{ "DEVICE", 2, 2, control_device },
 	{ "KEY", 2, 2, control_key },
 	{ "REKEY", 2, 2, control_rekey },
 	{ "LOCK", 2, 2, control_lock },

@@ -54,6 +54,8 @@ struct outband_lane {
 	/* one that is finished, until the store has forgotten it; NULL: none */
 	int64_t done_id;
 	char *done_result;
+	/* of one that was unregistered; NULL: it wasn't */
+	char *ended, *ended_channel, *ended_address;
 
 	/* its user's, by which what is sent must be judged */
 	struct outband_profile *profile;
@@ -139,6 +141,14 @@ outband_lane_cmp(const struct outband_lane *lane1,
 	return ret != 0 ? ret : strcmp(lane1->device, lane2->device);
 }
 
+static void outband_lane_free_done(struct outband_lane *lane)
+{
+	i_free(lane->done_result);
+	i_free(lane->ended);
+	i_free(lane->ended_channel);
+	i_free(lane->ended_address);
+}
+
 static void outband_lane_free(struct outband_lane *lane)
 {
 	hash_table_remove(lane->sender->lanes, lane);
@@ -156,7 +166,7 @@ static void outband_lane_free(struct outband_lane *lane)
 		outband_profile_send_end(lane->profile, lane->send_begun);
 	outband_profile_unref(&lane->profile);
 	pool_unref(&lane->pool);
-	i_free(lane->done_result);
+	outband_lane_free_done(lane);
 	i_free(lane->user);
 	i_free(lane->device);
 	i_free(lane);
@@ -270,13 +280,24 @@ static bool outband_lane_write_done(struct outband_lane *lane)
 	const struct outband_row row = {
 		.id = lane->done_id,
 		.user = lane->user,
+		.device = lane->device,
+		.channel = lane->ended_channel,
+		.address = lane->ended_address,
 	};
 	const char *error;
+	int ret;
 
 	if (lane->done_result == NULL)
 		return TRUE;
-	if (outband_store_done(lane->sender->store, &row, lane->done_result,
-			       &error) < 0) {
+	if (lane->ended != NULL) {
+		ret = outband_store_unregister(lane->sender->store, &row,
+					       lane->done_result, lane->ended,
+					       &error);
+	} else {
+		ret = outband_store_done(lane->sender->store, &row,
+					 lane->done_result, &error);
+	}
+	if (ret < 0) {
 		outband_lane_store_failed(lane, error);
 		return FALSE;
 	}
@@ -284,7 +305,7 @@ static bool outband_lane_write_done(struct outband_lane *lane)
 	if (lane->sender->in_batch)
 		lane->done_written = TRUE;
 	else
-		i_free(lane->done_result);
+		outband_lane_free_done(lane);
 	return TRUE;
 }
 
@@ -373,9 +394,14 @@ outband_lane_sent(const struct outband_channel_result *result, void *context)
 		break;
 	case OUTBAND_CHANNEL_UNREGISTER:
 		channel->status.given_up++;
-		outband_lane_event(lane, "unregistered", result->error);
+		outband_lane_event(lane, "unregistered", t_strconcat(
+			result->error, " (nothing is sent until the device "
+			"sets another address)", NULL));
 		outband_lane_finish(lane, t_strconcat("unregistered: ",
 						      result->error, NULL));
+		lane->ended = i_strdup(result->error);
+		lane->ended_channel = i_strdup(lane->row.channel);
+		lane->ended_address = i_strdup(lane->row.address);
 		break;
 	case OUTBAND_CHANNEL_GIVE_UP:
 		channel->status.given_up++;
@@ -642,8 +668,10 @@ static int outband_lane_prepare(struct outband_lane *lane)
 			sender->expired++;
 		return outband_lane_end(lane, "expired", NULL);
 	}
-	if (lane->fallback_id == row->id)
+	if (lane->fallback_id == row->id) {
 		row->channel = lane->fallback;
+		row->fallback = TRUE;
+	}
 	lane->channel = outband_sender_find_channel(sender, row->channel);
 	if (outband_seal_prepare(sender->keys, sender->set,
 				 lane->channel == NULL ? NULL :
@@ -656,6 +684,8 @@ static int outband_lane_prepare(struct outband_lane *lane)
 		return outband_lane_end(lane, "dropped",
 					"the device is locked");
 	}
+	if (row->ended[0] != '\0')
+		return outband_lane_end(lane, "dropped", row->ended);
 	due = row->next_try;
 	if (lane->retry_id == row->id)
 		due = I_MAX(due, lane->retry_time);
@@ -818,7 +848,7 @@ outband_sender_turn_lanes(struct outband_sender *sender,
 		sender->store_failed = FALSE;
 	array_foreach_elem(lanes, lane) {
 		if (lane->done_written)
-			i_free(lane->done_result);
+			outband_lane_free_done(lane);
 		outband_lane_go_on(lane);
 	}
 }
@@ -925,21 +955,45 @@ uint64_t outband_sender_get_expired(struct outband_sender *sender)
 	return sender->expired;
 }
 
+static void
+outband_sender_set_paused(struct outband_sender *sender,
+			  struct outband_sender_channel *channel, bool paused)
+{
+	struct hash_iterate_context *iter;
+	struct outband_lane *lane;
+
+	if (channel->status.paused == paused)
+		return;
+	channel->status.paused = paused;
+	if (paused)
+		return;
+	iter = hash_table_iterate_init(sender->lanes);
+	while (hash_table_iterate(iter, sender->lanes, &lane, &lane)) {
+		if (lane->channel == channel)
+			outband_lane_later(lane);
+	}
+	hash_table_iterate_deinit(&iter);
+}
+
 static int
 outband_sender_read_paused(struct outband_sender *sender,
 			   struct outband_store *store, const char **error_r)
 {
 	struct outband_sender_channel *channel;
-	ARRAY_TYPE(const_string) paused;
+	ARRAY_TYPE(const_string) names;
 	const char *name;
+	bool paused;
 
-	if (outband_store_paused_get(store, pool_datastack_create(), &paused,
+	if (outband_store_paused_get(store, pool_datastack_create(), &names,
 				     error_r) < 0)
 		return -1;
-	array_foreach_elem(&paused, name) {
-		channel = outband_sender_find_channel(sender, name);
-		if (channel != NULL)
-			channel->status.paused = TRUE;
+	array_foreach_modifiable(&sender->channels, channel) {
+		paused = FALSE;
+		array_foreach_elem(&names, name) {
+			if (strcasecmp(name, channel->channel->v->name) == 0)
+				paused = TRUE;
+		}
+		outband_sender_set_paused(sender, channel, paused);
 	}
 	return 0;
 }
@@ -949,22 +1003,12 @@ int outband_sender_pause(struct outband_sender *sender, const char *name,
 {
 	struct outband_sender_channel *channel =
 		outband_sender_find_channel(sender, name);
-	struct hash_iterate_context *iter;
-	struct outband_lane *lane;
 
 	i_assert(channel != NULL);
 	if (outband_store_paused_set(sender->store, channel->channel->v->name,
 				     paused, error_r) < 0)
 		return -1;
-	channel->status.paused = paused;
-	if (paused)
-		return 0;
-	iter = hash_table_iterate_init(sender->lanes);
-	while (hash_table_iterate(iter, sender->lanes, &lane, &lane)) {
-		if (lane->channel == channel)
-			outband_lane_later(lane);
-	}
-	hash_table_iterate_deinit(&iter);
+	outband_sender_set_paused(sender, channel, paused);
 	return 0;
 }
 
@@ -1026,13 +1070,53 @@ outband_sender_get_obstacle(struct outband_sender *sender, const char *user,
 	return NULL;
 }
 
+/* Wakes all devices with queued notifications (before 0), or those with overdue ones. */
+static int
+outband_sender_wake_all(struct outband_sender *sender,
+			struct outband_store *store, time_t before,
+			const char **error_r)
+{
+	const char *user = "", *device = "";
+	pool_t pool;
+	int ret;
+
+	pool = pool_alloconly_create("outband devices", 512);
+	do T_BEGIN {
+		/* not in the pool that is cleared */
+		const char *last_user = t_strdup(user);
+		const char *last_device = t_strdup(device);
+
+		p_clear(pool);
+		if (before == 0) {
+			ret = outband_store_device_next(store, last_user,
+				last_device, pool, &user, &device, error_r);
+		} else {
+			ret = outband_store_overdue_next(store, last_user,
+				last_device, before, pool, &user, &device,
+				error_r);
+		}
+		if (ret > 0)
+			outband_sender_wake(sender, user, device);
+	} T_END_PASS_STR_IF(ret < 0, error_r); while (ret > 0);
+	pool_unref(&pool);
+	return ret;
+}
+
+void outband_sender_take_over(struct outband_sender *sender, time_t before)
+{
+	const char *error;
+
+	if (sender->store == NULL)
+		return;
+	if (outband_sender_read_paused(sender, sender->store, &error) < 0 ||
+	    outband_sender_wake_all(sender, sender->store, before, &error) < 0)
+		outband_sender_store_failed(sender, error);
+}
+
 int outband_sender_start(struct outband_sender *sender,
 			 struct outband_store *store, const char **error_r)
 {
-	const char *user = "", *device = "";
 	struct outband_sender_channel *channel;
-	pool_t pool;
-	int ret;
 
 	if (outband_sender_read_paused(sender, store, error_r) < 0)
 		return -1;
@@ -1043,20 +1127,7 @@ int outband_sender_start(struct outband_sender *sender,
 		}
 	}
 	sender->store = store;
-	pool = pool_alloconly_create("outband devices", 512);
-	do T_BEGIN {
-		/* not in the pool that is cleared */
-		const char *last_user = t_strdup(user);
-		const char *last_device = t_strdup(device);
-
-		p_clear(pool);
-		ret = outband_store_device_next(store, last_user, last_device,
-						pool, &user, &device, error_r);
-		if (ret > 0)
-			outband_sender_wake(sender, user, device);
-	} T_END_PASS_STR_IF(ret < 0, error_r); while (ret > 0);
-	pool_unref(&pool);
-	return ret;
+	return outband_sender_wake_all(sender, store, 0, error_r);
 }
 
 int outband_sender_init(struct event *event_parent,

@@ -29,6 +29,9 @@ void outband_sender_deinit(struct outband_sender **sender);
    Returns 0, or -1 and error_r: then it may be called again. */
 int outband_sender_start(struct outband_sender *sender,
 			 struct outband_store *store, const char **error_r);
+/* Sends what another service on the same database should have begun to send before that
+   time: it may be gone. What was paused or resumed there is so here, too. */
+void outband_sender_take_over(struct outband_sender *sender, time_t before);
 /* Something has been queued for the device, or was taken from its queue. */
 void outband_sender_wake(struct outband_sender *sender, const char *user,
 			 const char *device);

@@ -31,7 +31,15 @@ enum outband_store_stmt {
 	STMT_GENERATION_GET,
 	STMT_DEVICE_SET,
 	STMT_DEVICE_SET_GENERATION,
+	STMT_RULES_GET,
+	STMT_RULES_DROP,
+	STMT_RULES_ADD,
+	STMT_QUEUE_ANEW,
+	STMT_DEVICE_ENDED,
+	STMT_DEVICE_BEGINS,
+	STMT_DEVICE_ENDED_GET,
 	STMT_DEVICE_NEXT,
+	STMT_DEVICE_OVERDUE,
 	STMT_SEQ_NEXT,
 	STMT_QUEUE_ADD,
 	STMT_QUEUE_DROP_DEVICE,
@@ -139,6 +147,13 @@ static const char *const outband_store_schemas[] = {
 	"CREATE TABLE deaths ("
 	" username $text NOT NULL, guid $text NOT NULL, uid BIGINT NOT NULL,"
 	" times BIGINT NOT NULL, PRIMARY KEY (username, guid, uid)) $keyed;",
+
+	/* why the address isn't tried any more */
+	"ALTER TABLE devices ADD COLUMN ended $text NOT NULL DEFAULT '';"
+	"ALTER TABLE devices ADD COLUMN ended_time BIGINT NOT NULL DEFAULT 0;",
+
+	/* by which what is queued was judged, beside the users' profiles: one row */
+	"CREATE TABLE rules (rules $text NOT NULL PRIMARY KEY) $keyed;",
 };
 
 #define STR2(x) #x
@@ -149,13 +164,13 @@ static const char *const outband_store_schemas[] = {
 	"q.id, q.guid, q.folder, q.event, q.uid, q.time, coalesce(q.seq, 0)," \
 	" q.payload, q.tries, q.next_try, q.created, d.channel, d.address," \
 	" d.format, q.last_error, q.username, q.device, q.fields," \
-	" q.generation, d.generation"
+	" q.generation, d.generation, d.ended"
 /* what was sent lately, in the order of row_get_windows() */
 #define WINDOW_COLUMNS \
 	"d.join_start, d.join_count, d.hour_start, d.hour_count," \
 	" coalesce(u.start, 0), coalesce(u.total, 0)," \
 	" coalesce(c.start, 0), coalesce(c.total, 0)"
-#define WINDOW_COLUMNS_FIRST 20
+#define WINDOW_COLUMNS_FIRST 21
 #define WINDOW_USER "user "
 #define WINDOW_CHANNEL "channel "
 #define QUEUE_URGENT "event IN ('LOCK_DOWN', 'NEW_ENC_KEY')"
@@ -198,14 +213,40 @@ static const struct outband_sql_stmt outband_store_stmts[STMT_COUNT] = {
 		" (username, device, generation, channel, address, format)"
 		" VALUES ($1, $2, $3, $4, $5, $6)"
 		" ON CONFLICT (username, device) DO UPDATE SET generation = $3,"
-		" channel = $4, address = $5, format = $6", "ttittt" },
+		" channel = $4, address = $5, format = $6,"
+		" ended = CASE WHEN devices.channel = $4"
+		"  AND devices.address = $5 THEN devices.ended ELSE '' END",
+		"ttittt" },
 	[STMT_DEVICE_SET_GENERATION] = {
 		"UPDATE devices SET generation = $3"
 		" WHERE username = $1 AND device = $2", "tti" },
+	[STMT_RULES_GET] = { "SELECT rules FROM rules", "" },
+	[STMT_RULES_DROP] = { "DELETE FROM rules", "" },
+	[STMT_RULES_ADD] = { "INSERT INTO rules VALUES ($1)", "t" },
+	[STMT_QUEUE_ANEW] = {
+		"UPDATE queue SET generation = -generation"
+		" WHERE generation > 0 AND NOT "QUEUE_URGENT, "" },
+	[STMT_DEVICE_ENDED] = {
+		"UPDATE devices SET ended = $5, ended_time = $6"
+		" WHERE username = $1 AND device = $2 AND channel = $3"
+		" AND address = $4", "ttttti" },
+	[STMT_DEVICE_BEGINS] = {
+		"UPDATE devices SET ended = ''"
+		" WHERE username = $1 AND device = $2 AND ended <> ''"
+		" AND NOT EXISTS (SELECT 1 FROM accounted"
+		"  WHERE username = $1 AND device = $2)", "tt" },
+	[STMT_DEVICE_ENDED_GET] = {
+		"SELECT ended, ended_time FROM devices"
+		" WHERE username = $1 AND device = $2 AND ended <> ''", "tt" },
 	[STMT_DEVICE_NEXT] = {
 		"SELECT username, device FROM queue"
 		" WHERE (username, device) > ($1, $2)"
 		" ORDER BY username, device LIMIT 1", "tt" },
+	[STMT_DEVICE_OVERDUE] = {
+		"SELECT username, device FROM queue"
+		" WHERE (username, device) > ($1, $2)"
+		" AND created < $3 AND next_try < $3"
+		" ORDER BY username, device LIMIT 1", "tti" },
 	[STMT_SEQ_NEXT] = {
 		"UPDATE devices SET next_seq = next_seq + 1, join_start = $3,"
 		" join_count = $4, hour_start = $5, hour_count = $6"
@@ -296,7 +337,9 @@ static const struct outband_sql_stmt outband_store_stmts[STMT_COUNT] = {
 		" (SELECT count(*) FROM (SELECT DISTINCT username, device"
 		"  FROM queue) AS x),"
 		" (SELECT count(*) FROM (SELECT DISTINCT username, device"
-		"  FROM accounted) AS y) FROM queue", "" },
+		"  FROM accounted) AS y),"
+		" (SELECT count(*) FROM devices WHERE ended <> '') FROM queue",
+		"" },
 	[STMT_LIST] = {
 		"SELECT "QUEUE_COLUMNS
 		" FROM queue q JOIN devices d USING (username, device)"
@@ -589,6 +632,57 @@ int outband_store_device_next(struct outband_store *store, const char *user,
 			  device_r, error_r);
 }
 
+int outband_store_overdue_next(struct outband_store *store, const char *user,
+			       const char *device, time_t before, pool_t pool,
+			       const char **user_r, const char **device_r,
+			       const char **error_r)
+{
+	ARRAY_TYPE(outband_sql_rows) rows;
+	outband_sql_row_t row;
+	int ret;
+
+	ret = outband_sql_run(store->sql, STMT_DEVICE_OVERDUE, &rows, error_r,
+			      user, device, (int64_t)before);
+	if (ret <= 0)
+		return ret;
+	row = *array_front(&rows);
+	*user_r = p_strdup(pool, row[0]);
+	*device_r = p_strdup(pool, row[1]);
+	return 1;
+}
+
+static int
+store_rules_set(struct outband_store *store, const char *rules,
+		const char **error_r)
+{
+	ARRAY_TYPE(outband_sql_rows) rows;
+	outband_sql_row_t row;
+	int ret;
+
+	ret = outband_sql_run(store->sql, STMT_RULES_GET, &rows, error_r);
+	if (ret < 0)
+		return -1;
+	if (ret > 0) {
+		row = *array_front(&rows);
+		if (strcmp(row[0], rules) == 0)
+			return 0;
+		if (store_run(store, STMT_QUEUE_ANEW, error_r) < 0)
+			return -1;
+	}
+	if (store_run(store, STMT_RULES_DROP, error_r) < 0 ||
+	    store_run(store, STMT_RULES_ADD, error_r, rules) < 0)
+		return -1;
+	return 1;
+}
+
+int outband_store_rules_set(struct outband_store *store, const char *rules,
+			    const char **error_r)
+{
+	if (store_begin(store, "", error_r) < 0)
+		return -1;
+	return store_end(store, store_rules_set(store, rules, error_r), error_r);
+}
+
 static const char *text_sanitize(const char *text)
 {
 	return str_sanitize_utf8(text, OUTBAND_STORE_TEXT_MAX);
@@ -844,7 +938,9 @@ store_commit_transaction(struct outband_store *store, const char *user,
 		if (store_run(store, STMT_ACCOUNTED_DROP, error_r,
 			      now->version) < 0 ||
 		    queue_change(store, DROPPED_DEVICE, STMT_QUEUE_DROP_DEVICE,
-				 error_r, user, now->device, guid) < 0)
+				 error_r, user, now->device, guid) < 0 ||
+		    store_run(store, STMT_DEVICE_BEGINS, error_r, user,
+			      now->device) < 0)
 			return -1;
 	}
 	return 1;
@@ -920,6 +1016,7 @@ row_get(outband_sql_row_t row, pool_t pool, struct outband_row *row_r)
 	row_r->event.fields = p_strdup(pool, row[17]);
 	row_r->generation = outband_sql_int(row, 18);
 	row_r->device_generation = outband_sql_int(row, 19);
+	row_r->ended = p_strdup(pool, row[20]);
 }
 
 static void
@@ -1258,6 +1355,50 @@ int outband_store_done(struct outband_store *store,
 	return store_end(store, ret < 0 ? -1 : 1, error_r);
 }
 
+static int
+store_unregister(struct outband_store *store, const struct outband_row *row,
+		 const char *result, const char *reason, const char **error_r)
+{
+	int ret = queue_change(store, "done", result, STMT_QUEUE_DONE, error_r,
+			       row->id);
+
+	return ret < 0 ? -1 :
+		store_run(store, STMT_DEVICE_ENDED, error_r, row->user,
+			  row->device, row->channel, row->address,
+			  text_sanitize(reason), (int64_t)ioloop_time);
+}
+
+int outband_store_unregister(struct outband_store *store,
+			     const struct outband_row *row, const char *result,
+			     const char *reason, const char **error_r)
+{
+	int ret;
+
+	if (store_begin(store, row->user, error_r) < 0)
+		return -1;
+	ret = store_unregister(store, row, result, reason, error_r);
+	return store_end(store, ret < 0 ? -1 : 1, error_r);
+}
+
+int outband_store_ended_get(struct outband_store *store, const char *user,
+			    const char *device, pool_t pool,
+			    const char **reason_r, time_t *since_r,
+			    const char **error_r)
+{
+	ARRAY_TYPE(outband_sql_rows) rows;
+	outband_sql_row_t row;
+	int ret;
+
+	ret = outband_sql_run(store->sql, STMT_DEVICE_ENDED_GET, &rows, error_r,
+			      user, device);
+	if (ret <= 0)
+		return ret;
+	row = *array_front(&rows);
+	*reason_r = p_strdup(pool, row[0]);
+	*since_r = outband_sql_int(row, 1);
+	return 1;
+}
+
 int outband_store_status(struct outband_store *store,
 			 struct outband_store_status *status_r,
 			 const char **error_r)
@@ -1273,6 +1414,7 @@ int outband_store_status(struct outband_store *store,
 	status_r->oldest = outband_sql_int(row, 2);
 	status_r->devices = outband_sql_int(row, 3);
 	status_r->accounted_devices = outband_sql_int(row, 4);
+	status_r->ended_devices = outband_sql_int(row, 5);
 	return 1;
 }
 

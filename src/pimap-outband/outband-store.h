@@ -30,13 +30,19 @@ struct outband_row {
 	time_t next_try, created;
 	/* of the last try, "" = there was none */
 	const char *last_error;
-	/* of the profile that it was judged by, and the registry's */
+	/* of the profile that it was judged by (negative: but by other filters of the
+	   site), and the registry's (R-1.7) */
 	int64_t generation, device_generation;
 	/* what was sent lately: of the head, and set anew by who numbers it */
 	struct outband_window windows[OUTBAND_WINDOW_COUNT];
 
 	/* the device's, as the registry has it now */
 	const char *channel, *address, *format;
+	/* why nothing is sent there any more, "" = it is */
+	const char *ended;
+	/* The channel is that which takes the place of the device's own. Set by the
+	   sender. */
+	bool fallback;
 
 	/* What the channel can carry, 0 = anything, how it counts that, NULL =
 	   bytes, and whether it may tell the fields of messages (R-14.2). Set by
@@ -85,8 +91,9 @@ struct outband_store_status {
 	uint64_t queued, numbered, devices;
 	/* when the first of them was found, 0 = there is none */
 	time_t oldest;
-	/* devices that are notified of some folder */
-	uint64_t accounted_devices;
+	/* devices that are notified of some folder, and those whose address has
+	   ended */
+	uint64_t accounted_devices, ended_devices;
 };
 
 /* Appends the text of the notification when its number is known. */
@@ -140,6 +147,12 @@ int outband_store_device_next(struct outband_store *store, const char *user,
 			      const char *device, pool_t pool,
 			      const char **user_r, const char **device_r,
 			      const char **error_r);
+/* Likewise, with some that were found, and were to be tried, before that time: who was to
+   send them doesn't. */
+int outband_store_overdue_next(struct outband_store *store, const char *user,
+			       const char *device, time_t before, pool_t pool,
+			       const char **user_r, const char **device_r,
+			       const char **error_r);
 /* The notification of the device that is to be sent next: one with a number, or the
    oldest. Returns 1, or 0 if it has none. */
 int outband_store_head(struct outband_store *store, const char *user,
@@ -156,6 +169,10 @@ int outband_store_queued(struct outband_store *store, const char *user,
 			 const char *device, const char *guid,
 			 int64_t generation, unsigned int max, pool_t pool,
 			 ARRAY_TYPE(outband_row) *rows_r, const char **error_r);
+/* The site's own filters and defaults, as any text: if they were others when this was
+   called last, what is queued was judged by those, and is to be judged anew. */
+int outband_store_rules_set(struct outband_store *store, const char *rules,
+			    const char **error_r);
 /* R-1.7: what passes is of the judgement's generation now, which the registry has
    too; what doesn't is forgotten, numbered or not. sync: there is only a first one,
    without a verdict, and it becomes a SYNC. Returns 1, or 0 if the judgement isn't
@@ -186,6 +203,18 @@ int outband_store_retry(struct outband_store *store,
 int outband_store_done(struct outband_store *store,
 		       const struct outband_row *row, const char *result,
 		       const char **error_r);
+/* Likewise, as the row's channel has said that there is nothing at its address any more:
+   if that is still the device's, it is not to be tried until the device has another
+   channel or address, or was notified of nothing for a while. */
+int outband_store_unregister(struct outband_store *store,
+			     const struct outband_row *row, const char *result,
+			     const char *reason, const char **error_r);
+/* Returns 1 and why the device's address isn't tried any more, and since when, or 0 if
+   it is. */
+int outband_store_ended_get(struct outband_store *store, const char *user,
+			    const char *device, pool_t pool,
+			    const char **reason_r, time_t *since_r,
+			    const char **error_r);
 
 /* For the administrator (pimap-control.h). */
 int outband_store_status(struct outband_store *store,

@@ -9,6 +9,8 @@
 #include "lib.h"
 #include "ioloop.h"
 #include "file-lock.h"
+#include "hex-binary.h"
+#include "sha1.h"
 #include "restrict-access.h"
 #include "master-service.h"
 #include "master-service-settings.h"
@@ -40,13 +42,13 @@ struct outband_service {
 	const struct pimap_settings *set;
 	struct event *event;
 	/* the directory that it has for itself, and files there */
-	const char *dir, *db_path, *lock_path, *locks_path;
+	const char *dir, *rules, *db_path, *lock_path, *locks_path;
 	/* where the store is: db_path, or not in a file */
 	const char *db;
 
 	int lock_fd;
 	struct file_lock *lock;
-	struct timeout *to_start;
+	struct timeout *to_start, *to_take_over;
 	bool waiting_logged, error_logged;
 
 	struct outband_store *store;
@@ -99,6 +101,13 @@ static int outband_lock(struct outband_service *s, const char **error_r)
 			     &s->lock, error_r);
 }
 
+/* A database that isn't a file may be that of services on other hosts, too. */
+static void outband_take_over(struct outband_service *s)
+{
+	outband_sender_take_over(s->sender, ioloop_time -
+		(time_t)s->set->pimap_outband_scan_interval);
+}
+
 static void outband_start(struct outband_service *s)
 {
 	const char *error;
@@ -115,6 +124,7 @@ static void outband_start(struct outband_service *s)
 	if (ret < 0 ||
 	    (s->store == NULL &&
 	     outband_store_open(s->event, s->db, &s->store, &error) < 0) ||
+	    outband_store_rules_set(s->store, s->rules, &error) < 0 ||
 	    outband_keys_open(s->keys, s->db, &error) < 0 ||
 	    outband_sender_start(s->sender, s->store, &error) < 0) {
 		outband_start_failed(s, error);
@@ -124,6 +134,12 @@ static void outband_start(struct outband_service *s)
 	outband_judge_start(s->judge, s->store);
 	outband_looks_start(s->looks, s->store);
 	outband_controls_start(s->controls, s->store);
+	if (!outband_sql_is_file(s->db) &&
+	    s->set->pimap_outband_scan_interval > 0) {
+		s->to_take_over = timeout_add(
+			s->set->pimap_outband_scan_interval * 1000,
+			outband_take_over, s);
+	}
 }
 
 /* The process may still be root, and what it makes here is the user's that it is to
@@ -241,6 +257,7 @@ static void outband_init(struct outband_service *s, const char *state_dir)
 static void outband_deinit(struct outband_service *s)
 {
 	timeout_remove(&s->to_start);
+	timeout_remove(&s->to_take_over);
 	outband_hints_deinit(&s->hints);
 	outband_controls_deinit(&s->controls);
 	outband_key_clients_deinit(&s->key_clients);
@@ -257,9 +274,18 @@ static void outband_deinit(struct outband_service *s)
 	pool_unref(&s->pool);
 }
 
+/* They may be long. */
+static const char *outband_rules_hash(pool_t pool, const char *rules)
+{
+	unsigned char digest[SHA1_RESULTLEN];
+
+	sha1_get_digest(rules, strlen(rules), digest);
+	return p_strdup(pool, binary_to_hex(digest, sizeof(digest)));
+}
+
 int main(int argc, char *argv[])
 {
-	const char *state_dir, *error;
+	const char *state_dir, *rules, *error;
 
 	master_service = master_service_init("pimap-outband",
 		MASTER_SERVICE_FLAG_NO_IDLE_DIE, &argc, &argv, "");
@@ -268,8 +294,11 @@ int main(int argc, char *argv[])
 
 	service.pool = pool_alloconly_create("pimap-outband", 1024);
 	if (pimap_settings_get_service(service.pool, &service.set, &state_dir,
-				       &error) < 0)
+				       &error) < 0 ||
+	    pimap_settings_get_service_rules(service.pool, service.set,
+					     &rules, &error) < 0)
 		i_fatal("Error reading configuration: %s", error);
+	service.rules = outband_rules_hash(service.pool, rules);
 	master_service_init_log(master_service);
 	/* also while somebody is connected: the next process waits for the lock */
 	master_service_set_die_with_master(master_service, TRUE);

@@ -1038,6 +1038,143 @@ static void test_outband_store_trace_count(void)
 	test_end();
 }
 
+/* Why the address isn't tried any more, NULL = it is */
+static const char *ended(struct outband_store *store, const char *device)
+{
+	const char *reason = NULL, *error;
+	time_t since = 0;
+	int ret;
+
+	ret = outband_store_ended_get(store, "joe", device,
+				      pool_datastack_create(), &reason, &since,
+				      &error);
+	if (ret < 0)
+		i_fatal("%s", error);
+	test_assert(ret == 0 || since == ioloop_time);
+	return ret == 0 ? NULL : reason;
+}
+
+/* R-13.8: an address that has ended is not tried again, by this service or the next
+   one, until it is another, or the device begins anew to be notified. */
+static void test_outband_store_unregister(void)
+{
+	ARRAY_TYPE(outband_accounted) before;
+	ARRAY_TYPE(outband_found) found = ARRAY_INIT, none;
+	struct outband_store_status status;
+	struct outband_store *store;
+	struct outband_found *f;
+	struct outband_row row;
+	const char *error;
+	unsigned int i;
+
+	test_begin("outband store: unregistered");
+	remove_all();
+	store = open_store();
+	test_assert(look(store, "phone", "s1", 3) == 1);
+	test_assert(head(store, "phone", &row) == 1 && row.ended[0] == '\0');
+	test_assert(number(store, &row) == 1);
+	/* not the device's own channel, or no more its address */
+	row.channel = "WEBPUSH";
+	test_assert(outband_store_unregister(store, &row, "unregistered", "gone",
+					     &error) == 1);
+	test_assert(ended(store, "phone") == NULL);
+	test_assert(head(store, "phone", &row) == 1 && number(store, &row) == 1);
+	row.address = "another";
+	test_assert(outband_store_unregister(store, &row, "unregistered", "gone",
+					     &error) == 1);
+	test_assert(ended(store, "phone") == NULL);
+	test_assert(head(store, "phone", &row) == 1 && number(store, &row) == 1);
+	test_assert(outband_store_unregister(store, &row, "unregistered", "gone",
+					     &error) == 1);
+	test_assert_strcmp(ended(store, "phone"), "gone");
+	test_assert(ended(store, "tablet") == NULL);
+	test_assert(head(store, "phone", &row) == 0);
+	reopen(&store);
+	test_assert_strcmp(ended(store, "phone"), "gone");
+	test_assert(outband_store_status(store, &status, &error) == 1);
+	test_assert(status.ended_devices == 1);
+
+	/* the same address, of another generation, and another address */
+	for (i = 0; i < 2; i++) {
+		before = accounted(store, GUID);
+		found.arr.buffer = NULL;
+		add_found(&found, "phone", 2, t_strdup_printf("t%u", i), 1);
+		if (i == 0) {
+			f = array_front_modifiable(&found);
+			f->address = "address1";
+		}
+		test_assert(commit(store, GUID, &before, &found) == 1);
+		test_assert(head(store, "phone", &row) == 1);
+		test_assert_strcmp_idx(row.ended, i == 0 ? "gone" : "", i);
+		done(store, &row);
+	}
+	test_assert(ended(store, "phone") == NULL);
+
+	/* a folder less is nothing; not to be notified of any is the channel NONE */
+	test_assert(look(store, "phone", "u", 1) == 1);
+	before = accounted(store, OTHER);
+	test_assert(commit(store, OTHER, &before, &found) == 1);
+	test_assert(head(store, "phone", &row) == 1 && number(store, &row) == 1);
+	test_assert(outband_store_unregister(store, &row, "unregistered", "gone",
+					     &error) == 1);
+	t_array_init(&none, 1);
+	before = accounted(store, GUID);
+	test_assert(commit(store, GUID, &before, &none) == 1);
+	test_assert_strcmp(ended(store, "phone"), "gone");
+	before = accounted(store, OTHER);
+	test_assert(commit(store, OTHER, &before, &none) == 1);
+	test_assert(ended(store, "phone") == NULL);
+	outband_store_close(&store);
+	test_end();
+}
+
+static int64_t head_generation(struct outband_store *store)
+{
+	struct outband_row row;
+
+	test_assert(head(store, "phone", &row) == 1);
+	return row.generation;
+}
+
+/* what other filters of the site have judged is to be judged anew, once. */
+static void test_outband_store_rules(void)
+{
+	struct outband_judged judged = {
+		.generation = 1, .channel = "MAIL", .address = "address1",
+		.format = "EMN", .verdicts = "1"
+	};
+	ARRAY_TYPE(outband_row) rows;
+	struct outband_store *store;
+	struct outband_row row;
+	const char *error;
+
+	test_begin("outband store: rules");
+	remove_all();
+	store = open_store();
+	test_assert(look(store, "phone", "s1", 1) == 1);
+	/* it isn't known of which ones it was */
+	test_assert(outband_store_rules_set(store, "a", &error) == 1);
+	test_assert(head_generation(store) == 1);
+	reopen(&store);
+	test_assert(outband_store_rules_set(store, "a", &error) == 0);
+	test_assert(head_generation(store) == 1);
+	test_assert(outband_store_rules_set(store, "b", &error) == 1);
+	test_assert(head_generation(store) == -1);
+	/* and back, before it was judged */
+	test_assert(outband_store_rules_set(store, "a", &error) == 1);
+	test_assert(head_generation(store) == -1);
+	test_assert(head(store, "phone", &row) == 1);
+	test_assert(outband_store_queued(store, "joe", "phone", GUID, 1, 10,
+					 pool_datastack_create(), &rows,
+					 &error) == 0);
+	test_assert(array_count(&rows) == 1);
+	test_assert(outband_store_judged(store, "joe", "phone", &judged, &rows,
+					 FALSE, &error) == 1);
+	test_assert(head_generation(store) == 1);
+	outband_store_close(&store);
+	test_end();
+}
+
 static void test_outband_store_others(void)
 {
 	struct outband_store *store;
@@ -1463,6 +1600,8 @@ int main(int argc, char *argv[])
 		test_outband_store_admin,
 		test_outband_store_trace,
 		test_outband_store_trace_count,
+		test_outband_store_unregister,
+		test_outband_store_rules,
 		test_outband_store_others,
 		test_outband_store_shared,
 		test_outband_store_made_at_once,

@@ -95,7 +95,7 @@ const struct setting_parser_info pimap_filter_setting_parser_info = {
 };
 
 static int
-pimap_settings_read_filters(struct mail_user *user,
+pimap_settings_read_filters(struct event *event, pool_t pool,
 			    ARRAY_TYPE(pimap_system_filter) *filters,
 			    const char **error_r)
 {
@@ -104,17 +104,17 @@ pimap_settings_read_filters(struct mail_user *user,
 	const char *name;
 	int ret = 0;
 
-	if (settings_get(user->event, &pimap_filters_setting_parser_info, 0,
+	if (settings_get(event, &pimap_filters_setting_parser_info, 0,
 			 &set, error_r) < 0)
 		return -1;
 	if (array_is_created(&set->pimap_filter)) {
 		array_foreach_elem(&set->pimap_filter, name) {
-			ret = settings_get_filter(user->event, "pimap_filter",
+			ret = settings_get_filter(event, "pimap_filter",
 				name, &pimap_filter_setting_parser_info, 0,
 				&filter_set, error_r);
 			if (ret < 0)
 				break;
-			pimap_settings_add_filter(filters, user->pool,
+			pimap_settings_add_filter(filters, pool,
 				filter_set->pimap_filter_name,
 				filter_set->pimap_filter_criteria);
 			settings_free(filter_set);
@@ -124,30 +124,48 @@ pimap_settings_read_filters(struct mail_user *user,
 	return ret;
 }
 
+int pimap_settings_get_service_filters(struct event *event, pool_t pool,
+				ARRAY_TYPE(pimap_system_filter) *filters_r,
+				const char **error_r)
+{
+	p_array_init(filters_r, pool, 4);
+	if (pimap_settings_read_filters(event, pool, filters_r, error_r) < 0)
+		return -1;
+	array_sort(filters_r, pimap_system_filter_cmp);
+	return 0;
+}
+
 #else
 
 #define PIMAP_FILTER_PREFIX "pimap_filter_"
 
-static int
-pimap_settings_read_filters(struct mail_user *user,
-			    ARRAY_TYPE(pimap_system_filter) *filters,
-			    const char **error_r ATTR_UNUSED)
+static void
+pimap_settings_read_filters(const struct mail_user_settings *set, pool_t pool,
+			    ARRAY_TYPE(pimap_system_filter) *filters)
 {
 	const size_t len = strlen(PIMAP_FILTER_PREFIX);
 	const char *const *envs;
 	unsigned int i, count;
 
-	if (!array_is_created(&user->set->plugin_envs))
-		return 0;
+	if (!array_is_created(&set->plugin_envs))
+		return;
 	/* names and values in turn */
-	envs = array_get(&user->set->plugin_envs, &count);
+	envs = array_get(&set->plugin_envs, &count);
 	for (i = 0; i + 1 < count; i += 2) {
 		if (strncmp(envs[i], PIMAP_FILTER_PREFIX, len) == 0) {
-			pimap_settings_add_filter(filters, user->pool,
+			pimap_settings_add_filter(filters, pool,
 				t_str_lcase(envs[i] + len), envs[i+1]);
 		}
 	}
-	return 0;
+}
+
+void pimap_settings_get_service_filters(const struct mail_user_settings *set,
+				pool_t pool,
+				ARRAY_TYPE(pimap_system_filter) *filters_r)
+{
+	p_array_init(filters_r, pool, 4);
+	pimap_settings_read_filters(set, pool, filters_r);
+	array_sort(filters_r, pimap_system_filter_cmp);
 }
 
 #endif
@@ -156,9 +174,12 @@ int pimap_settings_get_filters(struct mail_user *user,
 			       ARRAY_TYPE(pimap_system_filter) *filters_r,
 			       const char **error_r)
 {
-	p_array_init(filters_r, user->pool, 4);
-	if (pimap_settings_read_filters(user, filters_r, error_r) < 0)
-		return -1;
-	array_sort(filters_r, pimap_system_filter_cmp);
+#ifdef PIMAP_HAVE_SETTINGS_GET
+	return pimap_settings_get_service_filters(user->event, user->pool,
+						  filters_r, error_r);
+#else
+	*error_r = NULL;
+	pimap_settings_get_service_filters(user->set, user->pool, filters_r);
 	return 0;
+#endif
 }

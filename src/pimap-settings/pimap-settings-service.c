@@ -93,3 +93,30 @@ int pimap_settings_get_service(pool_t pool, const struct pimap_settings **set_r,
 }
 
 #endif
+
+int pimap_settings_get_service_rules(pool_t pool, const struct pimap_settings *set,
+				     const char **rules_r, const char **error_r)
+{
+	ARRAY_TYPE(pimap_system_filter) filters;
+	const struct pimap_system_filter *filter;
+	string_t *rules = str_new(pool, 256);
+
+#ifdef PIMAP_HAVE_SETTINGS_GET
+	if (pimap_settings_get_service_filters(
+			master_service_get_event(master_service), pool,
+			&filters, error_r) < 0)
+		return -1;
+#else
+	*error_r = NULL;
+	pimap_settings_get_service_filters(
+		master_service_settings_get_others(master_service)[0], pool,
+		&filters);
+#endif
+	str_printfa(rules, "%s\n%s\n%s\n%s\n", set->pimap_default_view,
+		    set->pimap_default_notification, set->pimap_default_event,
+		    set->pimap_timezone);
+	array_foreach(&filters, filter)
+		str_printfa(rules, "%s %s\n", filter->name, filter->criteria);
+	*rules_r = str_c(rules);
+	return 0;
+}

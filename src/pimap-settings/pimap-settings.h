@@ -161,12 +161,28 @@ int pimap_settings_get(struct mail_user *user,
    the pool. Returns 0, or -1 and error_r. (pimap-settings-service.c) */
 int pimap_settings_get_service(pool_t pool, const struct pimap_settings **set_r,
 			       const char **state_dir_r, const char **error_r);
+/* What of the configuration decides which messages notify: its filters and defaults,
+   as text. After pimap_settings_get_service(). */
+int pimap_settings_get_service_rules(pool_t pool, const struct pimap_settings *set,
+				     const char **rules_r, const char **error_r);
 
 /* The filters of the configuration, sorted by name, as they are written there.
    They live as long as the user. Returns 0, or -1 and error_r. */
 int pimap_settings_get_filters(struct mail_user *user,
 			       ARRAY_TYPE(pimap_system_filter) *filters_r,
 			       const char **error_r);
+
+/* Likewise, of no user: they live as long as the pool. */
+#ifdef PIMAP_HAVE_SETTINGS_GET
+int pimap_settings_get_service_filters(struct event *event, pool_t pool,
+				ARRAY_TYPE(pimap_system_filter) *filters_r,
+				const char **error_r);
+#else
+struct mail_user_settings;
+void pimap_settings_get_service_filters(const struct mail_user_settings *set,
+				pool_t pool,
+				ARRAY_TYPE(pimap_system_filter) *filters_r);
+#endif
 
 enum pimap_session {
 	PIMAP_SESSION_PLAIN,

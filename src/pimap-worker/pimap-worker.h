@@ -32,9 +32,10 @@ int worker_list(struct pimap_user *puser, const char *const *states,
 void worker_scan(const char *const *seen, string_t *answer);
 
 /* Adds what is seen of an open folder, or of the profile at that path (NULL: there
-   is none), to the answer. What comes from now on isn't in it. */
+   is none) and of another file (NULL: it isn't to be seen), to the answer. What
+   comes from now on isn't in it. */
 void worker_scan_add_folder(struct mailbox *box, string_t *answer);
-void worker_scan_add_profile(const char *path, string_t *answer);
+void worker_scan_add_profile(const char *path, const char *inbox, string_t *answer);
 /* Likewise of places, up to NULL. */
 void worker_scan_add_places(const char *const *places, string_t *answer);
 

@@ -39,6 +39,8 @@ struct judge_row {
 	const char *event;
 	uint32_t uid;
 	time_t time;
+	/* the site's filters were others */
+	bool anew;
 	char verdict;
 };
 
@@ -57,6 +59,10 @@ judge_row_parse(const char *const *args, struct judge_row *row_r)
 	    str_to_uint32(args[2], &row_r->uid) < 0 ||
 	    str_to_time(args[3], &row_r->time) < 0)
 		return FALSE;
+	if (row_r->generation < 0) {
+		row_r->generation = -row_r->generation;
+		row_r->anew = TRUE;
+	}
 	if (strcmp(args[1], "NEW_MESSAGE") == 0)
 		row_r->kind = JUDGE_NEW;
 	else if (strcmp(args[1], "CHANGED_MESSAGE") == 0)
@@ -273,7 +279,7 @@ int worker_judge(struct pimap_user *puser, const guid_128_t guid,
 	notifies = judge.device != NULL &&
 		pimap_notify_get_channel(puser, judge.device) != NULL;
 	if (notifies) array_foreach_modifiable(&judge.rows, row) {
-		if (row->generation == profile->generation ||
+		if ((row->generation == profile->generation && !row->anew) ||
 		    guid_128_equals(guid, pimap_notify_list_guid) ||
 		    (guid_128_is_empty(guid) &&
 		     judge_row_without_folder(&judge, row)))

@@ -14,6 +14,7 @@
 #include "str.h"
 #include "mail-index.h"
 #include "mail-storage-private.h"
+#include "mail-transaction-log.h"
 #include "mail-user.h"
 #include "pimap-criteria.h"
 #include "pimap-look.h"
@@ -24,6 +25,8 @@
 #include "pimap-view.h"
 #include "pimap-worker.h"
 #include "worker-look.h"
+
+#include <sys/stat.h>
 
 /* of what has been logged once */
 #define MAX_LOGGED 1000
@@ -371,6 +374,26 @@ static bool look_has_channel(const struct pimap_user *puser)
 	return FALSE;
 }
 
+/* Where there is no INBOX yet, or it is just being made: the file that comes with it. Its
+   first mail is no change of any folder that is accounted for. */
+static const char *folders_get_missing_inbox(const struct pimap_user *puser)
+{
+	struct mail_namespace *ns =
+		mail_namespace_find_inbox(puser->user->namespaces);
+	struct stat st;
+	const char *path;
+
+	if (ns == NULL ||
+	    mailbox_list_get_path(ns->list, "INBOX",
+				  MAILBOX_LIST_PATH_TYPE_INDEX, &path) <= 0)
+		return NULL;
+	path = t_strconcat(path, "/"MAIL_INDEX_PREFIX".log", NULL);
+	if (stat(path, &st) < 0)
+		return errno == ENOENT || errno == ENOTDIR ? path : NULL;
+	return st.st_size <= (off_t)sizeof(struct mail_transaction_log_header) ?
+		path : NULL;
+}
+
 int worker_folders(struct pimap_user *puser, string_t *answer,
 		   const char **error_r)
 {
@@ -385,7 +408,7 @@ int worker_folders(struct pimap_user *puser, string_t *answer,
 	if (pimap_settings_get_profile_path(puser->user, &path, &ns,
 					    error_r) < 0)
 		return -1;
-	worker_scan_add_profile(path, answer);
+	worker_scan_add_profile(path, folders_get_missing_inbox(puser), answer);
 	if (pimap_user_get_profile(puser, &profile, error_r) < 0)
 		return -1;
 	if (!look_has_channel(puser))

@@ -126,12 +126,14 @@ void worker_scan_add_folder(struct mailbox *box, string_t *answer)
 	scan_answer(answer, places);
 }
 
-void worker_scan_add_profile(const char *path, string_t *answer)
+void worker_scan_add_profile(const char *path, const char *inbox, string_t *answer)
 {
-	const char *places[2] = { NULL, NULL };
+	const char *places[3] = { NULL, NULL, NULL };
 
 	if (path != NULL)
 		places[0] = t_strconcat("f", path, NULL);
+	if (path != NULL && inbox != NULL)
+		places[1] = t_strconcat("f", inbox, NULL);
 	scan_answer(answer, places);
 }
 
