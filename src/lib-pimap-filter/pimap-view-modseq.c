@@ -70,6 +70,14 @@ uint64_t pimap_view_get_synced_modseq(struct mail_index_view *real)
 	return I_MAX(highest, 1);
 }
 
+uint64_t pimap_view_get_modseq(struct mailbox *box)
+{
+	struct pimap_view *view = PIMAP_VIEW_CONTEXT(box);
+
+	return pimap_view_get_synced_modseq(view == NULL ? box->view :
+					    pimap_view_get_real(box, view));
+}
+
 void pimap_view_modseq_synced(struct mailbox *box, struct pimap_view *view,
 			      struct mailbox_sync_status *status)
 {
