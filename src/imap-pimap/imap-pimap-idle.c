@@ -217,6 +217,12 @@ static bool idle_input_is_empty(struct client *client)
 		ioctl(client->fd_in, FIONREAD, &pending) == 0 && pending == 0;
 }
 
+/* What was written before hasn't left this process: nobody has answered it. */
+static bool idle_output_is_pending(struct client *client)
+{
+	return o_stream_get_buffer_used_size(client->output) > 0;
+}
+
 /* TCP tells only of whom the connection is with: a proxy is not the client. */
 static bool idle_is_tcp_to_client(struct client *client)
 {
@@ -248,7 +254,7 @@ static bool idle_tcp_has_acked(struct client *client)
 	int queued;
 
 	if (client->disconnected || client->output->closed ||
-	    o_stream_get_buffer_used_size(client->output) > 0 ||
+	    idle_output_is_pending(client) ||
 	    ioctl(client->fd_out, SIOCOUTQ, &queued) < 0 || queued > 0)
 		return FALSE;
 	i_zero(&info);
@@ -560,8 +566,12 @@ void imap_pimap_idle_cmd_pre(struct client_command_context *cmd)
 
 	if (idle == NULL || idle->cmd == cmd)
 		return;
+	if (idle->reply_clean && idle_output_is_pending(client))
+		idle->promise = FALSE;
 	if (idle->promise && idle->reply_clean)
 		idle_ack(idle, &idle->reply);
+	/* once */
+	idle->reply_clean = FALSE;
 	if (strcasecmp(cmd->name, "IDLE") != 0)
 		return;
 	idle->cmd = cmd;
@@ -602,7 +612,8 @@ void imap_pimap_idle_tagline_pre(struct client_command_context *cmd,
 	if (idle == NULL || idle->cmd != cmd)
 		return;
 	/* DONE has come */
-	if (idle->plus_clean && strncmp(data, "OK ", 3) == 0)
+	if (idle->plus_clean && strncmp(data, "OK ", 3) == 0 &&
+	    !idle_output_is_pending(cmd->client))
 		idle_ack(idle, &idle->plus);
 	idle->cmd = NULL;
 	timeout_remove(&idle->to_hibernate);
