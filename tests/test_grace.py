@@ -7,13 +7,16 @@ import os
 import re
 import signal
 import socket
+import ssl
+import subprocess
 import time
 
 import pytest
 
 from conftest import HIBERNATION
+from imap_client import Client
 from outband_peers import wait_for
-from test_keys import JOE, key
+from test_keys import JOE, TLS, key
 from test_notifications import MESSAGE, Site
 from udp_device import Device
 
@@ -405,6 +408,54 @@ def test_service_restarts(how):
         assert site.is_told(1)
 
 
+def not_known_by_tcp(site, client):
+    """The client has read it, but only what it does shows that."""
+    site.phone(JOE).close()
+    site.server.clients.append(client)
+    client.ok("SELECT INBOX")
+    site.idle(client)
+    site.deliver(JOE, b"yes")
+    client.wait("EXISTS")
+    start = time.monotonic()
+    assert site.is_told(1)
+    assert time.monotonic() - start > GRACE - 1
+    site.deliver(JOE, b"yes")
+    client.wait("EXISTS")
+    client.done()
+    client.ok("NOOP")
+    wait_for(lambda: read(site) == (1, 1))
+    assert site.is_told(1)
+
+
+def test_tls(tmp_path):
+    """Dovecot's login process has the client's connection."""
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
+                    "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=localhost",
+                    "-keyout", str(tmp_path / "key.pem"), "-out", str(tmp_path / "cert.pem")],
+                   check=True, stderr=subprocess.DEVNULL)
+    os.chmod(tmp_path, 0o755)
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port = sock.getsockname()[1]
+    with own_site(extra=TLS % (port, tmp_path / "cert.pem", tmp_path / "key.pem")) as site:
+        # there is one before
+        site.phone(JOE).close()
+        context = ssl.create_default_context(cafile=str(tmp_path / "cert.pem"))
+        sock = socket.create_connection(("127.0.0.1", port), timeout=20)
+        not_known_by_tcp(site, Client(port, JOE + "#P1", sock=context.wrap_socket(
+            sock, server_hostname="localhost")))
+
+
+def test_proxy():
+    """TCP is with the proxy, not with the client."""
+    with own_site(extra="login_trusted_networks = 127.0.0.0/8\n") as site:
+        site.phone(JOE).close()
+        client = Client(site.server.port)
+        client.ok('ID ("x-originating-ip" "192.0.2.1" "x-originating-port" "12345")')
+        client.authenticate(JOE + "#P1", "pass")
+        not_known_by_tcp(site, client)
+
+
 def test_session_is_killed():
     with own_site("killed with signal 9") as site:
         phone = site.phone("joe@example.com")
@@ -450,7 +501,7 @@ def test_session_asleep():
 class UDPSite(Grace):
     def __init__(self, **values):
         super().__init__("mdbox", **dict({
-            "pimap_channels": "udp", "pimap_udp_listen": "127.0.0.1:@UDP_PORT@"}, **values))
+            "pimap_channels": "mail udp", "pimap_udp_listen": "127.0.0.1:@UDP_PORT@"}, **values))
         self.before = 0, 0
         self.server.doveadm("pimap", "device", "add", "-u", JOE, "P1")
         self.pager = Device("127.0.0.1", int(self.server.vars["UDP_PORT"]), "joe#P1@example.com",
@@ -486,10 +537,9 @@ def test_udp_ends():
         site.deliver(JOE, b"yes")
         start = time.monotonic()
         site.idle(phone)
-        wait_for(lambda: status(site, "queued") == 1)
-        # in the order of numbers
-        assert time.monotonic() - start > GRACE - 1
+        # also what has no number yet, behind it
         wait_for(lambda: status(site, "queued") == 0)
+        assert time.monotonic() - start > GRACE - 1
         assert read(site)[0] == 2
         assert "read inband" in site.server.doveadm("pimap", "outband", "trace", "-u", JOE, "P1")
         count = len(site.arrived())
@@ -569,8 +619,8 @@ def test_who_is_believed():
             wait_for(lambda: status(site, "sessions in IDLE") == 1)
             site.deliver("joe@example.com", b"yes")
             wait_for(lambda: status(site, HELD) == 1)
-            id = re.search(r"WAIT\t(\d+)\t", sock.makefile().readline() + sock.makefile()
-                           .readline()).group(1)
+            line = next(line for line in sock.makefile() if line.startswith("WAIT"))
+            id = line.split("\t")[1]
             # of another's, and of none
             sock.sendall(b"READ\t%d\nREAD\t0\nUNREAD\t99999\n" % (int(id) + 1))
             assert site.is_told(2)

@@ -163,14 +163,20 @@ idle_covers(struct imap_pimap_idle *idle, const struct idle_told *told,
 	    const struct idle_wait *wait)
 {
 	struct client *client = idle->client;
-	const bool changes = wait->end_modseq <= told->modseq &&
-		wait->start_modseq >= idle->start_modseq &&
-		idle->start_modseq > 0 && !client->nonpermanent_modseqs;
+	bool all, changes;
 
 	if (client->mailbox == NULL ||
 	    client->mailbox->generation_sequence != idle->generation ||
 	    client->uidvalidity != wait->uid_validity)
 		return FALSE;
+	all = wait->end_modseq <= told->modseq && idle->start_modseq > 0 &&
+		!client->nonpermanent_modseqs;
+	changes = all && wait->start_modseq >= idle->start_modseq;
+	/* then there is nothing left to read, and the client knows that */
+	if (all && wait->event != IDLE_EVENT_DELETED &&
+	    !idle_shows(idle, wait->uid) &&
+	    pimap_view_is_gone(client->mailbox, wait->uid))
+		return TRUE;
 	switch (wait->event) {
 	case IDLE_EVENT_NEW:
 		return wait->uid <= told->uid && idle_shows(idle, wait->uid);

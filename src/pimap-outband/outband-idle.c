@@ -263,7 +263,7 @@ static void idle_row_read(struct idle_row *row)
 	ret = row->sending && outband_sender_read(idles->sender, dev->user,
 						  dev->device, row->id) ? 2 :
 		outband_store_read(idles->store, dev->user, row->id,
-				   row->sending, &error);
+				   !row->sending, &error);
 	if (ret < 0) {
 		idle_store_failed(idles, error);
 		idle_row_wait_store(row, IDLE_ROW_READ);

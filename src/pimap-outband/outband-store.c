@@ -43,7 +43,7 @@ enum outband_store_stmt {
 	STMT_HELD_NEXT,
 	STMT_QUEUE_RELEASE,
 	STMT_QUEUE_READ,
-	STMT_QUEUE_READ_NUMBERED,
+	STMT_QUEUE_READ_ANY,
 	STMT_QUEUED,
 	STMT_JOINABLE,
 	STMT_QUEUE_JOIN,
@@ -260,8 +260,7 @@ static const struct outband_sql_stmt outband_store_stmts[STMT_COUNT] = {
 		"SELECT "QUEUE_COLUMNS
 		" FROM queue q JOIN devices d USING (username, device)"
 		" WHERE q.username = $1 AND q.device = $2 AND q.end_modseq > 0"
-		" AND (q.held > 0"
-		"  OR (q.seq IS NOT NULL AND upper(d.channel) = 'UDP'))"
+		" AND (q.held > 0 OR upper(d.channel) = 'UDP')"
 		" ORDER BY q.id LIMIT $3", "tti" },
 	[STMT_HELD_NEXT] = {
 		"SELECT username, device FROM queue"
@@ -273,9 +272,8 @@ static const struct outband_sql_stmt outband_store_stmts[STMT_COUNT] = {
 	[STMT_QUEUE_READ] = {
 		"DELETE FROM queue WHERE id = $1 AND seq IS NULL AND held > 0"
 		" RETURNING id", "i" },
-	[STMT_QUEUE_READ_NUMBERED] = {
-		"DELETE FROM queue WHERE id = $1 AND seq IS NOT NULL"
-		" RETURNING id", "i" },
+	[STMT_QUEUE_READ_ANY] = {
+		"DELETE FROM queue WHERE id = $1 RETURNING id", "i" },
 	[STMT_JOINABLE] = {
 		"SELECT count(*), count(DISTINCT guid), min(id), max(created),"
 		" count(CASE event WHEN 'STATE_COMPARISON_SYNC' THEN 1 END),"
@@ -1046,14 +1044,14 @@ int outband_store_release(struct outband_store *store, const char *user,
 }
 
 int outband_store_read(struct outband_store *store, const char *user, int64_t id,
-		       bool numbered, const char **error_r)
+		       bool held, const char **error_r)
 {
 	int ret;
 
 	if (store_begin(store, user, error_r) < 0)
 		return -1;
-	ret = queue_change(store, "done", "read inband", numbered ?
-			   STMT_QUEUE_READ_NUMBERED : STMT_QUEUE_READ,
+	ret = queue_change(store, "done", "read inband", held ?
+			   STMT_QUEUE_READ : STMT_QUEUE_READ_ANY,
 			   error_r, id);
 	return store_end(store, ret, error_r);
 }

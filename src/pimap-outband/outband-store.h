@@ -147,8 +147,8 @@ int outband_store_device_next(struct outband_store *store, const char *user,
 int outband_store_head(struct outband_store *store, const char *user,
 		       const char *device, pool_t pool,
 		       struct outband_row *row_r, const char **error_r);
-/* Those of the device that sessions may have read: which are held, or have a number and
-   go by UDP; so many at most, from the first one. */
+/* Those of the device that sessions may have read: which are held, or go by UDP; so many
+   at most, from the first one. */
 int outband_store_readable(struct outband_store *store, const char *user,
 			   const char *device, unsigned int max, pool_t pool,
 			   ARRAY_TYPE(outband_row) *rows_r,
@@ -162,10 +162,10 @@ int outband_store_held_next(struct outband_store *store, const char *user,
 int outband_store_release(struct outband_store *store, const char *user,
 			  int64_t id, const char *reason,
 			  const char **error_r);
-/* A session has read it: forgets it, if it is held, or (numbered) if it has a number.
-   Returns 1, or 0 if it is not. */
+/* A session has read it: forgets it. held: not if it isn't held any more. Returns 1,
+   or 0 if it wasn't forgotten. */
 int outband_store_read(struct outband_store *store, const char *user, int64_t id,
-		       bool numbered, const char **error_r);
+		       bool held, const char **error_r);
 /* The first one that no filter and no limit is about (LOCK_DOWN, NEW_ENC_KEY), which
    goes before those that wait because there were too many. */
 int outband_store_urgent(struct outband_store *store, const char *user,
