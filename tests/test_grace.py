@@ -68,7 +68,7 @@ class Grace(Site):
         return sorted(set(self.told())) == list(range(1, count + 1))
 
 
-@pytest.fixture(scope="module", params=["maildir", "mdbox"])
+@pytest.fixture(scope="module", params=["maildir", "pgsql"])
 def site(request):
     site = Grace(request.param)
     yield site
