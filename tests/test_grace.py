@@ -408,6 +408,20 @@ def test_service_restarts(how):
         assert site.is_told(1)
 
 
+def test_no_grace():
+    """0: nothing is held, and no session is connected for it."""
+    with own_site(pimap_inband_grace="0") as site:
+        phone = site.phone(JOE)
+        phone.idle()
+        time.sleep(1)
+        assert status(site, "sessions in IDLE") == 0
+        site.deliver(JOE, b"yes")
+        start = time.monotonic()
+        phone.wait("EXISTS")
+        assert site.is_told(1)
+        assert time.monotonic() - start < 2
+
+
 def not_known_by_tcp(site, client):
     """The client has read it, but only what it does shows that."""
     site.phone(JOE).close()
