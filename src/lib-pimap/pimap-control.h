@@ -51,8 +51,8 @@
         with that number (0: not asked for), also if it is finished; position is that
         of the last MORE, or 0.0
         STEP <id> <user> <device> <number> <time> <step> <text>
-                                 step: found, queued, numbered, tried, retry, done;
-                                 names may be added
+                                 step: found, queued, held, released, numbered,
+                                 tried, retry, done; names may be added
      KEY <user> <device>
         KEY <number> <base64>    the device's, which has one from now on
      REKEY <user> <device>
