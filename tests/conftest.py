@@ -59,8 +59,10 @@ class Server:
         self.format = fmt
         if extra is not None and re.search("pimap_(channels|mail_relay) ", extra):
             # tests count notifications: they aren't joined where a test doesn't set it
+            # nor are they held
             extra = settings(dict.fromkeys(
-                ("pimap_join_count", "pimap_limit_device", "pimap_limit_user"), 0)) + extra
+                ("pimap_join_count", "pimap_limit_device", "pimap_limit_user",
+                 "pimap_inband_grace"), 0)) + extra
         command = [HERE + "/private-dovecot", "start", self.path, "-f", fmt]
         for option, text in (("-x", extra), ("-a", auth)):
             if text is not None:

@@ -605,7 +605,7 @@ def test_list_of_folders(site, user):
     with Worker(site.server) as worker:
         def events(**states):
             lines = worker.job("LOOK", user, LIST, *[x for item in states.items() for x in item])
-            state, = [line[-1] for line in lines if line[0] == "DEVICE"]
+            state, = [line[6] for line in lines if line[0] == "DEVICE"]
             assert lines[-1] == ["OK"]
             return state, [(line[1], line[7]) for line in lines if line[0] == "EVENT"]
 

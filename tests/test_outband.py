@@ -704,7 +704,8 @@ def test_database_elsewhere():
     {"pimap_mail_relay": "127.0.0.1:x"}, {"pimap_mail_from": "joe"},
     {"pimap_outband_retry_min": "0"}, {"pimap_outband_expire": "0"},
     {"pimap_outband_db": "queue.db"}, {"pimap_outband_retry_max": "8 days"},
-    {"pimap_join_interval": "0"}, {"pimap_join_interval": "61 min"}])
+    {"pimap_join_interval": "0"}, {"pimap_join_interval": "61 min"},
+    {"pimap_inband_grace": "61 min"}])
 def test_settings_that_are_wrong(values):
     server = None
     try:

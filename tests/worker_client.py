@@ -88,8 +88,10 @@ class Look:
         device = None
         for line in lines:
             if line[0] == "DEVICE":
-                _, device, *fields, state = line
+                _, device, *fields = line[:6]
+                state, *changes = line[6:]
                 assert device not in self.devices and len(fields) == 4
+                assert len(changes) in (0, 3)
                 self.devices[device], self.states[device] = fields, state
                 self.events[device] = []
             else:

@@ -12,6 +12,7 @@
 #include "pimap-user.h"
 #include "pimap-view.h"
 #include "imap-pimap-plugin.h"
+#include "imap-pimap-idle.h"
 #include "imap-pimap-resync.h"
 #include "imap-pimap-hibernate.h"
 
@@ -46,6 +47,10 @@ static const char *get_wakefulness(struct client *client)
 		return "the device's view changes by time";
 	if (pclient->to_bye != NULL)
 		return "the device's session is about to end";
+	if (imap_pimap_idle_is_awaited(client)) {
+		imap_pimap_idle_kept_awake(client);
+		return "notifications wait for what the device reads";
+	}
 	return NULL;
 }
 
@@ -145,6 +150,7 @@ imap_pimap_state_import(struct client *client, bool internal,
 	    memcmp(data, BLOCK_NAME, strlen(BLOCK_NAME)) == 0)
 		return block_import(client, data, size, error_r);
 
+	imap_pimap_idle_woken(client);
 	/* the mailbox comes before what the client has enabled */
 	puser->views_tracked = TRUE;
 	ret = pclient->module_ctx.super.state_import(client, internal, data,

@@ -25,6 +25,7 @@
 #include "imap-pimap-vanished.h"
 #include "imap-pimap-fetch.h"
 #include "imap-pimap-hibernate.h"
+#include "imap-pimap-idle.h"
 #include "imap-pimap-lock.h"
 #include "imap-pimap-resync.h"
 #include "imap-pimap-plugin.h"
@@ -183,6 +184,7 @@ static void imap_pimap_cmd_pre(struct client_command_context *cmd)
 	if (str_array_icase_find(whole_commands, cmd->name))
 		pimap_scope_whole_begin(puser);
 	imap_pimap_admission_command(cmd);
+	imap_pimap_idle_cmd_pre(cmd);
 }
 
 static void imap_pimap_cmd_post(struct client_command_context *cmd)
@@ -201,6 +203,7 @@ static void imap_pimap_cmd_post(struct client_command_context *cmd)
 	if (client->mailbox != NULL &&
 	    str_array_icase_find(expunge_commands, cmd->name))
 		pimap_view_release_own(client->mailbox);
+	imap_pimap_idle_cmd_post(cmd);
 }
 
 /* At least 60 random bits, no leading zero */
@@ -224,6 +227,7 @@ static void imap_pimap_client_init(struct client *client)
 	pclient->module_ctx.super.init(client);
 	puser->views_enabled = TRUE;
 	imap_pimap_lock_init(client);
+	imap_pimap_idle_init(client);
 	T_BEGIN {
 		/* What the first folder will need is read before the login's
 		   reply. What can't be read is for commands to tell of. */
@@ -252,10 +256,22 @@ static int imap_pimap_sync_notify_more(struct imap_sync_context *ctx)
 	struct client *client = ctx->client;
 	struct imap_pimap_client *pclient = IMAP_PIMAP_CONTEXT_REQUIRE(client);
 
+	imap_pimap_idle_synced(ctx, !ctx->sync_status.sync_delayed_expunges);
 	imap_pimap_sync_modseq(ctx);
 	if (ctx->box == client->mailbox && pimap_scope_synced_expunges(ctx->box))
 		imap_pimap_resync_synced(client);
 	return pclient->module_ctx.super.sync_notify_more(ctx);
+}
+
+static void
+imap_pimap_send_tagline(struct client_command_context *cmd, const char *data)
+{
+	struct client *client = cmd->client;
+	struct imap_pimap_client *pclient = IMAP_PIMAP_CONTEXT_REQUIRE(client);
+
+	imap_pimap_idle_tagline_pre(cmd, data);
+	pclient->module_ctx.super.send_tagline(cmd, data);
+	imap_pimap_idle_tagline_post(client);
 }
 
 /* What is opened now is for autoexpunge, or quota's last count. */
@@ -266,6 +282,7 @@ static void imap_pimap_client_destroy(struct client *client, const char *reason)
 
 	timeout_remove(&pclient->to_bye);
 	imap_pimap_lock_deinit(client);
+	imap_pimap_idle_deinit(client);
 	puser->views_enabled = FALSE;
 	pclient->module_ctx.super.destroy(client, reason);
 }
@@ -282,6 +299,7 @@ static void imap_pimap_client_created(struct client **clientp)
 		pclient->module_ctx.super = client->v;
 		client->v.init = imap_pimap_client_init;
 		client->v.destroy = imap_pimap_client_destroy;
+		client->v.send_tagline = imap_pimap_send_tagline;
 		client->v.sync_notify_more = imap_pimap_sync_notify_more;
 		client->v.state_import = imap_pimap_state_import;
 		client->v.state_export = imap_pimap_state_export;
@@ -395,6 +413,7 @@ void imap_pimap_plugin_deinit(void)
 	command_unregister("XFILTER");
 	pimap_plugin_set_sessions(NULL);
 	imap_pimap_locks_deinit();
+	imap_pimap_idles_deinit();
 	pimap_view_deinit();
 	pimap_criteria_deinit();
 }

@@ -6,6 +6,7 @@
 
 struct client_command_context;
 struct imap_arg;
+struct imap_pimap_idle;
 struct ostream;
 struct timeout;
 struct pimap_user;
@@ -27,6 +28,8 @@ struct imap_pimap_client {
 	/* is the device locked by now? */
 	struct timeout *to_lock;
 	unsigned int lock_tries;
+	/* what the client has read; NULL: nobody wants to know */
+	struct imap_pimap_idle *idle;
 };
 
 extern MODULE_CONTEXT_DEFINE(imap_pimap_module, &imap_module_register);

@@ -70,6 +70,24 @@ uint64_t pimap_view_get_synced_modseq(struct mail_index_view *real)
 	return I_MAX(highest, 1);
 }
 
+uint64_t pimap_view_get_modseq(struct mailbox *box)
+{
+	struct pimap_view *view = PIMAP_VIEW_CONTEXT(box);
+
+	return pimap_view_get_synced_modseq(view == NULL ? box->view :
+					    pimap_view_get_real(box, view));
+}
+
+bool pimap_view_is_gone(struct mailbox *box, uint32_t uid)
+{
+	struct pimap_view *view = PIMAP_VIEW_CONTEXT(box);
+	uint32_t seq;
+
+	return !mail_index_lookup_seq(view == NULL ? box->view :
+				      pimap_view_get_real(box, view), uid,
+				      &seq);
+}
+
 void pimap_view_modseq_synced(struct mailbox *box, struct pimap_view *view,
 			      struct mailbox_sync_status *status)
 {

@@ -91,6 +91,12 @@ bool pimap_view_expires(struct mailbox *box);
 /* The modseq up to which a mailbox's own view is synced. */
 uint64_t pimap_view_get_synced_modseq(struct mail_index_view *real);
 
+/* That of a mailbox, which may have a view: all changes up to it were told when it
+   was synced. */
+uint64_t pimap_view_get_modseq(struct mailbox *box);
+/* TRUE if the folder had no such message then, shown or not. */
+bool pimap_view_is_gone(struct mailbox *box, uint32_t uid);
+
 /* A session goes on in another process: */
 
 /* Appends to dest what the mailbox shows, in a line without its end; nothing if

@@ -52,8 +52,8 @@
         with that number (0: not asked for), also if it is finished; position is that
         of the last MORE, or 0.0
         STEP <id> <user> <device> <number> <time> <step> <text>
-                                 step: found, queued, numbered, tried, retry, done;
-                                 names may be added
+                                 step: found, queued, held, released, numbered,
+                                 tried, retry, done; names may be added
      DEVICE <user> <device>
         ENDED <time> <reason>    if its address isn't tried any more, since when and why
      KEY <user> <device>

@@ -51,8 +51,10 @@
         FOLDER  <folder GUID> <name>
         SEEN    <seen>
         DEVICE  <device> <generation> <channel> <address> <format> <state>
+                [<UIDVALIDITY> <start> <end>]
                                        for each device that the folder notifies, with
-                                       its new state
+                                       its new state; what its events are about has
+                                       modseqs above start, up to end
         EVENT   <event> <UID> <time> [<sender> <subject> <body> [<name>]]
                                        of the device above, in the order in which they
                                        are to be told; R-13.2's name, INTERNALDATE or

@@ -108,6 +108,7 @@ outband_answer_device(struct outband_answer *answer, const char *const *args,
 {
 	struct outband_found *found;
 	const struct outband_found *other;
+	struct outband_changes changes;
 	int64_t generation;
 
 	if (answer->folder == NULL) {
@@ -119,6 +120,17 @@ outband_answer_device(struct outband_answer *answer, const char *const *args,
 	    outband_has_control(args[0]) || outband_has_control(args[2]) ||
 	    str_to_int64(args[1], &generation) < 0 || generation < 0) {
 		*error_r = "invalid DEVICE";
+		return -1;
+	}
+	i_zero(&changes);
+	if (args[6] != NULL &&
+	    (str_array_length(args) < 9 ||
+	     str_to_uint32(args[6], &changes.uid_validity) < 0 ||
+	     str_to_uint64(args[7], &changes.start_modseq) < 0 ||
+	     str_to_uint64(args[8], &changes.end_modseq) < 0 ||
+	     changes.start_modseq > INT64_MAX ||
+	     changes.end_modseq > INT64_MAX)) {
+		*error_r = "invalid changes of a DEVICE";
 		return -1;
 	}
 	if (array_count(&answer->found) == OUTBAND_ANSWER_MAX_DEVICES) {
@@ -138,6 +150,7 @@ outband_answer_device(struct outband_answer *answer, const char *const *args,
 	found->address = p_strdup(answer->pool, args[3]);
 	found->format = p_strdup(answer->pool, args[4]);
 	found->state = p_strdup(answer->pool, args[5]);
+	found->changes = changes;
 	p_array_init(&found->events, answer->pool, 4);
 	return 0;
 }

@@ -490,6 +490,17 @@ static void udp_keys_changed(const char *user, const char *device, void *context
 		udp_send_finish_as(dev->send, OUTBAND_CHANNEL_AGAIN, NULL);
 }
 
+static void
+udp_channel_read(struct outband_channel *_channel, const char *user,
+		 const char *device)
+{
+	struct udp_channel *channel = UDP_CHANNEL(_channel);
+	struct udp_device *dev = udp_device_lookup(channel, user, device);
+
+	if (dev != NULL && dev->send != NULL)
+		udp_send_finish_as(dev->send, OUTBAND_CHANNEL_READ, NULL);
+}
+
 /* Receiving */
 
 struct udp_hello {
@@ -966,4 +977,5 @@ const struct outband_channel_vfuncs outband_channel_udp = {
 	.status = udp_channel_status,
 	.deinit = udp_channel_deinit,
 	.send = udp_channel_send,
+	.read = udp_channel_read,
 };

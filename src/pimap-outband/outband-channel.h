@@ -23,6 +23,8 @@ enum outband_channel_outcome {
 	OUTBAND_CHANNEL_UNREGISTER,
 	/* it is another channel's from now on */
 	OUTBAND_CHANNEL_FALLBACK,
+	/* the device's session has read it */
+	OUTBAND_CHANNEL_READ,
 	/* it was no try: what was known of the device isn't true any more */
 	OUTBAND_CHANNEL_AGAIN
 };
@@ -90,6 +92,10 @@ struct outband_channel_vfuncs {
 	void (*send)(struct outband_channel *channel,
 		     const struct outband_row *row,
 		     outband_channel_callback_t *callback, void *context);
+	/* The device's session has read what is being sent: it needn't arrive any
+	   more. NULL: it isn't repeated anyway. */
+	void (*read)(struct outband_channel *channel, const char *user,
+		     const char *device);
 };
 
 struct outband_channel {

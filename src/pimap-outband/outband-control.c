@@ -13,6 +13,7 @@
 #include "master-service.h"
 #include "pimap-control.h"
 #include "outband-channel.h"
+#include "outband-idle.h"
 #include "outband-keys.h"
 #include "outband-looks.h"
 #include "outband-sender.h"
@@ -30,6 +31,7 @@ struct outband_controls {
 	struct outband_looks *looks;
 	struct outband_sender *sender;
 	struct outband_keys *keys;
+	struct outband_idles *idles;
 	/* NULL: not yet */
 	struct outband_store *store;
 };
@@ -121,6 +123,7 @@ control_status(struct outband_control *control,
 	struct outband_store *store = controls->store;
 	struct outband_store_status status;
 	struct outband_looks_status looks;
+	struct outband_idles_status idles;
 	const char *error;
 	unsigned int i;
 
@@ -130,9 +133,11 @@ control_status(struct outband_control *control,
 		return;
 	}
 	outband_looks_get_status(controls->looks, &looks);
+	outband_idles_get_status(controls->idles, &idles);
 	ANSWER_NUMBER(answer, "STATUS", "queued", status.queued);
 	ANSWER_NUMBER(answer, "STATUS", "queued with a number",
 		      status.numbered);
+	ANSWER_NUMBER(answer, "STATUS", "held for a session", status.held);
 	ANSWER_NUMBER(answer, "TIME", "oldest", status.oldest);
 	ANSWER_NUMBER(answer, "STATUS", "devices with queued",
 		      status.devices);
@@ -146,6 +151,9 @@ control_status(struct outband_control *control,
 	ANSWER_NUMBER(answer, "STATUS", "scanned", looks.scanned);
 	ANSWER_NUMBER(answer, "STATUS", "scanned and changed",
 		      looks.scan_changed);
+	ANSWER_NUMBER(answer, "STATUS", "sessions in IDLE", idles.sessions);
+	ANSWER_NUMBER(answer, "STATUS", "read inband", idles.read);
+	ANSWER_NUMBER(answer, "STATUS", "held and not read", idles.unread);
 	ANSWER_NUMBER(answer, "STATUS", "expired",
 		      outband_sender_get_expired(controls->sender));
 	for (i = 0; outband_channels[i] != NULL; i++)
@@ -163,7 +171,10 @@ static void control_list_row(string_t *answer, const struct outband_row *row)
 	       t_strdup_printf("%u", row->event.uid),
 	       t_strdup_printf("%"PRId64, row->seq),
 	       t_strdup_printf("%u", row->tries),
-	       t_strdup_printf("%"PRIdTIME_T, row->next_try), row->last_error,
+	       t_strdup_printf("%"PRIdTIME_T, row->held_until == 0 ?
+			       row->next_try : row->held_until),
+	       row->held_until == 0 ? row->last_error :
+	       "held, as the device is in IDLE there",
 	       t_strdup_printf("%"PRIdTIME_T, row->created), row->channel,
 	       row->address);
 }
@@ -675,7 +686,8 @@ static const struct connection_settings outband_control_set = {
 
 struct outband_controls *
 outband_controls_init(struct event *event_parent, struct outband_looks *looks,
-		      struct outband_sender *sender, struct outband_keys *keys)
+		      struct outband_sender *sender, struct outband_keys *keys,
+		      struct outband_idles *idles)
 {
 	struct outband_controls *controls;
 
@@ -684,6 +696,7 @@ outband_controls_init(struct event *event_parent, struct outband_looks *looks,
 	controls->looks = looks;
 	controls->sender = sender;
 	controls->keys = keys;
+	controls->idles = idles;
 	controls->list = connection_list_init(&outband_control_set,
 					      &outband_control_vfuncs);
 	return controls;

@@ -5,6 +5,7 @@
 struct event;
 struct master_service_connection;
 struct outband_controls;
+struct outband_idles;
 struct outband_keys;
 struct outband_looks;
 struct outband_sender;
@@ -14,7 +15,8 @@ struct outband_store;
 
 struct outband_controls *
 outband_controls_init(struct event *event_parent, struct outband_looks *looks,
-		      struct outband_sender *sender, struct outband_keys *keys);
+		      struct outband_sender *sender, struct outband_keys *keys,
+		      struct outband_idles *idles);
 void outband_controls_deinit(struct outband_controls **controls);
 
 /* From now on requests are done. */

@@ -26,12 +26,22 @@ struct outband_event {
 	const char *folder;
 };
 
+/* What the events of a look are about: changes with modseqs above start, up to end;
+   end 0 = it isn't known */
+struct outband_changes {
+	uint32_t uid_validity;
+	uint64_t start_modseq, end_modseq;
+};
+
 /* A device that the folder notifies */
 struct outband_found {
 	const char *device;
 	int64_t generation;
 	const char *channel, *address, *format;
 	const char *state;
+	struct outband_changes changes;
+	/* its events are held until then, 0 = they aren't (outband-idle.h) */
+	time_t held_until;
 	ARRAY(struct outband_event) events;
 };
 ARRAY_DEFINE_TYPE(outband_found, struct outband_found);

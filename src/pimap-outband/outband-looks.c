@@ -88,6 +88,7 @@ struct outband_looks {
 	struct event *event;
 	outband_looks_found_callback_t *found_callback;
 	void *found_context;
+	outband_looks_hold_callback_t *hold_callback;
 
 	struct outband_workers *workers;
 	struct outband_judge *judge;
@@ -607,6 +608,24 @@ outband_look_died(struct outband_look *look, uint32_t uid)
 	outband_look_mark(look, look->origin.cause);
 }
 
+/* */
+static void
+outband_look_hold_events(struct outband_look *look,
+			 struct outband_answer *answer)
+{
+	struct outband_looks *looks = look->looks;
+	struct outband_found *found;
+
+	array_foreach_modifiable(&answer->found, found) {
+		if (array_count(&found->events) > 0 &&
+		    found->changes.end_modseq > 0) {
+			found->held_until = looks->hold_callback(look->user,
+				found->device, look->guid,
+				looks->found_context);
+		}
+	}
+}
+
 static void
 outband_look_answered(struct outband_answer *answer, void *context)
 {
@@ -621,6 +640,7 @@ outband_look_answered(struct outband_answer *answer, void *context)
 	case OUTBAND_ANSWER_OK:
 	case OUTBAND_ANSWER_GONE:
 		T_BEGIN {
+			outband_look_hold_events(look, answer);
 			ret = outband_look_take(look, answer, &error);
 			if (ret < 0)
 				outband_looks_store_failed(looks, error);
@@ -862,7 +882,9 @@ struct outband_looks *
 outband_looks_init(struct event *event_parent, const char *worker_path,
 		   struct outband_judge *judge,
 		   unsigned int scan_interval,
-		   outband_looks_found_callback_t *callback, void *context)
+		   outband_looks_found_callback_t *callback,
+		   outband_looks_hold_callback_t *hold_callback,
+		   void *context)
 {
 	struct outband_looks *looks;
 
@@ -870,6 +892,7 @@ outband_looks_init(struct event *event_parent, const char *worker_path,
 	looks->event = event_create(event_parent);
 	looks->judge = judge;
 	looks->found_callback = callback;
+	looks->hold_callback = hold_callback;
 	looks->found_context = context;
 	looks->workers = outband_workers_init(looks->event, worker_path,
 					      OUTBAND_LOOKS_MAX_WORKERS,

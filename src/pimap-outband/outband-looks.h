@@ -15,12 +15,19 @@ struct outband_judge;
 typedef void outband_looks_found_callback_t(const char *user,
 					    const char *device, void *context);
 
+/* Returns until when an event of the device in that folder is held, 0 = not at all. */
+typedef time_t outband_looks_hold_callback_t(const char *user,
+					     const char *device,
+					     const char *guid, void *context);
+
 /* scan_interval: seconds, 0 = off (outband-scan.h) */
 struct outband_looks *
 outband_looks_init(struct event *event_parent, const char *worker_path,
 		   struct outband_judge *judge,
 		   unsigned int scan_interval,
-		   outband_looks_found_callback_t *callback, void *context);
+		   outband_looks_found_callback_t *callback,
+		   outband_looks_hold_callback_t *hold_callback,
+		   void *context);
 void outband_looks_deinit(struct outband_looks **looks);
 
 /* The folder is to be looked at (guid "": all of the user's). Until

@@ -390,6 +390,10 @@ outband_lane_sent(const struct outband_channel_result *result, void *context)
 		lane->fallback = result->channel;
 		outband_lane_event(lane, "fallback", result->error);
 		break;
+	case OUTBAND_CHANNEL_READ:
+		outband_lane_event(lane, "read inband", NULL);
+		outband_lane_finish(lane, "read inband");
+		break;
 	case OUTBAND_CHANNEL_AGAIN:
 		break;
 	case OUTBAND_CHANNEL_UNREGISTER:
@@ -928,6 +932,24 @@ void outband_sender_retry(struct outband_sender *sender, const char *user,
 	lane = outband_sender_get_lane(sender, user, device);
 	lane->retry_id = 0;
 	outband_lane_later(lane);
+}
+
+bool outband_sender_read(struct outband_sender *sender, const char *user,
+			 const char *device, int64_t id)
+{
+	struct outband_lane *lane, key;
+	struct outband_channel *channel;
+
+	i_zero(&key);
+	key.user = (char *)user;
+	key.device = (char *)device;
+	lane = hash_table_lookup(sender->lanes, &key);
+	if (lane == NULL || !lane->sending || lane->row.id != id)
+		return FALSE;
+	channel = lane->channel->channel;
+	if (channel->v->read != NULL)
+		channel->v->read(channel, user, device);
+	return TRUE;
 }
 
 const struct outband_sender_status *

@@ -39,6 +39,11 @@ void outband_sender_wake(struct outband_sender *sender, const char *user,
 void outband_sender_retry(struct outband_sender *sender, const char *user,
 			  const char *device);
 
+/* A session of the device has read the notification. Returns TRUE if it is being sent:
+   then a channel that repeats it ends that, and it is finished as ever. */
+bool outband_sender_read(struct outband_sender *sender, const char *user,
+			 const char *device, int64_t id);
+
 /* What a channel has done since the service began */
 struct outband_sender_status {
 	unsigned int sending;

@@ -47,6 +47,11 @@ enum outband_store_stmt {
 	STMT_QUEUE_DROP_USER,
 	STMT_QUEUE_HEAD,
 	STMT_QUEUE_URGENT,
+	STMT_READABLE,
+	STMT_HELD_NEXT,
+	STMT_QUEUE_RELEASE,
+	STMT_QUEUE_READ,
+	STMT_QUEUE_READ_ANY,
 	STMT_QUEUED,
 	STMT_JOINABLE,
 	STMT_QUEUE_JOIN,
@@ -154,6 +159,13 @@ static const char *const outband_store_schemas[] = {
 
 	/* by which what is queued was judged, beside the users' profiles: one row */
 	"CREATE TABLE rules (rules $text NOT NULL PRIMARY KEY) $keyed;",
+	/* what waits for a session to read it: until when; end_modseq 0: it isn't
+	   known what to wait for */
+	"ALTER TABLE queue ADD COLUMN held BIGINT NOT NULL DEFAULT 0;"
+	"ALTER TABLE queue ADD COLUMN uid_validity BIGINT NOT NULL DEFAULT 0;"
+	"ALTER TABLE queue ADD COLUMN start_modseq BIGINT NOT NULL DEFAULT 0;"
+	"ALTER TABLE queue ADD COLUMN end_modseq BIGINT NOT NULL DEFAULT 0;"
+	"CREATE INDEX queue_held ON queue (username, device) WHERE held > 0;",
 };
 
 #define STR2(x) #x
@@ -164,18 +176,19 @@ static const char *const outband_store_schemas[] = {
 	"q.id, q.guid, q.folder, q.event, q.uid, q.time, coalesce(q.seq, 0)," \
 	" q.payload, q.tries, q.next_try, q.created, d.channel, d.address," \
 	" d.format, q.last_error, q.username, q.device, q.fields," \
-	" q.generation, d.generation, d.ended"
+	" q.generation, d.generation, d.ended, q.held, q.uid_validity," \
+	" q.start_modseq, q.end_modseq"
 /* what was sent lately, in the order of row_get_windows() */
 #define WINDOW_COLUMNS \
 	"d.join_start, d.join_count, d.hour_start, d.hour_count," \
 	" coalesce(u.start, 0), coalesce(u.total, 0)," \
 	" coalesce(c.start, 0), coalesce(c.total, 0)"
-#define WINDOW_COLUMNS_FIRST 21
+#define WINDOW_COLUMNS_FIRST 25
 #define WINDOW_USER "user "
 #define WINDOW_CHANNEL "channel "
 #define QUEUE_URGENT "event IN ('LOCK_DOWN', 'NEW_ENC_KEY')"
 #define QUEUE_JOINABLE \
-	" WHERE username = $1 AND device = $2 AND seq IS NULL" \
+	" WHERE username = $1 AND device = $2 AND seq IS NULL AND held = 0" \
 	" AND NOT "QUEUE_URGENT
 #define QUEUE_SELECTED \
 	" WHERE ($1 = 0 OR id = $1) AND ($2 = '' OR username = $2)" \
@@ -255,9 +268,10 @@ static const struct outband_sql_stmt outband_store_stmts[STMT_COUNT] = {
 	[STMT_QUEUE_ADD] = {
 		"INSERT INTO queue"
 		" (username, device, guid, folder, event, uid, time, fields,"
-		" created, generation)"
-		" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
-		" RETURNING id", "tttttiitii" },
+		" created, generation, held, uid_validity, start_modseq,"
+		" end_modseq) VALUES"
+		" ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)"
+		" RETURNING id", "tttttiitiiiiii" },
 	[STMT_QUEUE_DROP_DEVICE] = {
 		"DELETE FROM queue WHERE username = $1 AND device = $2"
 		" AND guid = $3 RETURNING id", "ttt" },
@@ -276,12 +290,30 @@ static const struct outband_sql_stmt outband_store_stmts[STMT_COUNT] = {
 		"  (SELECT id FROM queue WHERE username = $1 AND device = $2"
 		"   AND seq IS NOT NULL ORDER BY seq LIMIT 1),"
 		"  (SELECT id FROM queue WHERE username = $1 AND device = $2"
-		"   ORDER BY id LIMIT 1))", "tt" },
+		"   AND held = 0 ORDER BY id LIMIT 1))", "tt" },
 	[STMT_QUEUE_URGENT] = {
 		"SELECT "QUEUE_COLUMNS
 		" FROM queue q JOIN devices d USING (username, device)"
 		" WHERE q.username = $1 AND q.device = $2 AND q."QUEUE_URGENT
 		" ORDER BY q.id LIMIT 1", "tt" },
+	[STMT_READABLE] = {
+		"SELECT "QUEUE_COLUMNS
+		" FROM queue q JOIN devices d USING (username, device)"
+		" WHERE q.username = $1 AND q.device = $2 AND q.end_modseq > 0"
+		" AND (q.held > 0 OR upper(d.channel) = 'UDP')"
+		" ORDER BY q.id LIMIT $3", "tti" },
+	[STMT_HELD_NEXT] = {
+		"SELECT username, device FROM queue"
+		" WHERE (username, device) > ($1, $2) AND held > 0"
+		" ORDER BY username, device LIMIT 1", "tt" },
+	[STMT_QUEUE_RELEASE] = {
+		"UPDATE queue SET held = 0 WHERE id = $1 AND held > 0"
+		" RETURNING id", "i" },
+	[STMT_QUEUE_READ] = {
+		"DELETE FROM queue WHERE id = $1 AND seq IS NULL AND held > 0"
+		" RETURNING id", "i" },
+	[STMT_QUEUE_READ_ANY] = {
+		"DELETE FROM queue WHERE id = $1 RETURNING id", "i" },
 	[STMT_JOINABLE] = {
 		"SELECT count(*), count(DISTINCT guid), min(id), max(created),"
 		" count(CASE event WHEN 'STATE_COMPARISON_SYNC' THEN 1 END),"
@@ -293,7 +325,8 @@ static const struct outband_sql_stmt outband_store_stmts[STMT_COUNT] = {
 		"UPDATE queue SET event = $2,"
 		" guid = CASE $3 WHEN 1 THEN guid ELSE '' END,"
 		" folder = CASE $3 WHEN 1 THEN folder ELSE 'INBOX' END,"
-		" uid = 0, time = $4, fields = '', created = $5"
+		" uid = 0, time = $4, fields = '', created = $5,"
+		" end_modseq = 0"
 		" WHERE id = $1 AND seq IS NULL RETURNING id", "itiii" },
 	[STMT_QUEUE_JOINED_DROP] = {
 		"DELETE FROM queue"QUEUE_JOINABLE" AND id <> $3 RETURNING id",
@@ -316,7 +349,7 @@ static const struct outband_sql_stmt outband_store_stmts[STMT_COUNT] = {
 		" RETURNING id", "ii" },
 	[STMT_QUEUE_SYNC] = {
 		"UPDATE queue SET event = 'SYNC', uid = 0, time = $3,"
-		" fields = '', generation = $2"
+		" fields = '', generation = $2, held = 0, end_modseq = 0"
 		" WHERE id = $1 AND seq IS NULL RETURNING id", "iii" },
 	[STMT_QUEUE_ADD_SYNC] = {
 		"INSERT INTO queue (username, device, guid, folder, event, uid,"
@@ -334,6 +367,7 @@ static const struct outband_sql_stmt outband_store_stmts[STMT_COUNT] = {
 		"DELETE FROM queue WHERE id = $1 RETURNING id", "i" },
 	[STMT_STATUS] = {
 		"SELECT count(*), count(seq), coalesce(min(created), 0),"
+		" count(CASE WHEN held > 0 THEN 1 END),"
 		" (SELECT count(*) FROM (SELECT DISTINCT username, device"
 		"  FROM queue) AS x),"
 		" (SELECT count(*) FROM (SELECT DISTINCT username, device"
@@ -862,11 +896,17 @@ store_commit_found(struct outband_store *store, const char *user,
 		   const struct accounted_now *now,
 		   const struct outband_found *found, const char **error_r)
 {
+	const struct outband_changes *changes = &found->changes;
 	const struct outband_event *event;
 	const char *text, *name;
-	int64_t id;
+	int64_t id, held;
 
 	array_foreach(&found->events, event) {
+		/* the others may be about anything */
+		const bool readable = event->uid != 0 &&
+			changes->end_modseq > 0;
+
+		held = readable ? (int64_t)found->held_until : 0;
 		name = event->folder != NULL ? event->folder : folder;
 		text = t_strdup_printf("%s%s in %s, by a look at %s (%s)",
 			event->name, event->uid == 0 ? "" :
@@ -877,11 +917,18 @@ store_commit_found(struct outband_store *store, const char *user,
 			      event->name, (int64_t)event->uid,
 			      (int64_t)event->time,
 			      event->fields == NULL ? "" : event->fields,
-			      (int64_t)ioloop_time, found->generation) < 0 ||
+			      (int64_t)ioloop_time, found->generation, held,
+			      (int64_t)changes->uid_validity,
+			      (int64_t)changes->start_modseq,
+			      readable ? (int64_t)changes->end_modseq :
+			      (int64_t)0) < 0 ||
 		    step_add(store, id, origin->begun, "found", text,
 			     error_r) < 0 ||
 		    step_add(store, id, ioloop_time, "queued", "",
-			     error_r) < 0)
+			     error_r) < 0 ||
+		    (held != 0 &&
+		     step_add(store, id, ioloop_time, "held",
+			      "the device is in IDLE there", error_r) < 0))
 			return -1;
 	}
 	if (now != NULL) {
@@ -1017,6 +1064,10 @@ row_get(outband_sql_row_t row, pool_t pool, struct outband_row *row_r)
 	row_r->generation = outband_sql_int(row, 18);
 	row_r->device_generation = outband_sql_int(row, 19);
 	row_r->ended = p_strdup(pool, row[20]);
+	row_r->held_until = outband_sql_int(row, 21);
+	row_r->changes.uid_validity = outband_sql_int(row, 22);
+	row_r->changes.start_modseq = outband_sql_int(row, 23);
+	row_r->changes.end_modseq = outband_sql_int(row, 24);
 }
 
 static void
@@ -1047,6 +1098,58 @@ int outband_store_head(struct outband_store *store, const char *user,
 		row_get_windows(*array_front(&rows), row_r);
 	}
 	return ret;
+}
+
+int outband_store_readable(struct outband_store *store, const char *user,
+			   const char *device, unsigned int max, pool_t pool,
+			   ARRAY_TYPE(outband_row) *rows_r,
+			   const char **error_r)
+{
+	ARRAY_TYPE(outband_sql_rows) rows;
+	outband_sql_row_t row;
+
+	p_array_init(rows_r, pool, 8);
+	if (outband_sql_run(store->sql, STMT_READABLE, &rows, error_r, user,
+			    device, (int64_t)max) < 0)
+		return -1;
+	array_foreach_elem(&rows, row)
+		row_get(row, pool, array_append_space(rows_r));
+	return 0;
+}
+
+int outband_store_held_next(struct outband_store *store, const char *user,
+			    const char *device, pool_t pool,
+			    const char **user_r, const char **device_r,
+			    const char **error_r)
+{
+	return store_next(store, STMT_HELD_NEXT, user, device, pool, user_r,
+			  device_r, error_r);
+}
+
+int outband_store_release(struct outband_store *store, const char *user,
+			  int64_t id, const char *reason,
+			  const char **error_r)
+{
+	int ret;
+
+	if (store_begin(store, user, error_r) < 0)
+		return -1;
+	ret = queue_change(store, "released", reason, STMT_QUEUE_RELEASE,
+			   error_r, id);
+	return store_end(store, ret, error_r);
+}
+
+int outband_store_read(struct outband_store *store, const char *user, int64_t id,
+		       bool held, const char **error_r)
+{
+	int ret;
+
+	if (store_begin(store, user, error_r) < 0)
+		return -1;
+	ret = queue_change(store, "done", "read inband", held ?
+			   STMT_QUEUE_READ : STMT_QUEUE_READ_ANY,
+			   error_r, id);
+	return store_end(store, ret, error_r);
 }
 
 int outband_store_urgent(struct outband_store *store, const char *user,
@@ -1412,9 +1515,10 @@ int outband_store_status(struct outband_store *store,
 	status_r->queued = outband_sql_int(row, 0);
 	status_r->numbered = outband_sql_int(row, 1);
 	status_r->oldest = outband_sql_int(row, 2);
-	status_r->devices = outband_sql_int(row, 3);
-	status_r->accounted_devices = outband_sql_int(row, 4);
-	status_r->ended_devices = outband_sql_int(row, 5);
+	status_r->held = outband_sql_int(row, 3);
+	status_r->devices = outband_sql_int(row, 4);
+	status_r->accounted_devices = outband_sql_int(row, 5);
+	status_r->ended_devices = outband_sql_int(row, 6);
 	return 1;
 }
 

@@ -33,6 +33,10 @@ struct outband_row {
 	/* of the profile that it was judged by (negative: but by other filters of the
 	   site), and the registry's (R-1.7) */
 	int64_t generation, device_generation;
+	/* it isn't sent before, 0 = it isn't held; what a session of the device must
+	   have told for it to be read */
+	time_t held_until;
+	struct outband_changes changes;
 	/* what was sent lately: of the head, and set anew by who numbers it */
 	struct outband_window windows[OUTBAND_WINDOW_COUNT];
 
@@ -86,9 +90,9 @@ ARRAY_DEFINE_TYPE(outband_step, struct outband_step);
 #define OUTBAND_TRACE_LAST 20
 
 struct outband_store_status {
-	/* notifications, those of them that have a number, devices that have
-	   some */
-	uint64_t queued, numbered, devices;
+	/* notifications, those of them that have a number, or are held; devices
+	   that have some */
+	uint64_t queued, numbered, held, devices;
 	/* when the first of them was found, 0 = there is none */
 	time_t oldest;
 	/* devices that are notified of some folder, and those whose address has
@@ -154,10 +158,29 @@ int outband_store_overdue_next(struct outband_store *store, const char *user,
 			       const char **user_r, const char **device_r,
 			       const char **error_r);
 /* The notification of the device that is to be sent next: one with a number, or the
-   oldest. Returns 1, or 0 if it has none. */
+   oldest that isn't held. Returns 1, or 0 if it has none. */
 int outband_store_head(struct outband_store *store, const char *user,
 		       const char *device, pool_t pool,
 		       struct outband_row *row_r, const char **error_r);
+/* Those of the device that sessions may have read: which are held, or go by UDP; so many
+   at most, from the first one. */
+int outband_store_readable(struct outband_store *store, const char *user,
+			   const char *device, unsigned int max, pool_t pool,
+			   ARRAY_TYPE(outband_row) *rows_r,
+			   const char **error_r);
+/* The device after this one among all with held notifications, as folder_next(). */
+int outband_store_held_next(struct outband_store *store, const char *user,
+			    const char *device, pool_t pool,
+			    const char **user_r, const char **device_r,
+			    const char **error_r);
+/* It isn't held any more. Returns 1, or 0 if it wasn't. */
+int outband_store_release(struct outband_store *store, const char *user,
+			  int64_t id, const char *reason,
+			  const char **error_r);
+/* A session has read it: forgets it. held: not if it isn't held any more. Returns 1,
+   or 0 if it wasn't forgotten. */
+int outband_store_read(struct outband_store *store, const char *user, int64_t id,
+		       bool held, const char **error_r);
 /* The first one that no filter and no limit is about (LOCK_DOWN, NEW_ENC_KEY), which
    goes before those that wait because there were too many. */
 int outband_store_urgent(struct outband_store *store, const char *user,

@@ -15,12 +15,14 @@
 #include "master-service.h"
 #include "master-service-settings.h"
 #include "pimap-control.h"
+#include "pimap-idle.h"
 #include "pimap-keys.h"
 #include "pimap-locks.h"
 #include "pimap-look.h"
 #include "pimap-settings.h"
 #include "outband-control.h"
 #include "outband-hint.h"
+#include "outband-idle.h"
 #include "outband-judge.h"
 #include "outband-key-clients.h"
 #include "outband-keys.h"
@@ -57,6 +59,7 @@ struct outband_service {
 	struct outband_keys *keys;
 	struct outband_looks *looks;
 	struct outband_sender *sender;
+	struct outband_idles *idles;
 	struct outband_controls *controls;
 	struct outband_key_clients *key_clients;
 };
@@ -126,7 +129,8 @@ static void outband_start(struct outband_service *s)
 	     outband_store_open(s->event, s->db, &s->store, &error) < 0) ||
 	    outband_store_rules_set(s->store, s->rules, &error) < 0 ||
 	    outband_keys_open(s->keys, s->db, &error) < 0 ||
-	    outband_sender_start(s->sender, s->store, &error) < 0) {
+	    outband_sender_start(s->sender, s->store, &error) < 0 ||
+	    outband_idles_start(s->idles, s->store, &error) < 0) {
 		outband_start_failed(s, error);
 		return;
 	}
@@ -203,7 +207,17 @@ static void outband_found(const char *user, const char *device, void *context)
 {
 	struct outband_service *s = context;
 
+	outband_idles_found(s->idles, user, device);
 	outband_sender_wake(s->sender, user, device);
+}
+
+static time_t
+outband_hold(const char *user, const char *device, const char *guid,
+	     void *context)
+{
+	struct outband_service *s = context;
+
+	return outband_idles_get_hold(s->idles, user, device, guid);
 }
 
 static void client_connected(struct master_service_connection *conn)
@@ -213,6 +227,8 @@ static void client_connected(struct master_service_connection *conn)
 		outband_controls_connected(service.controls, conn);
 	else if (strcmp(conn->name, PIMAP_KEYS_SOCKET) == 0)
 		outband_key_clients_connected(service.key_clients, conn);
+	else if (strcmp(conn->name, PIMAP_IDLE_SOCKET) == 0)
+		outband_idles_connected(service.idles, conn);
 	else
 		outband_hints_connected(service.hints, conn);
 }
@@ -223,6 +239,7 @@ static void outband_die(void)
 	outband_hints_disconnect(service.hints);
 	outband_controls_disconnect(service.controls);
 	outband_key_clients_disconnect(service.key_clients);
+	outband_idles_disconnect(service.idles);
 	master_service_stop(master_service);
 }
 
@@ -245,13 +262,15 @@ static void outband_init(struct outband_service *s, const char *state_dir)
 		i_fatal("%s", error);
 	s->looks = outband_looks_init(s->event, PIMAP_WORKER_SOCKET, s->judge,
 				      s->set->pimap_outband_scan_interval,
-				      outband_found, s);
+				      outband_found, outband_hold, s);
+	s->idles = outband_idles_init(s->event, PIMAP_WORKER_SOCKET, s->set,
+				      s->sender);
 	s->hints = outband_hints_init(s->event, s->judge, outband_hinted, s);
 	/* devices that are removed keep theirs */
 	s->key_clients = outband_key_clients_init(s->event,
 		PIMAP_WORKER_SOCKET, s->keys, s->set->pimap_max_devices * 4);
 	s->controls = outband_controls_init(s->event, s->looks, s->sender,
-					    s->keys);
+					    s->keys, s->idles);
 }
 
 static void outband_deinit(struct outband_service *s)
@@ -262,6 +281,7 @@ static void outband_deinit(struct outband_service *s)
 	outband_controls_deinit(&s->controls);
 	outband_key_clients_deinit(&s->key_clients);
 	outband_looks_deinit(&s->looks);
+	outband_idles_deinit(&s->idles);
 	outband_sender_deinit(&s->sender);
 	outband_judge_deinit(&s->judge);
 	outband_keys_deinit(&s->keys);

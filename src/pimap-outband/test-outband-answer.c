@@ -36,6 +36,7 @@ static void test_outband_answer_look(void)
 		"EVENT\tNEW_MESSAGE\t4294967295\t1077259200",
 		"EVENT\tSYNC\t0\t1",
 		"DEVICE\tpad\t9223372036854775807\t\t\t\t",
+		"DEVICE\tpager\t1\tMAIL\ta\tEMN\ts\t4294967295\t0\t9223372036854775807",
 		"OK",
 		NULL
 	};
@@ -50,7 +51,11 @@ static void test_outband_answer_look(void)
 	test_assert(answer->result == OUTBAND_ANSWER_OK);
 	test_assert_strcmp(answer->folder, "a\tb");
 	found = array_get(&answer->found, &count);
-	test_assert(count == 2);
+	test_assert(count == 3);
+	test_assert(found[0].changes.end_modseq == 0);
+	test_assert(found[2].changes.uid_validity == 4294967295U);
+	test_assert(found[2].changes.start_modseq == 0);
+	test_assert(found[2].changes.end_modseq == INT64_MAX);
 	test_assert_strcmp(found[0].device, "phone");
 	test_assert(found[0].generation == 7);
 	test_assert_strcmp(found[0].channel, "MAIL");
@@ -192,6 +197,11 @@ static void test_outband_answer_invalid(void)
 		{ FOLDER, "DEVICE\tphone\tx\tMAIL\ta\tEMN\tstate" },
 		{ "EVENT\tSYNC\t0\t1" },
 		{ FOLDER, "EVENT\tSYNC\t0\t1" },
+		{ FOLDER, DEVICE"\t1\t2" },
+		{ FOLDER, DEVICE"\t4294967296\t2\t3" },
+		{ FOLDER, DEVICE"\t1\t-2\t3" },
+		{ FOLDER, DEVICE"\t1\t9223372036854775808\t3" },
+		{ FOLDER, DEVICE"\t1\t2\t9223372036854775808" },
 		{ FOLDER, DEVICE, "EVENT\tSYNC\t0" },
 		{ FOLDER, DEVICE, "EVENT\tsync\t0\t1" },
 		{ FOLDER, DEVICE, "EVENT\tSYNC\t4294967296\t1" },

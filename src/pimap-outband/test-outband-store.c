@@ -1581,6 +1581,88 @@ static void test_outband_store_join(void)
 	test_end();
 }
 
+static void test_outband_store_held(void)
+{
+	ARRAY_TYPE(outband_accounted) before;
+	ARRAY_TYPE(outband_found) found = ARRAY_INIT;
+	ARRAY_TYPE(outband_row) rows;
+	struct outband_store_status status;
+	struct outband_store *store;
+	struct outband_found *f;
+	struct outband_event *event;
+	struct outband_row row;
+	const struct outband_row *r;
+	const char *user, *device, *error;
+	int64_t ids[4];
+	unsigned int i;
+
+	test_begin("outband store: R-13.1, held");
+	remove_all();
+	store = open_store();
+	before = accounted(store, GUID);
+	add_found(&found, "phone", 1, "s1", 4);
+	f = array_front_modifiable(&found);
+	f->changes.uid_validity = 5;
+	f->changes.start_modseq = 6;
+	f->changes.end_modseq = 7;
+	f->held_until = 2000;
+	/* it isn't about a message */
+	event = array_front_modifiable(&f->events);
+	event->uid = 0;
+	test_assert(commit(store, GUID, &before, &found) == 1);
+	reopen(&store);
+	test_assert(outband_store_held_next(store, "", "",
+		pool_datastack_create(), &user, &device, &error) == 1);
+	test_assert_strcmp(user, "joe");
+	test_assert_strcmp(device, "phone");
+	test_assert(outband_store_held_next(store, user, device,
+		pool_datastack_create(), &user, &device, &error) == 0);
+	test_assert(outband_store_readable(store, "joe", "phone", 10,
+		pool_datastack_create(), &rows, &error) == 0);
+	test_assert(array_count(&rows) == 3);
+	array_foreach(&rows, r) {
+		i = array_foreach_idx(&rows, r);
+		ids[i] = r->id;
+		test_assert_idx(r->held_until == 2000, i);
+		test_assert_idx(r->event.uid == i + 2, i);
+		test_assert_idx(r->changes.uid_validity == 5 &&
+				r->changes.start_modseq == 6 &&
+				r->changes.end_modseq == 7, i);
+	}
+	test_assert(outband_store_status(store, &status, &error) == 1);
+	test_assert(status.queued == 4 && status.held == 3);
+
+	/* what isn't held goes first, then nothing */
+	test_assert(head(store, "phone", &row) == 1);
+	test_assert(row.event.uid == 0 && row.held_until == 0);
+	test_assert(join(store, 1) == 0);
+	test_assert(number(store, &row) == 1 && row.seq == 1);
+	done(store, &row);
+	test_assert(head(store, "phone", &row) == 0);
+
+	test_assert(outband_store_read(store, "joe", ids[0], TRUE, &error) == 1);
+	test_assert(outband_store_read(store, "joe", ids[0], TRUE, &error) == 0);
+	test_assert(outband_store_release(store, "joe", ids[0], "x", &error) == 0);
+	test_assert(outband_store_release(store, "joe", ids[2], "x", &error) == 1);
+	test_assert(outband_store_release(store, "joe", ids[2], "x", &error) == 0);
+	/* it is to be sent, whatever comes late */
+	test_assert(outband_store_read(store, "joe", ids[2], TRUE, &error) == 0);
+	test_assert(head(store, "phone", &row) == 1);
+	test_assert(row.id == ids[2] && row.event.uid == 4);
+	test_assert(number(store, &row) == 1 && row.seq == 2);
+	test_assert(outband_store_read(store, "joe", ids[2], TRUE, &error) == 0);
+	test_assert(outband_store_release(store, "joe", ids[1], "x", &error) == 1);
+	/* the other channels don't repeat */
+	test_assert(outband_store_readable(store, "joe", "phone", 10,
+		pool_datastack_create(), &rows, &error) == 0);
+	test_assert(array_count(&rows) == 0);
+	test_assert(outband_store_read(store, "joe", ids[2], FALSE, &error) == 1);
+	test_assert(head(store, "phone", &row) == 1);
+	test_assert(row.id == ids[1] && row.event.uid == 3);
+	outband_store_close(&store);
+	test_end();
+}
+
 int main(int argc, char *argv[])
 {
 	static void (*const test_functions[])(void) = {
@@ -1607,6 +1689,7 @@ int main(int argc, char *argv[])
 		test_outband_store_made_at_once,
 		test_outband_store_disconnected,
 		test_outband_store_join,
+		test_outband_store_held,
 		NULL
 	};
 	int ret;

@@ -29,6 +29,7 @@
 #define PIMAP_PROGRAM_MAX_TIMEOUT (60*60)
 
 #define PIMAP_MAX_JOIN_INTERVAL (60*60)
+#define PIMAP_MAX_INBAND_GRACE (60*60)
 #define PIMAP_UDP_MAX_LIFETIME (7*24*60*60)
 /* a FULL_SYNC of any account fits, and no datagram is longer */
 #define PIMAP_UDP_MIN_SIZE 256
@@ -68,6 +69,8 @@ static const struct setting_define pimap_setting_defines[] = {
 	DEF(TIME, pimap_outband_expire),
 	DEF(TIME, pimap_outband_retry_min),
 	DEF(TIME, pimap_outband_retry_max),
+	DEF(TIME, pimap_inband_grace),
+	DEF(ENUM, pimap_inband_grace_by),
 	DEF(UINT, pimap_join_count),
 	DEF(TIME, pimap_join_interval),
 	DEF(UINT, pimap_limit_device),
@@ -141,6 +144,8 @@ static const struct pimap_settings pimap_default_settings = {
 	.pimap_outband_expire = 3*24*60*60,
 	.pimap_outband_retry_min = 5,
 	.pimap_outband_retry_max = 60*60,
+	.pimap_inband_grace = 60,
+	.pimap_inband_grace_by = "tcp:read",
 	.pimap_join_count = 5,
 	.pimap_join_interval = 10,
 	.pimap_limit_device = 60,
@@ -277,6 +282,10 @@ pimap_settings_check(void *_set, pool_t pool, const char **error_r)
 	    set->pimap_outband_retry_max > PIMAP_OUTBAND_MAX_RETRY) {
 		*error_r = "pimap_outband_retry_min and pimap_outband_retry_max "
 			"must be 1 s at least, 7 days at most, in this order";
+		return FALSE;
+	}
+	if (set->pimap_inband_grace > PIMAP_MAX_INBAND_GRACE) {
+		*error_r = "pimap_inband_grace must be 1 hour at most";
 		return FALSE;
 	}
 	if (set->pimap_join_interval == 0 ||

@@ -66,6 +66,10 @@ struct pimap_settings {
 	unsigned int pimap_outband_expire;
 	unsigned int pimap_outband_retry_min;
 	unsigned int pimap_outband_retry_max;
+	/* seconds that a notification is held whose device is in IDLE on that folder,
+	   0 = none; what tells that it was read there: "tcp" or "read" (R-13.1) */
+	unsigned int pimap_inband_grace;
+	const char *pimap_inband_grace_by;
 	/* after so many of a device in so many seconds the others of that time are
 	   one (R-13.5); so many in an hour likewise (R-14.5). 0 = no limit */
 	unsigned int pimap_join_count;

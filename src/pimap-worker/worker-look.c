@@ -183,7 +183,9 @@ look_print_device(const struct look_device *ldev, string_t *answer)
 		      dec2str(puser->profile->generation),
 		      pimap_notify_get_channel(puser, ldev->device),
 		      address == NULL ? "" : address, format, str_c(state),
-		      NULL);
+		      dec2str(ldev->look->uid_validity),
+		      dec2str(ldev->start_modseq),
+		      dec2str(ldev->look->modseq), NULL);
 	array_foreach(&ldev->events, event) T_BEGIN {
 		const char *uid = dec2str(event->uid);
 		const char *time = dec2str(event->time);
@@ -218,6 +220,7 @@ look_device(const struct look *look, const struct pimap_device *device,
 		pimap_channel_is_extended(pimap_notify_get_channel(look->puser,
 								   device));
 	look_get_state(&ldev, state);
+	ldev.start_modseq = ldev.state.modseq;
 	if (look_get_criteria(&ldev, &error) < 0) {
 		/* what comes now is told when that is mended */
 		look_log_once(look, error);

@@ -52,6 +52,8 @@ struct look_device {
 	bool all;
 	/* its format wants the fields of messages */
 	bool extended;
+	/* what was accounted: its events are of changes above this */
+	uint64_t start_modseq;
 
 	struct pimap_look_state state;
 	ARRAY(struct look_event) events;
