@@ -119,6 +119,8 @@ class Folder:
         self.restored = []
         self.deleted = False
         self.events = 0
+        # how many lives are of folders that had the name before
+        self.earlier = 0
         # (t0, name) of each that the list of folders shows, name None: deleted
         self.listed = [(born, name)]
 
@@ -128,6 +130,7 @@ class Folder:
 
     def delete(self, t0, t1):
         self.deleted, self.dirty = True, False
+        self.earlier = len(self.lives)
         self.list(t0, None)
         for life in self.now.values():
             life.gone = (t0, t1)
@@ -159,7 +162,7 @@ class Folder:
             life = self.now.get(uid)
             if life is None:
                 before = any((old.uid, old.props, old.date) == (uid, props, date)
-                             for old in self.lives)
+                             for old in self.lives[self.earlier:])
                 life = self.now[uid] = Life(uid, props, date, (t0, t1), before)
                 life.states.append([t0, INF, flags])
                 self.lives.append(life)

@@ -218,8 +218,8 @@ class Site:
 
     # processes
 
-    def pids(self, service=None):
-        """Of a service: those that aren't too young. Without one: all."""
+    def pids(self, service=None, young=YOUNG):
+        """Of a service: those that aren't too young to die. Without one: all."""
         title = "dovecot-%s/%s" % (os.path.basename(self.run), service or "")
         with open("/proc/uptime") as file:
             now = float(file.read().split()[0])
@@ -235,7 +235,7 @@ class Site:
                     continue
                 with open(path + "/stat") as file:
                     started = int(file.read().rsplit(")", 1)[1].split()[19]) / TICKS
-                if now - started >= YOUNG:
+                if now - started >= young:
                     yield int(path.split("/")[2])
 
     def kill(self, service):
@@ -287,6 +287,19 @@ class Site:
                 yield
             finally:
                 self.doveadm("reload")
+
+    @contextlib.contextmanager
+    def workers_halt(self):
+        pids = list(self.pids("pimap-worker", 0))
+        try:
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGSTOP)
+            yield
+        finally:
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
 
     def fill(self):
         """The queue's disk; or PostgreSQL dies."""
@@ -350,14 +363,22 @@ class Site:
                     os.unlink(path)
                     self.kills["uidlist lock"] += 1
 
+    def numbered(self):
+        """Rows with a number that aren't their device's head: of whom, head, row, number"""
+        heads, found = {}, set()
+        for row in self.outband("list") or []:
+            device = "%s#%s" % (row["user"], row["device"])
+            head = heads.setdefault(device, row["id"])
+            if row["number"] and head != row["id"]:
+                found.add((device, head, row["id"], row["number"]))
+        return found
+
     def check_numbers(self, wrong):
         """Of a device's queue only the head may have a number."""
-        seen = set()
-        for row in self.outband("list") or []:
-            device = row["user"], row["device"]
-            if row["number"] and device in seen:
-                wrong.append("%s#%s: number %s isn't the head's" % (*device, row["number"]))
-            seen.add(device)
+        found = self.numbered()
+        # a list isn't of one moment: what comes while it is read is in it, too
+        for device, _, _, number in sorted(found and found & self.numbered()):
+            wrong.append("%s: number %s isn't the head's" % (device, number))
 
     def calm(self):
         self.peer.mode = "ok"

@@ -317,7 +317,9 @@ class Trial:
             folder.now[uid].touches.append((time.time(), whose))
 
     def op_store(self):
-        folder = self.a_folder()
+        self.store(self.a_folder())
+
+    def store(self, folder):
         uids, how = self.some_uids(folder), self.random_flags()
         if not uids:
             return
@@ -351,10 +353,9 @@ class Trial:
         own = self.rng.choice(("+FLAGS (\\Answered)", "-FLAGS (\\Answered)", self.random_flags()))
         folder.begin()
         conn = None
-        try:
-            conn = Imap(self.site.port, "%s#%s" % (self.user, device.name))
-            conn.run("SELECT " + folder.name)
-            if self.rng.random() < 0.6:
+
+        def stores():
+            if self.rng.random() < 0.8:
                 self.touch(folder, uids, "other")
                 self.note("store %d %s in %s" % (uid, others, folder.name))
                 self.try_plain("SELECT " + folder.name, "UID STORE %d %s" % (uid, others))
@@ -364,6 +365,15 @@ class Trial:
                 self.touch(folder, uids, "own")
                 self.note("%s stores %d %s in %s" % (device.name, uid, own, folder.name))
                 conn.run("UID STORE %d %s" % (uid, own))
+        try:
+            conn = Imap(self.site.port, "%s#%s" % (self.user, device.name))
+            conn.run("SELECT " + folder.name)
+            if self.rng.random() < 0.3:
+                stores()
+            else:
+                # no look comes between them
+                with self.site.workers_halt():
+                    stores()
             conn.run("LOGOUT")
         except Gone:
             self.note("connection of %s lost" % device.name)
@@ -457,10 +467,10 @@ class Trial:
     def op_restore(self):
         """A folder as it was some time ago, and just as many deliveries"""
         if self.site.format == "mdbox" or len(self.folders) < 2:
-            return
+            return None
         folder = self.folders[1]
         if folder.deleted:
-            return
+            return None
         path = "%s/.%s" % (self.home, folder.name) if self.site.format == "maildir" else \
             "%s/mailboxes/%s" % (self.home, folder.name)
         kept = "%s/kept-%s" % (self.site.path, self.user)
@@ -472,11 +482,18 @@ class Trial:
             if os.path.isdir(path):
                 self.site.copy(path, kept)
                 self.copy = (kept, len(folder.lives))
-            return
+            return None
         if folder.dirty:
             self.look(folder)
         came = len(folder.lives) - self.copy[1]
         self.copy = None
+        if came == 0 or self.site.gentle or self.rng.random() < 0.3:
+            return self.restore(folder, path, kept, came)
+        # all of it between two looks
+        with self.site.without_service():
+            return self.restore(folder, path, kept, came)
+
+    def restore(self, folder, path, kept, came):
         folder.begin()
         self.disconnect()
         self.note("restore %s, from which %d had come" % (folder.name, came))
@@ -490,6 +507,10 @@ class Trial:
             message = self.new_message()
             self.note("append %s to %s" % (message.token, folder.name))
             self.try_plain(("APPEND %s" % folder.name, message.octets()))
+            self.look(folder)
+        # until its modseq is above what it was before, too
+        for _ in range(self.rng.randint(0, 12) if came > 0 else 0):
+            self.store(folder)
             self.look(folder)
 
     # devices
@@ -610,8 +631,8 @@ class Trial:
 
     OPERATIONS = {
         op_lmtp: 10, op_burst: 3, op_append: 5, op_copy: 3, op_move: 2, op_by_hand: 4,
-        op_store: 12, op_doveadm: 0.3, op_own_store: 2, op_expunge: 4, op_rename: 0.7,
-        op_create: 0.5, op_delete: 0.5, op_restore: 1, op_filter: 1.2, op_off_and_on: 0.6,
+        op_store: 12, op_doveadm: 0.3, op_own_store: 3, op_expunge: 4, op_rename: 0.7,
+        op_create: 0.5, op_delete: 0.5, op_restore: 4, op_filter: 1.2, op_off_and_on: 0.6,
         op_event: 0.3, op_filter_killed: 0.3, op_filter_unheard: 0.1, op_reload: 0.1, op_wait: 6,
     }
 
