@@ -216,6 +216,12 @@ class Site:
                 fewer[seq] = sum(int(count.group(1)) - 1 for count in counts)
         return fewer
 
+    def rebuilt(self, user):
+        """How often an index of his was made anew: of sdbox and mdbox, when somebody was
+        killed who saved or expunged"""
+        with open(self.server.vars["LOG"], errors="replace") as log:
+            return sum("(%s)<" % user in line and "ebuilding index" in line for line in log)
+
     # processes
 
     def pids(self, service=None, young=YOUNG):

@@ -722,5 +722,6 @@ class Trial:
         for device in self.devices:
             device.notes = [parse_note(*note) for note in self.site.taken(device)]
             self.judgements.append(Judgement(
-                device, self.folders, end, joined=self.site.joined(device), **options))
+                device, self.folders, end, joined=self.site.joined(device),
+                rebuilt=self.site.rebuilt(self.user), **options))
         return self.judgements
