@@ -606,7 +606,7 @@ class Trial:
         if self.rng.random() < 0.5:
             notify = device.config().notify.get(None, NONE)
             self.set_filter(device, "N", None, NONE)
-            if self.rng.random() < 0.5:
+            if self.rng.random() < 0.7:
                 self.op_lmtp()
                 self.look_at_all()
             self.set_filter(device, "N", None, notify)
@@ -616,7 +616,7 @@ class Trial:
             config.channel = channel
             self.change(device, "XSETPIMAPPREF PIMAP_OUTBAND_CHANNEL " +
                         (self.site.channel if channel else "NONE"), config)
-            if not channel and self.rng.random() < 0.5:
+            if not channel and self.rng.random() < 0.7:
                 self.op_lmtp()
                 self.look_at_all()
 
@@ -632,7 +632,7 @@ class Trial:
     OPERATIONS = {
         op_lmtp: 10, op_burst: 3, op_append: 5, op_copy: 3, op_move: 2, op_by_hand: 4,
         op_store: 12, op_doveadm: 0.3, op_own_store: 3, op_expunge: 4, op_rename: 0.7,
-        op_create: 0.5, op_delete: 0.5, op_restore: 4, op_filter: 1.2, op_off_and_on: 0.6,
+        op_create: 0.5, op_delete: 0.5, op_restore: 4, op_filter: 1.2, op_off_and_on: 1.2,
         op_event: 0.3, op_filter_killed: 0.3, op_filter_unheard: 0.1, op_reload: 0.1, op_wait: 6,
     }
 
