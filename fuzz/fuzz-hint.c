@@ -20,6 +20,12 @@ void outband_judge_unwait(struct outband_judge_wait **wait ATTR_UNUSED)
 	i_unreached();
 }
 
+bool outband_judge_add_user(struct outband_judge *judge ATTR_UNUSED,
+			    const char *user ATTR_UNUSED)
+{
+	i_unreached();
+}
+
 static void check_hint(const char *line)
 {
 	const char *const *args = t_strsplit_tabescaped(line);

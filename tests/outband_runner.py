@@ -5,10 +5,14 @@ the service and the workers are killed, the queue's disk is full and the peer is
 In the end each device has been told all that it must be told, once, and nothing else.
 
     python3 outband_runner.py --trials 500 --seed 1 -f maildir --resume FILE
+        --db pgsql       the queue is in a PostgreSQL of its own, which dies now and then
+        --channel udp    phones in place of a mail relay, datagrams of which get lost
+        --joining        many in a short time become one (R-13.5), which covers them
+        --rounds gentle  or rough, see below
 
 Trials run many at a time, with one server; what is killed is killed for all of them.
 Every second round is gentle: no hint is lost there, and there is no scan in the end.
-With --resume a trial that FILE has isn't run again. The exit status is 0 if nothing was
+With --resume a trial that FILE has isn't run again, however it ended. The exit status is 0 if nothing was
 lost, false or wrong. What failed trials did is printed, and kept with their server."""
 
 import argparse
@@ -29,22 +33,15 @@ import tempfile
 import threading
 import time
 
-from conftest import DOVECOT_24, Server, settings
+from conftest import Server, settings
 from outband_peers import Relay
+from outband_phones import Phones
 from outband_trial import Trial
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-EXAMPLE = "%s/../doc/example-config/dovecot-%s/conf.d/05-pimap.conf" % (
-    HERE, "2.4" if DOVECOT_24 else "2.3")
 # what another process of the same kind doesn't come for at once if it dies so young
 YOUNG = 0.4
 QUIET = 150  # seconds until all is told, in the end
 TICKS = os.sysconf("SC_CLK_TCK")
-
-
-def known_settings():
-    with open(EXAMPLE) as file:
-        return file.read()
 
 
 class Peer(Relay):
@@ -52,13 +49,17 @@ class Peer(Relay):
 
     def __init__(self):
         self.mode = "ok"
+        self.away = set()  # addresses
         self.got = []
         self.lock = threading.Lock()
         super().__init__()
         self.before = self.behave
 
-    def behave(self, command, _):
+    def behave(self, command, argument):
         mode = self.mode
+        if command == "RCPT" and any("<%s>" % address in argument
+                                     for address in list(self.away)):
+            raise ConnectionError
         if mode == "slow" and command == "END":
             time.sleep(0.1)
         elif mode == "away" and command == "CONNECT":
@@ -98,8 +99,10 @@ class Mails:
 class Site:
     """The server, and what is done to it"""
 
-    def __init__(self, fmt, seed, database="sqlite", joining=False):
+    def __init__(self, fmt, seed, database="sqlite", joining=False, channel="mail"):
         self.format = fmt
+        self.channel, self.joining = channel.upper(), joining
+        self.phones = None
         self.chance = random.Random("chaos %s" % seed)
         self.gentle = False
         self.kills = collections.Counter()
@@ -110,14 +113,15 @@ class Site:
         os.chmod(self.top, 0o755)
         self.path = self.top + "/dovecot"
         values = {
-            "pimap_channels": "mail", "pimap_mail_relay": "127.0.0.1:%d" % self.peer.port,
+            "pimap_channels": channel, "pimap_mail_relay": "127.0.0.1:%d" % self.peer.port,
             "pimap_mail_pattern": "*@example.com", "pimap_outband_retry_min": "1 s",
             "pimap_outband_retry_max": "1 s"}
-        known = known_settings()
-        if not joining:
-            for name in ("pimap_join_count", "pimap_limit_device", "pimap_limit_user"):
-                if name in known:
-                    values[name] = "0"
+        if channel == "udp":
+            values.update(pimap_udp_listen="127.0.0.1:@UDP_PORT@", pimap_udp_max_hellos="10000")
+        for name in ("pimap_limit_device", "pimap_limit_user"):
+            values[name] = "0"
+        values.update({"pimap_join_count": "3", "pimap_join_interval": "2 s"} if joining else
+                      {"pimap_join_count": "0"})
         self.tmpfs = None
         self.postgres = None
         if database == "sqlite" and os.geteuid() == 0:
@@ -141,6 +145,9 @@ class Site:
             self.unmount()
             raise
         self.port = self.server.port
+        if channel == "udp":
+            self.phones = Phones(int(self.server.vars["UDP_PORT"]),
+                                 lambda: self.peer.mode in ("away", "cut", "lost", "451"))
         self.lmtp = self.server.vars["LMTP_SOCKET"]
         self.run = os.path.realpath(self.path + "/run")
         self.lock = threading.RLock()
@@ -163,10 +170,62 @@ class Site:
             return None
         return json.loads(result.stdout) if result.stdout.strip() else []
 
+    # devices
+
+    def introduce(self, device):
+        """Gives it a key, where there are any."""
+        if self.phones is None:
+            return
+        deadline = time.time() + QUIET
+        while True:
+            result = self.doveadm("-f", "tab", "pimap", "device", "key", "-u", device.user,
+                                  device.name)
+            if result.returncode == 0:
+                break
+            assert time.time() < deadline, result.stderr
+            time.sleep(0.1)
+        _, number, secret = result.stdout.splitlines()[1].split("\t")
+        self.phones.add(device.user, device.name, int(number), secret)
+
+    def away(self, device, away):
+        """It alone can't be reached."""
+        if self.phones is not None:
+            self.phones.all[device.user, device.name].away = away
+        elif away:
+            self.peer.away.add("%s-%s@example.com" % (device.user, device.name))
+        else:
+            self.peer.away.discard("%s-%s@example.com" % (device.user, device.name))
+
+    def taken(self, device):
+        """(when, number, text) of all that it was told"""
+        if self.phones is not None:
+            return self.phones.taken(device.user, device.name)
+        address = "%s-%s@example.com" % (device.user, device.name)
+        return [(when, seq, text) for when, to, seq, text in self.peer.taken() if to == address]
+
+    def joined(self, device):
+        """By how many each one that was joined is fewer, by number; None if none are"""
+        if not self.joining:
+            return None
+        fewer = {}
+        for seq in {note.seq for note in device.notes
+                    if note.event is None or note.event.endswith("SYNC")}:
+            counts = [re.search(r"in the place of (\d+)", step["text"])
+                      for step in self.trace(device, seq) if step["step"] == "joined"]
+            if counts:
+                fewer[seq] = sum(int(count.group(1)) - 1 for count in counts)
+        return fewer
+
+    def rebuilt(self, user):
+        """How often an index of his was made anew: of sdbox and mdbox, when somebody was
+        killed who saved or expunged"""
+        with open(self.server.vars["LOG"], errors="replace") as log:
+            return sum("(%s)<" % user in line and "ebuilding index" in line for line in log)
+
     # processes
 
-    def pids(self, service=None):
-        """Of a service: those that aren't too young. Without one: all."""
+    def pids(self, service=None, young=YOUNG):
+        """Of a service: those that aren't too young to die. Without one: all."""
         title = "dovecot-%s/%s" % (os.path.basename(self.run), service or "")
         with open("/proc/uptime") as file:
             now = float(file.read().split()[0])
@@ -182,7 +241,7 @@ class Site:
                     continue
                 with open(path + "/stat") as file:
                     started = int(file.read().rsplit(")", 1)[1].split()[19]) / TICKS
-                if now - started >= YOUNG:
+                if now - started >= young:
                     yield int(path.split("/")[2])
 
     def kill(self, service):
@@ -223,6 +282,30 @@ class Site:
         with self.lock:
             self.kills["reload"] += 1
             self.doveadm("reload")
+
+    @contextlib.contextmanager
+    def without_service(self):
+        """Its sockets are closed, too."""
+        with self.lock:
+            self.kills["no service"] += 1
+            self.doveadm("service", "stop", "pimap-outband")
+            try:
+                yield
+            finally:
+                self.doveadm("reload")
+
+    @contextlib.contextmanager
+    def workers_halt(self):
+        pids = list(self.pids("pimap-worker", 0))
+        try:
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGSTOP)
+            yield
+        finally:
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
 
     def fill(self):
         """The queue's disk; or PostgreSQL dies."""
@@ -286,18 +369,27 @@ class Site:
                     os.unlink(path)
                     self.kills["uidlist lock"] += 1
 
+    def numbered(self):
+        """Rows with a number that aren't their device's head: of whom, head, row, number"""
+        heads, found = {}, set()
+        for row in self.outband("list") or []:
+            device = "%s#%s" % (row["user"], row["device"])
+            head = heads.setdefault(device, row["id"])
+            if row["number"] and head != row["id"]:
+                found.add((device, head, row["id"], row["number"]))
+        return found
+
     def check_numbers(self, wrong):
         """Of a device's queue only the head may have a number."""
-        seen = set()
-        for row in self.outband("list") or []:
-            device = row["user"], row["device"]
-            if row["number"] and device in seen:
-                wrong.append("%s#%s: number %s isn't the head's" % (*device, row["number"]))
-            seen.add(device)
+        found = self.numbered()
+        # a list isn't of one moment: what comes while it is read is in it, too
+        for device, _, _, number in sorted(found and found & self.numbered()):
+            wrong.append("%s: number %s isn't the head's" % (device, number))
 
     def calm(self):
         self.peer.mode = "ok"
         self.peer.replies.clear()
+        self.peer.away.clear()
         self.empty()
 
     def wait_quiet(self):
@@ -338,6 +430,8 @@ class Site:
                 os.kill(pid, signal.SIGKILL)
         self.peer.mode = "ok"
         self.peer.stop()
+        if self.phones is not None:
+            self.phones.stop()
         if keep and self.tmpfs is not None:
             self.copy(self.tmpfs, self.tmpfs + "-kept")
         self.unmount()
@@ -357,12 +451,12 @@ def gap_is_named(steps):
         last["text"].startswith(("dropped", "expired", "given up", "unregistered"))
 
 
-def judge(site, trial, mails, options):
+def judge(site, trial, options):
     """Returns (kind, text) of each fault"""
     faults = []
     if trial.error is not None:
         return [("error", trial.error)]
-    for judgement in trial.judge(mails, **options):
+    for judgement in trial.judge(**options):
         device = judgement.device
         for kind in ("lost", "false", "wrong"):
             faults += [(kind, "%s: %s" % (device.name, text))
@@ -428,10 +522,9 @@ def round_of(site, seeds, gentle, args, options):
         site.wait_quiet()
     except AssertionError as e:
         error = str(e)
-    mails = site.peer.taken()
     results = {}
     for trial in trials:
-        faults = judge(site, trial, mails, options)
+        faults = judge(site, trial, options)
         faults += [("wrong", text) for text in wrong if text.startswith(trial.user + "#")]
         if error is not None:
             faults.append(("late", error))
@@ -450,20 +543,25 @@ def main():
     parser.add_argument("-f", "--format", default="maildir",
                         choices=("maildir", "sdbox", "mdbox"))
     parser.add_argument("--db", default="sqlite", choices=("sqlite", "pgsql"))
+    parser.add_argument("--channel", default="mail", choices=("mail", "udp"))
+    parser.add_argument("--joining", action="store_true")
     parser.add_argument("--resume", help="a file of the trials that have been done")
     parser.add_argument("--rounds", choices=("both", "gentle", "rough"), default="both")
     parser.add_argument("--keep", action="store_true", help="keep the server's files")
     parser.add_argument("--clean", action="store_true", help="never keep them")
     args = parser.parse_args()
     options = {"rejudged": True}
+    mode = {"format": args.format, "db": args.db, "channel": args.channel,
+            "joining": args.joining}
     done = {}
     if args.resume and os.path.exists(args.resume):
         with open(args.resume) as file:
             for line in file:
                 row = json.loads(line)
-                done[row["format"], row["db"], row["seed"]] = row
+                if all(row[name] == value for name, value in mode.items()):
+                    done[row["seed"]] = row
     seeds = [seed for seed in range(args.seed, args.seed + args.trials)
-             if (args.format, args.db, str(seed)) not in done]
+             if str(seed) not in done]
     kinds, failed, musts, told = collections.Counter(), [], 0, 0
     for row in done.values():
         kinds.update(row["faults"])
@@ -476,7 +574,7 @@ def main():
         number = begin // args.together
         gentle = args.rounds == "gentle" or (args.rounds == "both" and number % 2 == 1)
         faulthandler.dump_traceback_later(600, exit=True)
-        site = Site(args.format, some[0], args.db)
+        site = Site(args.format, some[0], args.db, args.joining, args.channel)
         bad = False
         try:
             results, trials = round_of(site, some, gentle, args, options)
@@ -493,9 +591,8 @@ def main():
                 if args.resume:
                     with open(args.resume, "a") as file:
                         file.write(json.dumps({
-                            "seed": trial.seed, "format": args.format, "db": args.db,
-                            "gentle": gentle, "faults": collections.Counter(
-                                kind for kind, _ in found)}) + "\n")
+                            "seed": trial.seed, **mode, "gentle": gentle,
+                            "faults": collections.Counter(kind for kind, _ in found)}) + "\n")
             for line in faults:
                 bad = True
                 kinds["panic"] += 1

@@ -95,7 +95,7 @@ class Imap(Lines):
 
 
 class Trial:
-    def __init__(self, site, seed, operations, joining=False):
+    def __init__(self, site, seed, operations):
         self.site, self.seed, self.count = site, seed, operations
         self.rng = random.Random("trial %s" % seed)
         self.user = "u%s" % seed
@@ -255,6 +255,14 @@ class Trial:
         self.burst = threading.Thread(target=run)
         self.burst.start()
 
+    def op_reload(self):
+        """Two services for a moment, during deliveries"""
+        if self.site.gentle:
+            return
+        self.op_burst()
+        self.note("reload")
+        self.site.reload()
+
     def op_append(self):
         self.append(self.a_folder())
 
@@ -309,7 +317,9 @@ class Trial:
             folder.now[uid].touches.append((time.time(), whose))
 
     def op_store(self):
-        folder = self.a_folder()
+        self.store(self.a_folder())
+
+    def store(self, folder):
         uids, how = self.some_uids(folder), self.random_flags()
         if not uids:
             return
@@ -343,10 +353,9 @@ class Trial:
         own = self.rng.choice(("+FLAGS (\\Answered)", "-FLAGS (\\Answered)", self.random_flags()))
         folder.begin()
         conn = None
-        try:
-            conn = Imap(self.site.port, "%s#%s" % (self.user, device.name))
-            conn.run("SELECT " + folder.name)
-            if self.rng.random() < 0.6:
+
+        def stores():
+            if self.rng.random() < 0.8:
                 self.touch(folder, uids, "other")
                 self.note("store %d %s in %s" % (uid, others, folder.name))
                 self.try_plain("SELECT " + folder.name, "UID STORE %d %s" % (uid, others))
@@ -356,6 +365,15 @@ class Trial:
                 self.touch(folder, uids, "own")
                 self.note("%s stores %d %s in %s" % (device.name, uid, own, folder.name))
                 conn.run("UID STORE %d %s" % (uid, own))
+        try:
+            conn = Imap(self.site.port, "%s#%s" % (self.user, device.name))
+            conn.run("SELECT " + folder.name)
+            if self.rng.random() < 0.3:
+                stores()
+            else:
+                # no look comes between them
+                with self.site.workers_halt():
+                    stores()
             conn.run("LOGOUT")
         except Gone:
             self.note("connection of %s lost" % device.name)
@@ -386,7 +404,7 @@ class Trial:
         old, self.serial = folder.name, self.serial + 1
         new = "F%d" % self.serial
         self.note("rename %s to %s" % (old, new))
-        folder.names[new] = time.time()
+        folder.names[new] = began = time.time()
         folder.events += 2
 
         def rename():
@@ -396,29 +414,63 @@ class Trial:
                 assert self.plain().run("SELECT " + new)[0] == "OK", text
         self.insist(rename)
         folder.name = new
+        folder.list(began, new)
 
     def op_create(self):
         if len(self.folders) >= 4:
             return
         self.serial += 1
-        name = "F%d" % self.serial
-        folder = Folder(name, time.time())
+        folder = Folder("F%d" % self.serial, time.time())
         folder.events = 1
-        self.note("create %s" % name)
+        self.create(folder)
+        self.folders.append(folder)
+
+    def create(self, folder):
+        self.note("create %s" % folder.name)
 
         def create():
-            status, text, _ = self.plain().run("CREATE " + name)
+            status, text, _ = self.plain().run("CREATE " + folder.name)
             assert status == "OK" or "ALREADYEXISTS" in text, text
         self.insist(create)
-        self.folders.append(folder)
+
+    def op_delete(self):
+        """Often there is another one by that name at once."""
+        folder = self.a_folder()
+        if folder is self.folders[0]:
+            return
+        if folder is self.folders[1]:
+            self.copy = None
+        folder.events += 1
+        self.note("delete %s" % folder.name)
+        began = time.time()
+
+        def delete():
+            status, text, _ = self.plain().run("DELETE " + folder.name)
+            assert status == "OK" or "NONEXISTENT" in text, text
+        self.insist(delete)
+        self.by_hand.discard(folder)
+        folder.delete(began, time.time())
+        for device in self.devices:
+            config = device.config().copy()
+            if folder in config.views or folder in config.notify:
+                # they go with it (R-5.5)
+                config.views.pop(folder, None)
+                config.notify.pop(folder, None)
+                device.set(config, began, time.time())
+        if self.rng.random() < 0.6:
+            folder.events += 1
+            folder.recreate(time.time())
+            self.create(folder)
+            if self.rng.random() < 0.5:
+                self.append(folder)
 
     def op_restore(self):
         """A folder as it was some time ago, and just as many deliveries"""
         if self.site.format == "mdbox" or len(self.folders) < 2:
-            return
+            return None
         folder = self.folders[1]
         if folder.deleted:
-            return
+            return None
         path = "%s/.%s" % (self.home, folder.name) if self.site.format == "maildir" else \
             "%s/mailboxes/%s" % (self.home, folder.name)
         kept = "%s/kept-%s" % (self.site.path, self.user)
@@ -430,11 +482,18 @@ class Trial:
             if os.path.isdir(path):
                 self.site.copy(path, kept)
                 self.copy = (kept, len(folder.lives))
-            return
+            return None
         if folder.dirty:
             self.look(folder)
         came = len(folder.lives) - self.copy[1]
         self.copy = None
+        if came == 0 or self.site.gentle or self.rng.random() < 0.3:
+            return self.restore(folder, path, kept, came)
+        # all of it between two looks
+        with self.site.without_service():
+            return self.restore(folder, path, kept, came)
+
+    def restore(self, folder, path, kept, came):
         folder.begin()
         self.disconnect()
         self.note("restore %s, from which %d had come" % (folder.name, came))
@@ -448,6 +507,10 @@ class Trial:
             message = self.new_message()
             self.note("append %s to %s" % (message.token, folder.name))
             self.try_plain(("APPEND %s" % folder.name, message.octets()))
+            self.look(folder)
+        # until its modseq is above what it was before, too
+        for _ in range(self.rng.randint(0, 12) if came > 0 else 0):
+            self.store(folder)
             self.look(folder)
 
     # devices
@@ -477,6 +540,29 @@ class Trial:
         finally:
             device.set(config, t0, time.time())
 
+    def op_filter_killed(self):
+        """Killed in the middle of a change: the device's session, or the service"""
+        if self.site.gentle:
+            return
+        who = self.rng.choice(("imap", "pimap-outband"))
+        wait = self.site.chance.random() * 0.1
+        self.note("kill %s in %.3f s" % (who, wait))
+        timer = threading.Timer(wait, self.site.kill, (who,))
+        timer.start()
+        self.op_filter()
+        timer.join()
+
+    def op_filter_unheard(self):
+        """The service isn't there when something is changed."""
+        if self.site.gentle:
+            return
+        with self.site.without_service():
+            self.note("no service")
+            self.rng.choice((self.op_filter, self.op_off_and_on))()
+            if self.rng.random() < 0.5:
+                self.op_lmtp()
+        self.note("the service is back")
+
     def set_filter(self, device, kind, folder, criteria):
         """kind: V or N"""
         config = device.config().copy()
@@ -504,12 +590,23 @@ class Trial:
         self.set_filter(device, kind, folder, criteria)
 
     def op_off_and_on(self):
-        """Its channel or its notification filter"""
+        """Its channel or its notification filter, its peer being away or not"""
         device = self.rng.choice(self.devices)
+        if self.rng.random() < 0.5:
+            self.site.away(device, True)
+            self.note("%s is away" % device.name)
+            self.op_lmtp()
+            self.look_at_all()
+        try:
+            self.off_and_on(device)
+        finally:
+            self.site.away(device, False)
+
+    def off_and_on(self, device):
         if self.rng.random() < 0.5:
             notify = device.config().notify.get(None, NONE)
             self.set_filter(device, "N", None, NONE)
-            if self.rng.random() < 0.5:
+            if self.rng.random() < 0.7:
                 self.op_lmtp()
                 self.look_at_all()
             self.set_filter(device, "N", None, notify)
@@ -518,8 +615,8 @@ class Trial:
             config = device.config().copy()
             config.channel = channel
             self.change(device, "XSETPIMAPPREF PIMAP_OUTBAND_CHANNEL " +
-                        ("MAIL" if channel else "NONE"), config)
-            if not channel and self.rng.random() < 0.5:
+                        (self.site.channel if channel else "NONE"), config)
+            if not channel and self.rng.random() < 0.7:
                 self.op_lmtp()
                 self.look_at_all()
 
@@ -534,9 +631,9 @@ class Trial:
 
     OPERATIONS = {
         op_lmtp: 10, op_burst: 3, op_append: 5, op_copy: 3, op_move: 2, op_by_hand: 4,
-        op_store: 12, op_doveadm: 0.3, op_own_store: 2, op_expunge: 4, op_rename: 0.7,
-        op_create: 0.5, op_restore: 1, op_filter: 1.2, op_off_and_on: 0.6, op_event: 0.3,
-        op_wait: 6,
+        op_store: 12, op_doveadm: 0.3, op_own_store: 3, op_expunge: 4, op_rename: 0.7,
+        op_create: 0.5, op_delete: 0.5, op_restore: 4, op_filter: 1.2, op_off_and_on: 1.2,
+        op_event: 0.3, op_filter_killed: 0.3, op_filter_unheard: 0.1, op_reload: 0.1, op_wait: 6,
     }
 
     # all of it
@@ -550,14 +647,17 @@ class Trial:
             self.look_at_all()
         for number in range(self.rng.randint(1, 3)):
             device = Device(self.user, "P%d" % (number + 1), self.rng.random() < 0.8)
+            as_text = "EXTENDED" if device.extended else "EMN"
+            # whatever is set, if the channel can't do without
+            device.extended |= self.site.channel == "UDP"
             self.devices.append(device)
             config = Config("ALL" if device.extended and self.rng.random() < 0.5 else "NEW")
             device.configs = [config]
-            self.as_device(device, "XSETPIMAPPREF PIMAP_OUTBAND_FORMAT %s" % (
-                "EXTENDED" if device.extended else "EMN"),
+            self.as_device(device, "XSETPIMAPPREF PIMAP_OUTBAND_FORMAT %s" % as_text,
                 "XSETPIMAPPREF PIMAP_EVENT_FILTER " + config.event,
                 "XSETPIMAPPREF PIMAP_OUTBAND_ADDRESS %s-%s@example.com" % (
                     self.user, device.name))
+            self.site.introduce(device)
             if self.rng.random() < 0.5:
                 self.set_filter(device, "V", None, random_criteria(self.rng))
             steps = [lambda d=device: self.set_filter(d, "N", None, random_criteria(self.rng)),
@@ -569,7 +669,8 @@ class Trial:
     def turn_on(self, device):
         config = device.config().copy()
         config.channel = True
-        self.change(device, "XSETPIMAPPREF PIMAP_OUTBAND_CHANNEL MAIL", config)
+        self.change(device, "XSETPIMAPPREF PIMAP_OUTBAND_CHANNEL " + self.site.channel,
+                    config)
 
     def run(self):
         try:
@@ -578,7 +679,8 @@ class Trial:
             weights = list(self.OPERATIONS.values())
             # few change their filters in the middle
             if self.rng.random() < 0.6:
-                for op in (Trial.op_filter, Trial.op_off_and_on, Trial.op_event):
+                for op in (Trial.op_filter, Trial.op_off_and_on, Trial.op_event,
+                           Trial.op_filter_killed, Trial.op_filter_unheard):
                     weights[names.index(op)] = 0
             if self.rng.random() < 0.7:
                 weights[names.index(Trial.op_restore)] = 0
@@ -598,13 +700,18 @@ class Trial:
                 # no scan: the next delivery finds them
                 self.append(folder)
                 self.look(folder)
+            if not self.site.gentle and self.rng.random() < 0.5:
+                # between commit and hint, and none comes after it
+                folder, message = self.folders[0], self.new_message()
+                folder.begin()
+                self.note("deliver the last one, %s" % message.token)
+                self.deliver(message, True)
         except Exception as error:  # pylint: disable=broad-except
             import traceback
             self.error = "".join(traceback.format_exception(error))
         self.note("end of the operations")
 
-    def judge(self, mails, **options):
-        """mails: (when, address, number, text), as they came"""
+    def judge(self, **options):
         for folder in self.folders:
             if not folder.deleted:
                 if folder.dirty is False:
@@ -613,8 +720,8 @@ class Trial:
         self.disconnect()
         end = time.time()
         for device in self.devices:
-            address = "%s-%s@example.com" % (self.user, device.name)
-            device.notes = [parse_note(when, seq, text) for when, to, seq, text in mails
-                            if to == address]
-            self.judgements.append(Judgement(device, self.folders, end, **options))
+            device.notes = [parse_note(*note) for note in self.site.taken(device)]
+            self.judgements.append(Judgement(
+                device, self.folders, end, joined=self.site.joined(device),
+                rebuilt=self.site.rebuilt(self.user), **options))
         return self.judgements

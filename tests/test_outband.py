@@ -828,3 +828,32 @@ def test_many_users(outband):
     assert sorted(sent) == sorted("TO:<%s>" % user for user in users)
     for mails in sent.values():
         assert seqs(mails) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("dies", ["looking", "stored"])
+def test_user_that_is_new_when_it_crashes(outband, dies):
+    """Who was told that the service knows of his profile is found by the next one, though
+    all hints of his mail are lost with this one."""
+    answer = outband.worker.answer
+    outband.worker.answer = lambda job: None
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.connect(outband.server.path + "/run/pimap-outband")
+        sock.sendall(("VERSION\tpimap-hint\t1\t0\n" +
+                      line("PROFILE", "joe@example.com", "WAIT")).encode())
+        with sock.makefile() as answers:
+            assert answers.readline().startswith("VERSION")
+            assert answers.readline() == "OK\n"
+    wait_for(lambda: outband.worker.jobs)
+    outband.expected.append("worker")
+    outband.folder.count = 1
+    if dies == "stored":
+        # all of it, while nothing is to be told
+        outband.folder.count = 0
+        outband.worker.answer = answer
+        wait_for(lambda: any(job[0] == "LOOK" for job in outband.worker.jobs))
+        time.sleep(0.3)
+        outband.folder.count = 1
+    outband.kill()
+    outband.worker.answer = answer
+    wait_for(lambda: len(outband.relay.mails) == 1)
+    assert seqs(outband.relay.mails) == [1]

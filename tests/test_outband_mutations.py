@@ -2,7 +2,7 @@
 """The judge of notifications (outband_runner.py) catches mistakes that are made on purpose
 (mutations/outband/*.patch): those of doc/model/notify.pml that have a counterpart here,
 and what it has found itself. Each needs a build, so they run with PIMAP_MUTATIONS=1 only.
-The same seeds must pass without any patch."""
+The same seeds must pass without any patch. That all patches fit is tested always."""
 
 import glob
 import os
@@ -19,18 +19,23 @@ TOP = os.path.dirname(HERE)
 PATCHES = sorted(glob.glob(HERE + "/mutations/outband/*.patch"))
 TRIALS = int(os.environ.get("PIMAP_MUTATION_TRIALS", "96"))
 TOGETHER = 16
-# one that only gentle rounds can show, where nothing else finds what was forgotten
-ROUNDS = {"mark-cleared-late.patch": "gentle"}
+OPTIONS = {
+    "baseline-of-another-time.patch": ["--rounds", "rough"],
+    "hello-acknowledges.patch": ["--channel", "udp"],
+    "joined-of-one-folder.patch": ["--joining"],
+    # one that only gentle rounds can show, where nothing else finds what was forgotten
+    "mark-cleared-late.patch": ["--rounds", "gentle"],
+    "newest-not-compared.patch": ["-f", "sdbox", "--rounds", "rough"],
+}
 
 
-def run(tree, name="both", trials=TRIALS):
+def run(tree, options, trials=TRIALS):
     """Runs trials until some fail. Returns the last line, and if any did."""
-    rounds = ROUNDS.get(name, "both")
     for seed in range(1, trials, 2 * TOGETHER):
         result = subprocess.run(
             [sys.executable, "-B", tree + "/tests/outband_runner.py", "-f", "maildir", "--trials",
              str(2 * TOGETHER), "--together", str(TOGETHER), "--seed", str(seed),
-             "--rounds", rounds, "--clean"],
+             "--clean", *options],
             text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         lines = result.stdout.splitlines() or [""]
         kinds = re.search(r"(\d+) lost, (\d+) false, (\d+) wrong, (\d+) late", result.stdout)
@@ -41,11 +46,14 @@ def run(tree, name="both", trials=TRIALS):
 
 
 def test_there_are_mutations():
-    assert len(PATCHES) >= 10
+    assert len(PATCHES) >= 15
+    assert set(OPTIONS) <= set(map(os.path.basename, PATCHES))
 
 
-def test_passes_without():
-    said, failed = run(TOP)
+@pytest.mark.parametrize("options", [
+    [], ["--channel", "udp"], ["--joining"], ["-f", "sdbox"]], ids=" ".join)
+def test_passes_without(options):
+    said, failed = run(TOP, options)
     assert not failed, said
 
 
@@ -59,7 +67,7 @@ def test_mutation_is_caught(patch):
         shutil.copytree(TOP, tree, symlinks=True, ignore=shutil.ignore_patterns(".git"))
         subprocess.run(["patch", "-p1", "-i", patch], cwd=tree, check=True)
         subprocess.run(["make", "-s"], cwd=tree + "/src", check=True)
-        said, failed = run(tree, os.path.basename(patch))
+        said, failed = run(tree, OPTIONS.get(os.path.basename(patch), []))
     finally:
         shutil.rmtree(folder)
     print(said)

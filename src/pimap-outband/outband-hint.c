@@ -32,6 +32,8 @@ struct outband_hint_client {
 	uid_t uid;
 	/* it has no further input before it is answered */
 	struct outband_judge_wait *wait;
+	/* who has changed */
+	char *user;
 };
 
 bool outband_hint_parse(const char *const *args, const char **user_r,
@@ -82,12 +84,18 @@ static void outband_hint_destroy(struct connection *conn)
 	if (client->wait != NULL)
 		outband_judge_unwait(&client->wait);
 	connection_deinit(conn);
+	i_free(client->user);
 	i_free(client);
 	master_service_client_connection_destroyed(master_service);
 }
 
-static void outband_hint_answer(struct outband_hint_client *client)
+/* Of a user that isn't known there may be no other hint. Who gets no answer tries
+   again. */
+static void
+outband_hint_answer(struct outband_hint_client *client, const char *user)
 {
+	if (!outband_judge_add_user(client->hints->judge, user))
+		return;
 	o_stream_nsend_str(client->conn.output, "OK\n");
 }
 
@@ -96,7 +104,7 @@ static void outband_hint_waited(void *context)
 	struct outband_hint_client *client = context;
 
 	client->wait = NULL;
-	outband_hint_answer(client);
+	outband_hint_answer(client, client->user);
 	connection_input_resume(&client->conn);
 }
 
@@ -108,11 +116,13 @@ outband_hint_profile(struct outband_hint_client *client, const char *user,
 	client->wait = outband_judge_changed(client->hints->judge, user,
 		wait ? outband_hint_waited : NULL, client);
 	if (client->wait != NULL) {
+		i_free(client->user);
+		client->user = i_strdup(user);
 		connection_input_halt(&client->conn);
 		return FALSE;
 	}
 	if (wait)
-		outband_hint_answer(client);
+		outband_hint_answer(client, user);
 	return TRUE;
 }
 

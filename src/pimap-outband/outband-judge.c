@@ -522,6 +522,17 @@ outband_judge_init(struct event *event_parent, const char *worker_path)
 	return judge;
 }
 
+bool outband_judge_add_user(struct outband_judge *judge, const char *user)
+{
+	const char *error;
+
+	if (outband_store_add_user(judge->store, user, &error) < 0) {
+		outband_judge_store_failed(judge, error);
+		return FALSE;
+	}
+	return TRUE;
+}
+
 void outband_judge_start(struct outband_judge *judge,
 			 struct outband_store *store)
 {

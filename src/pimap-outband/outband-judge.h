@@ -56,6 +56,9 @@ struct outband_judge_wait *
 outband_judge_changed(struct outband_judge *judge, const char *user,
 		      outband_judge_wait_callback_t *callback, void *context);
 void outband_judge_unwait(struct outband_judge_wait **wait);
+/* The user is found by whoever starts next, if this process ends before it has looked.
+   Returns FALSE if that can't be stored now. Not before outband_judge_start(). */
+bool outband_judge_add_user(struct outband_judge *judge, const char *user);
 
 enum outband_judge_result {
 	/* something was settled: what passes is of the present generation, what

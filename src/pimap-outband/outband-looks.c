@@ -404,6 +404,9 @@ outband_look_folders(struct outband_look *look,
 		if (folder != NULL)
 			outband_look_mark(folder, look->origin.cause);
 	}
+	if (array_count(&answer->folders) == 0 &&
+	    outband_store_drop_user(looks->store, user, error_r) < 0)
+		return -1;
 	if (look->only_new)
 		return 0;
 	/* and those that they no longer are */

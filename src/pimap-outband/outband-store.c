@@ -28,6 +28,7 @@ enum outband_store_stmt {
 	STMT_FOLDER_NEXT,
 	STMT_FOLDER_DROP,
 	STMT_USER_DROP,
+	STMT_USER_ADD,
 	STMT_GENERATION_GET,
 	STMT_DEVICE_SET,
 	STMT_DEVICE_SET_GENERATION,
@@ -218,6 +219,11 @@ static const struct outband_sql_stmt outband_store_stmts[STMT_COUNT] = {
 		"tt" },
 	[STMT_USER_DROP] = {
 		"DELETE FROM accounted WHERE username = $1", "t" },
+	/* of no folder and no device, until there is one */
+	[STMT_USER_ADD] = {
+		"INSERT INTO accounted (username, guid, device, folder, state)"
+		" SELECT $1, '', '', '', '' WHERE NOT EXISTS"
+		" (SELECT 1 FROM accounted WHERE username = $1)", "t" },
 	[STMT_GENERATION_GET] = {
 		"SELECT generation, channel, address, format FROM devices"
 		" WHERE username = $1 AND device = $2", "tt" },
@@ -371,7 +377,7 @@ static const struct outband_sql_stmt outband_store_stmts[STMT_COUNT] = {
 		" (SELECT count(*) FROM (SELECT DISTINCT username, device"
 		"  FROM queue) AS x),"
 		" (SELECT count(*) FROM (SELECT DISTINCT username, device"
-		"  FROM accounted) AS y),"
+		"  FROM accounted WHERE guid <> '') AS y),"
 		" (SELECT count(*) FROM devices WHERE ended <> '') FROM queue",
 		"" },
 	[STMT_LIST] = {
@@ -940,6 +946,8 @@ store_commit_found(struct outband_store *store, const char *user,
 		if (store_run(store, STMT_ACCOUNTED_DROP, error_r,
 			      now->version) < 0)
 			return -1;
+	} else if (store_run(store, STMT_FOLDER_DROP, error_r, user, "") < 0) {
+		return -1;
 	}
 	return store_run(store, STMT_ACCOUNTED_ADD, error_r, user, guid,
 			 found->device, folder, found->state);
@@ -1007,6 +1015,28 @@ int outband_store_commit(struct outband_store *store, const char *user,
 	ret = store_commit_transaction(store, user, guid, folder, origin,
 				       accounted, found, error_r);
 	return store_end(store, ret, error_r);
+}
+
+int outband_store_add_user(struct outband_store *store, const char *user,
+			   const char **error_r)
+{
+	int ret;
+
+	if (store_begin(store, user, error_r) < 0)
+		return -1;
+	ret = store_run(store, STMT_USER_ADD, error_r, user);
+	return store_end(store, ret < 0 ? -1 : 1, error_r) < 0 ? -1 : 0;
+}
+
+int outband_store_drop_user(struct outband_store *store, const char *user,
+			    const char **error_r)
+{
+	int ret;
+
+	if (store_begin(store, user, error_r) < 0)
+		return -1;
+	ret = store_run(store, STMT_FOLDER_DROP, error_r, user, "");
+	return store_end(store, ret < 0 ? -1 : 1, error_r) < 0 ? -1 : 0;
 }
 
 int outband_store_gone(struct outband_store *store, const char *user,

@@ -140,6 +140,13 @@ int outband_store_commit(struct outband_store *store, const char *user,
 			 const ARRAY_TYPE(outband_accounted) *accounted,
 			 const ARRAY_TYPE(outband_found) *found,
 			 const char **error_r);
+/* From now on folder_next() has the user, with the folder "" as long as nothing of him
+   is accounted for: whoever starts next looks for his folders. */
+int outband_store_add_user(struct outband_store *store, const char *user,
+			   const char **error_r);
+/* No folder of the user's notifies: that isn't needed. */
+int outband_store_drop_user(struct outband_store *store, const char *user,
+			    const char **error_r);
 /* The folder (guid "": the user) is gone, and with it what is queued and accounted. The
    numbers that the user's devices have come to stay: a user that wasn't found may come
    back. */
