@@ -445,8 +445,8 @@ def test_channels(doctor, relay):
                  channels="pimap_mail_relay = nowhere.invalid: there is no such host")
     doctor.finds(doctor.good + mailing(relay, pimap_mail_relay="127.0.0.1:x"),
                  channels="isn't a host")
-    doctor.finds(doctor.good + mailing(relay, pimap_channels="sms mail"),
-                 channels="there is no channel sms")
+    doctor.finds(doctor.good + mailing(relay, pimap_channels="fax mail"),
+                 channels="there is no channel fax")
     program = mailing(relay, pimap_channels="mail program")
     doctor.finds(doctor.good + program, channels="there is no pimap_program_path")
     for path, words in (("/nowhere", "No such file"), ("/etc/passwd", "Permission denied")):
@@ -460,6 +460,29 @@ def test_channels(doctor, relay):
     table = doctor.table(doctor.good + mailing(relay, pimap_mail_pattern=""))
     assert "pimap_mail_pattern isn't set" in table["channels"]
     assert "pimap_mail_pattern" not in doctor.table(good)["channels"]
+
+
+@pytest.mark.parametrize("channel", ["sms", "wap_push"])
+def test_gateway(doctor, relay, channel):
+    prefix = "pimap_%s_" % channel
+    # it listens, that is all
+    values = {"pimap_channels": channel, prefix + "pattern": "+49*",
+              prefix + "url": "http://127.0.0.1:%d/cgi-bin/sendsms" % relay.port}
+
+    def conf(**other):
+        return doctor.good + settings(dict(
+            values, **{prefix + name: value for name, value in other.items()}))
+    assert doctor.run(conf(), code=0)
+    assert doctor.run(conf(url="http://localhost:%d/" % relay.port), code=0)
+    doctor.finds(conf(url=""), channels="there is no %surl: nothing is sent" % prefix)
+    doctor.finds(conf(pattern=""), channels="%spattern isn't set: no device can" % prefix)
+    doctor.finds(conf(url="http://nowhere.invalid/"), channels="there is no such host")
+    doctor.finds(conf(url="https://127.0.0.1/"), channels="only http:// is supported")
+    doctor.finds(conf(url="127.0.0.1:13013"), channels="Until it is mended")
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        doctor.finds(conf(url="http://127.0.0.1:%d/" % unused.getsockname()[1]),
+                     channels="can't be reached: Connection refused")
 
 
 def openssl(path, *args):
@@ -549,6 +572,19 @@ def test_keys_socket(doctor, relay):
         assert doctor.run(without_it + settings(values), code=0)
     udp = {"pimap_encryption": "", "pimap_channels": "mail udp", "pimap_udp_listen": "127.0.0.1:1"}
     doctor.finds(without_it + settings(udp), outband="unix_listener pimap-outband-keys } is missing")
+
+
+def test_idle_socket(doctor, relay):
+    """Without it what is read in IDLE is sent all the same."""
+    good = doctor.good + mailing(relay, pimap_inband_grace="10 s")
+    assert doctor.run(good, code=0)
+    block = r"^  unix_listener pimap-outband-idle \{\n[^{}]*^  \}\n"
+    assert re.search(block, good, re.MULTILINE)
+    without_it = re.sub(block, "", good, flags=re.MULTILINE)
+    doctor.finds(without_it, outband="unix_listener pimap-outband-idle } is missing")
+    doctor.finds(good + listener("pimap-outband", "pimap-outband-idle", mode="0600"),
+                 outband="can't tell what is read in IDLE")
+    assert doctor.run(without_it + settings({"pimap_inband_grace": "0"}), code=0)
 
 
 def test_outband_configuration(doctor, relay):

@@ -3,8 +3,10 @@
 
 #include "lib.h"
 #include "array.h"
+#include "http-url.h"
 #include "net.h"
 #include "pimap-control.h"
+#include "pimap-idle.h"
 #include "pimap-keys.h"
 #include "pimap-look.h"
 #include "pimap-pref.h"
@@ -140,6 +142,14 @@ static bool doctor_gives_keys(struct doctor *doctor)
 		str_array_icase_find(doctor_get_channels(doctor), "UDP");
 }
 
+/* "" is the default */
+static bool doctor_has_grace(struct doctor *doctor)
+{
+	const char *grace = doctor_get(doctor, "pimap_inband_grace");
+
+	return grace[0] == '\0' || grace[strspn(grace, "0")] != '\0';
+}
+
 static void
 doctor_check_sockets(struct doctor *doctor, const struct pimap_conf *outband,
 		     const struct pimap_conf *worker)
@@ -153,6 +163,10 @@ doctor_check_sockets(struct doctor *doctor, const struct pimap_conf *outband,
 	if (doctor_gives_keys(doctor)) {
 		doctor_check_users_socket(doctor, outband, PIMAP_KEYS_SOCKET,
 			"get their devices' keys there");
+	}
+	if (doctor_has_grace(doctor)) {
+		doctor_check_users_socket(doctor, outband, PIMAP_IDLE_SOCKET,
+			"tell what is read in IDLE, which is sent all the same");
 	}
 	mode = doctor_check_listener(doctor, outband, PIMAP_CONTROL_SOCKET,
 				     &listener);
@@ -264,31 +278,41 @@ doctor_connect(const struct ip_addr *ip, in_port_t port, const char **error_r)
 	return -1;
 }
 
-static void doctor_check_relay(struct doctor *doctor, const char *relay)
+static void
+doctor_check_host(struct doctor *doctor, const char *setting, const char *host,
+		  in_port_t port)
 {
-	const char *host, *error = "it has no address";
+	const char *error = "it has no address";
 	struct ip_addr *ips;
 	unsigned int i, count;
-	in_port_t port;
 	int ret;
 
-	if (net_str2hostport(relay, DOCTOR_MAIL_PORT, &host, &port) < 0) {
-		doctor_fail(doctor, "pimap_mail_relay = %s: it isn't a host with "
-			    "or without a port", relay);
-		return;
-	}
 	ret = net_gethostbyname(host, &ips, &count);
 	if (ret != 0) {
-		doctor_fail(doctor, "pimap_mail_relay = %s: there is no such "
-			"host: %s", relay, net_gethosterror(ret));
+		doctor_fail(doctor, "%s = %s: there is no such host: %s",
+			    setting, doctor_get(doctor, setting),
+			    net_gethosterror(ret));
 		return;
 	}
 	for (i = 0; i < count; i++) {
 		if (doctor_connect(&ips[i], port, &error) == 0)
 			return;
 	}
-	doctor_fail(doctor, "pimap_mail_relay = %s can't be reached: %s. "
-		"Notifications wait until it can", relay, error);
+	doctor_fail(doctor, "%s = %s can't be reached: %s. Notifications wait "
+		    "until it can", setting, doctor_get(doctor, setting), error);
+}
+
+static void doctor_check_relay(struct doctor *doctor, const char *relay)
+{
+	const char *host;
+	in_port_t port;
+
+	if (net_str2hostport(relay, DOCTOR_MAIL_PORT, &host, &port) < 0) {
+		doctor_fail(doctor, "pimap_mail_relay = %s: it isn't a host with "
+			    "or without a port", relay);
+	} else {
+		doctor_check_host(doctor, "pimap_mail_relay", host, port);
+	}
 }
 
 static void doctor_check_mail(struct doctor *doctor)
@@ -322,6 +346,35 @@ static void doctor_check_program(struct doctor *doctor)
 	}
 }
 
+/* prefix is that of the channel's settings */
+static void
+doctor_check_gateway(struct doctor *doctor, const char *channel,
+		     const char *prefix)
+{
+	const char *setting = t_strconcat(prefix, "_url", NULL);
+	const char *value = doctor_get(doctor, setting);
+	const char *pattern = t_strconcat(prefix, "_pattern", NULL);
+	const char *error = "only http:// is supported";
+	struct http_url *url;
+
+	if (doctor_get(doctor, pattern)[0] == '\0') {
+		doctor_fail(doctor, "pimap_channels has %s, but %s isn't set: no "
+			"device can have a number", channel, pattern);
+	}
+	if (*value == '\0') {
+		doctor_fail(doctor, "pimap_channels has %s, but there is no %s: "
+			"nothing is sent. Set it to the URL of Kannel's sendsms",
+			channel, setting);
+	} else if (http_url_parse(value, NULL, 0, pool_datastack_create(), &url,
+				  &error) < 0 || url->have_ssl) {
+		doctor_fail(doctor, "%s = %s: %s. Until it is mended "
+			"pimap-outband doesn't start", setting, value, error);
+	} else {
+		doctor_check_host(doctor, setting, url->host.name,
+				  http_url_get_port(url));
+	}
+}
+
 static void doctor_check_channel_webpush(struct doctor *doctor)
 {
 	const struct pimap_conf *outband =
@@ -347,6 +400,10 @@ void doctor_check_channels(struct doctor *doctor)
 			mail = TRUE;
 		else if (strcasecmp(*channel, "PROGRAM") == 0)
 			doctor_check_program(doctor);
+		else if (strcasecmp(*channel, "SMS") == 0)
+			doctor_check_gateway(doctor, "SMS", "pimap_sms");
+		else if (strcasecmp(*channel, "WAP_PUSH") == 0)
+			doctor_check_gateway(doctor, "WAP_PUSH", "pimap_wap_push");
 		else if (strcasecmp(*channel, "WEBPUSH") == 0)
 			doctor_check_channel_webpush(doctor);
 	}
