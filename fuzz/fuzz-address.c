@@ -73,7 +73,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		const char *const *lines = fuzz_lines(data, size);
 		const char *site = *lines, *error;
 		const struct pimap_address_rules rules = {
-			"joe@example.com", site, site
+			.user = "joe@example.com", .mail_pattern = site,
+			.sms_pattern = site, .wap_push_pattern = site,
+			.webpush_hosts = site,
 		};
 
 		while (site != NULL && *++lines != NULL) {
@@ -81,6 +83,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			check_webpush(*lines, site);
 			(void)pimap_address_is_allowed(&rules, "MAIL", *lines,
 						       &error);
+			if (pimap_address_is_allowed(&rules, "SMS", *lines,
+						     &error)) {
+				i_assert(strspn(*lines, "+0123456789") ==
+					 strlen(*lines));
+			}
 		}
 	} T_END;
 	return 0;

@@ -126,6 +126,23 @@ int outband_store_trace(struct outband_store *store ATTR_UNUSED,
 	return id > 0 || texts_count == 0 ? 0 : 1;
 }
 
+int outband_store_ended_get(struct outband_store *store ATTR_UNUSED,
+			    const char *user ATTR_UNUSED,
+			    const char *device ATTR_UNUSED, pool_t pool,
+			    const char **reason_r, time_t *since_r,
+			    const char **error_r)
+{
+	*reason_r = *error_r = p_strdup(pool, text_n(0));
+	*since_r = 1;
+	return texts_count > 2 ? 1 : (int)texts_count - 1;
+}
+
+void outband_idles_get_status(struct outband_idles *idles ATTR_UNUSED,
+			      struct outband_idles_status *status_r)
+{
+	i_zero(status_r);
+}
+
 int outband_store_add_test(struct outband_store *store ATTR_UNUSED,
 			   const char *user ATTR_UNUSED,
 			   const char *device ATTR_UNUSED, int64_t *id_r,
@@ -294,7 +311,7 @@ static void check_answer(const char *answer, bool later)
 		"OK", "MORE", "NOTFOUND", "BUSY", "FAIL", NULL
 	};
 	static const char *const others[] = {
-		"STATUS", "TIME", "ROW", "STEP", "QUEUED", "RESULT", "KEY",
+		"STATUS", "TIME", "ROW", "STEP", "QUEUED", "RESULT", "KEY", "ENDED",
 		NULL
 	};
 	const char *const *lines = t_strsplit(answer, "\n"), *word;
@@ -346,6 +363,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		texts_count = str_array_length(texts);
 		if (lines[0] != NULL)
 			check_request(&control, lines[0]);
+		/* as when the connection ends */
+		i_free(control.test_user);
+		i_free(control.test_device);
 	} T_END;
 	return 0;
 }

@@ -5,6 +5,7 @@
 #include "fuzz-outband.h"
 #include "outband-payload.c"
 #include "outband-message.c"
+#include "sms-text.c"
 
 #define TAG "_%%$P-IMAP$%%_ "
 /* a line of RFC 5322, without its end */
@@ -80,7 +81,8 @@ check_size(const char *text, const struct outband_row *row)
 {
 	string_t *least = t_str_new(128);
 
-	if (row->max_size == 0 || strlen(text) <= row->max_size)
+	if (row->max_size == 0 || (row->measure != NULL ? row->measure(text) :
+				   strlen(text)) <= row->max_size)
 		return;
 	if (*text == '<')
 		outband_payload_emn(least, row->user, row->event.time);
@@ -166,6 +168,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		row.event.name = events[data[0] % N_ELEMENTS(events)];
 		row.fields_allowed = (data[1] & 1) != 0;
 		row.format = (data[1] & 2) != 0 ? "EXTENDED" : "EMN";
+		row.measure = (data[1] & 4) != 0 ? sms_text_measure : NULL;
 		row.max_size = be16_to_cpu_unaligned(data + 2);
 		row.event.uid = be32_to_cpu_unaligned(data + 4);
 		row.event.time = (time_t)be64_to_cpu_unaligned(data + 8);
