@@ -115,7 +115,7 @@ class Server:
 
     def logs(self, text):
         """True as soon as the text is in the log."""
-        for _ in range(100):
+        for _ in range(300):
             if text in self.log():
                 return True
             time.sleep(0.05)

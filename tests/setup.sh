@@ -3,7 +3,7 @@
 # Sourced by demo, check and debian-chroot, which set $top: installs what is
 # missing on Debian (as root), and builds the tree.
 
-pimap_packages="autoconf automake libtool make gcc libc6-dev pkg-config dovecot-core
+pimap_packages="autoconf automake patch libtool make gcc libc6-dev pkg-config dovecot-core
 dovecot-dev dovecot-imapd dovecot-ldap dovecot-lmtpd dovecot-managesieved
 dovecot-pop3d dovecot-sqlite dovecot-submissiond curl libmail-imapclient-perl libpq-dev libsqlite3-dev libssl-dev openssl
 postgresql

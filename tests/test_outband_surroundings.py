@@ -419,9 +419,12 @@ def test_user_is_removed_while_queued():
         wait_for(lambda: "(it is tried on)" in site.server.log())
         site.server.close_clients()
         site.set("ann")
-        site.server.doveadm("pimap", "outband", "scan", "-u", "joe")
+        rows = site.server.doveadm("-f", "tab", "pimap", "outband", "list").splitlines()
+        number, = [row.split("\t")[rows[0].split("\t").index("id")] for row in rows[1:]
+                   if "joe" in row][:1]
+        site.server.doveadm("pimap", "outband", "scan")
         wait_for(lambda: site.server.doveadm("pimap", "outband", "list").count("NEW_MESSAGE") == 2)
-        assert "dropped: " in site.server.doveadm("pimap", "outband", "trace", "-u", "joe", "P1")
+        assert "dropped: " in site.server.doveadm("pimap", "outband", "trace", number)
         site.relay.replies.clear()
         wait_for(lambda: site.told("ann@example.com") == [1, 2])
         time.sleep(1.5)

@@ -17,7 +17,6 @@
 #include "mail-storage-private.h"
 #include "mail-user.h"
 #include "mailbox-list-index.h"
-#include "mailbox-list-iter.h"
 #include "pimap-look.h"
 #include "pimap-notify.h"
 #include "pimap-pref.h"
@@ -177,64 +176,42 @@ list_device(const struct pimap_user *puser, const struct pimap_device *device,
 	list_compare(&state, names, answer);
 }
 
-struct list_places {
-	ARRAY_TYPE(const_string) places;
-	size_t size;
-};
-
-static void list_add_place(struct list_places *places, char type, const char *path)
-{
-	const char *place = t_strdup_printf("%c%s", type, path);
-
-	array_push_back(&places->places, &place);
-	places->size += strlen(place) + 1;
-}
-
-/* The directories that folders of dbox come and go in; there is nothing else in them.
-   Returns FALSE if these are too many. */
+/* The directory that the namespace's folders are in, and how it is looked at. Returns
+   FALSE if there is none, or it isn't known what else may be in it. */
 static bool
-list_add_directories(struct list_places *places, struct mail_namespace *ns)
+list_get_tree(struct mail_namespace *ns, char *type_r, const char **path_r)
 {
-	struct mailbox_list_iterate_context *iter;
-	const struct mailbox_info *info;
-	const char *name, *path, *parent, *last_parent = "";
+	const char *storage = ns->storage->name;
+	const char *path, *p;
 
-	iter = mailbox_list_iter_init(ns->list, "*",
-				      MAILBOX_LIST_ITER_RAW_LIST |
-				      MAILBOX_LIST_ITER_NO_AUTO_BOXES |
-				      MAILBOX_LIST_ITER_RETURN_NO_FLAGS);
-	while ((info = mailbox_list_iter_next(iter)) != NULL) {
-		name = mailbox_list_get_storage_name(ns->list, info->vname);
-		if (mailbox_list_get_path(ns->list, name,
-					  MAILBOX_LIST_PATH_TYPE_DIR,
-					  &path) <= 0)
-			continue;
-		parent = strrchr(path, '/');
-		if (parent != NULL) {
-			parent = t_strdup_until(path, parent);
-			if (strcmp(parent, last_parent) != 0)
-				list_add_place(places, 'd', parent);
-			last_parent = parent;
-		}
-		list_add_place(places, 'd', path);
-		if (places->size > LIST_MAX_SIZE)
-			break;
-	}
-	/* then it is seen that they aren't there any more */
-	(void)mailbox_list_iter_deinit(&iter);
-	return array_count(&places->places) > 0 && places->size <= LIST_MAX_SIZE;
+	/* that of any folder; INBOX may be elsewhere */
+	if (mailbox_list_get_path(ns->list, "x", MAILBOX_LIST_PATH_TYPE_DIR,
+				  &path) <= 0 ||
+	    (p = strrchr(path, '/')) == NULL)
+		return FALSE;
+	*path_r = t_strdup_until(path, p);
+	if (strcmp(storage, "sdbox") == 0 || strcmp(storage, "mdbox") == 0)
+		*type_r = 'T';
+	else if (strcmp(storage, "maildir") != 0)
+		return FALSE;
+	else
+		*type_r = p[1] == '.' ? 'n' : 'N';
+	return TRUE;
 }
 
-/* Where it is seen that the folders' list changes: Dovecot marks its index, if that
-   isn't marked yet as older than the folders. So it is made newer, but for dbox: a
-   folder whose CREATE is under way would be finished (pimap_notify_get_list()). */
+/* Where it is seen that the folders' list changes. Dovecot marks its index of it, but
+   not if it is marked already as older than the folders. It isn't made newer here:
+   that opens new folders, and then who is just creating one is told that it is there
+   already. So the folders' directories are looked at, too. */
 static void list_add_seen(const struct pimap_user *puser, string_t *answer)
 {
+	ARRAY_TYPE(const_string) places;
 	struct mailbox_list_index *ilist;
-	struct list_places places = { .size = 0 };
 	struct mail_namespace *ns;
+	const char *path;
+	char type;
 
-	t_array_init(&places.places, 16);
+	t_array_init(&places, 4);
 	for (ns = puser->user->namespaces; ns != NULL; ns = ns->next) {
 		if (ns->type != MAIL_NAMESPACE_TYPE_PRIVATE ||
 		    ns->alias_for != NULL)
@@ -243,15 +220,20 @@ static void list_add_seen(const struct pimap_user *puser, string_t *answer)
 		if (ilist == NULL || ilist->index == NULL ||
 		    mail_index_is_in_memory(ilist->index))
 			return;
-		if (!ilist->has_backing_store ||
-		    strstr(ns->storage->name, "dbox") == NULL ||
-		    !list_add_directories(&places, ns))
-			(void)mailbox_list_index_refresh(ns->list);
-		list_add_place(&places, 'f',
-			       t_strconcat(ilist->path, ".log", NULL));
+		path = t_strdup_printf("f%s.log", ilist->path);
+		array_push_back(&places, &path);
+		if (!ilist->has_backing_store)
+			continue;
+		if (!list_get_tree(ns, &type, &path)) {
+			/* looked at again and again */
+			array_clear(&places);
+			break;
+		}
+		path = t_strdup_printf("%c%s", type, path);
+		array_push_back(&places, &path);
 	}
-	array_append_zero(&places.places);
-	worker_scan_add_places(array_front(&places.places), answer);
+	array_append_zero(&places);
+	worker_scan_add_places(array_front(&places), answer);
 }
 
 int worker_list(struct pimap_user *puser, const char *const *states,

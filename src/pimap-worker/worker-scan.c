@@ -4,8 +4,9 @@
 
      <what was seen> TAB <places>...
 
-   A place is a letter and a path: f, a file; d, a directory; m, a Maildir, of which
-   only new/ and cur/ can change without Dovecot's index. Of users' folders that haven't been
+   A place is a letter and a path: f, a file; m, a Maildir, of which only new/ and cur/
+   can change without Dovecot's index; n, the names of the directories in one; N, of
+   those in them, too; T, with their times. Of users' folders that haven't been
    looked at for long this is all that is done, so it opens nothing and becomes no
    user. What can't be seen so is told as changed. */
 
@@ -19,12 +20,17 @@
 #include "mail-storage-private.h"
 #include "pimap-worker.h"
 
+#include <dirent.h>
+#include <fcntl.h>
+#include <unistd.h>
 #include <sys/stat.h>
 
 /* A folder's time doesn't tell changes apart that come so soon after one another
    (some file systems have seconds). */
 #define SCAN_SETTLED_SECS 2
 #define SCAN_SEEN_LEN 16
+#define SCAN_MAX_DIRECTORIES 100000
+#define SCAN_MAX_DEPTH 64
 /* It equals nothing that is seen. */
 #define SCAN_SEEN_UNKNOWN "0000000000000000"
 
@@ -57,13 +63,103 @@ static bool scan_add(struct scan *scan, const char *path, bool dir)
 	return TRUE;
 }
 
+/* What is no folder, but in one */
+static const char *const scan_no_folders[] = {
+	".", "..", "cur", "new", "tmp", "dbox-Mails", NULL
+};
+
+struct scan_tree {
+	struct scan *scan;
+	char type;
+	unsigned int directories;
+	/* of all that is there: readdir() has no order */
+	uint64_t sum;
+};
+
+static void
+scan_tree_add(struct scan_tree *tree, const char *path, const void *data,
+	      size_t size)
+{
+	unsigned char digest[SHA1_RESULTLEN];
+	struct sha1_ctxt ctx;
+
+	sha1_init(&ctx);
+	sha1_loop(&ctx, path, strlen(path) + 1);
+	sha1_loop(&ctx, data, size);
+	sha1_result(&ctx, digest);
+	tree->sum += be64_to_cpu_unaligned(digest);
+}
+
+/* path is relative. Takes over fd. */
+static bool
+scan_tree_read(struct scan_tree *tree, int fd, const char *path,
+	       unsigned int depth)
+{
+	const uint64_t nothing = 0;
+	struct dirent *d;
+	struct stat st;
+	bool ret = TRUE;
+	DIR *dir;
+	int sub;
+
+	dir = fdopendir(fd);
+	if (dir == NULL || fstat(fd, &st) < 0 ||
+	    ++tree->directories > SCAN_MAX_DIRECTORIES ||
+	    depth > SCAN_MAX_DEPTH) {
+		if (dir != NULL)
+			(void)closedir(dir);
+		else
+			i_close_fd(&fd);
+		return FALSE;
+	}
+	if (tree->type == 'T') {
+		const uint64_t times[] = {
+			st.st_ino, st.st_mtim.tv_sec, st.st_mtim.tv_nsec
+		};
+		scan_tree_add(tree, path, times, sizeof(times));
+		tree->scan->newest = I_MAX(tree->scan->newest,
+					   st.st_mtim.tv_sec);
+	}
+	while (ret && (d = readdir(dir)) != NULL) T_BEGIN {
+		const char *name = t_strconcat(path, "/", d->d_name, NULL);
+
+		if ((d->d_type == DT_DIR || d->d_type == DT_LNK ||
+		     d->d_type == DT_UNKNOWN) &&
+		    !str_array_find(scan_no_folders, d->d_name)) {
+			scan_tree_add(tree, name, &nothing, sizeof(nothing));
+			sub = tree->type == 'n' || d->d_type == DT_LNK ? -1 :
+				openat(fd, d->d_name, O_RDONLY | O_DIRECTORY |
+				       O_NOFOLLOW);
+			if (sub != -1)
+				ret = scan_tree_read(tree, sub, name, depth + 1);
+		}
+	} T_END;
+	(void)closedir(dir);
+	return ret;
+}
+
+/* Returns FALSE if it can't be seen. */
+static bool scan_add_tree(struct scan *scan, char type, const char *path)
+{
+	struct scan_tree tree = { .scan = scan, .type = type };
+	int fd = open(path, O_RDONLY | O_DIRECTORY);
+
+	if (fd == -1 ? errno != ENOENT && errno != ENOTDIR :
+	    !scan_tree_read(&tree, fd, "", 0))
+		return FALSE;
+	sha1_loop(&scan->hash, &tree.sum, sizeof(tree.sum));
+	return TRUE;
+}
+
 static bool scan_add_place(struct scan *scan, const char *place)
 {
 	switch (place[0]) {
 	case 'f':
 		return scan_add(scan, place + 1, FALSE);
-	case 'd':
-		return scan_add(scan, place + 1, TRUE);
+	case 'n':
+	case 'N':
+	case 'T':
+		return scan_add_tree(scan, place[0], place + 1);
 	case 'm':
 		return scan_add(scan, t_strconcat(place + 1, "/new", NULL),
 				TRUE) &&
