@@ -535,30 +535,36 @@ def test_come_and_go_while_looked_at(site, user):
     site.settle()
 
 
-def test_lists_change_no_directory(user):
+@pytest.mark.parametrize("fmt, parts", [("maildir", [".Half/cur"]), ("sdbox", [
+    "mailboxes/Half/dbox-Mails"])])
+def test_lists_change_no_directory(user, fmt, parts):
     """The list of folders that changes with a CREATE is looked at: the folder whose CREATE is
     under way is neither removed, where Dovecot's own lists remove empty directories, nor
     finished"""
     user = user.lower()
-    extra = "" if DOVECOT_24 else "mail_location = sdbox:~/sdbox:NO-NOSELECT\n"
-    site = Site("sdbox", extra)
+    extra = "" if DOVECOT_24 else "mail_location = %s:~/%s:NO-NOSELECT\n" % (fmt, fmt)
+    site = Site(fmt, extra)
     plain = site.server.client(user)
     site.phone(user)
     site.settle()
-    folders = site.server.path + "/mail/%s/sdbox/mailboxes" % user
-    empty, half = folders + "/Empty", folders + "/Half"
-    there = os.stat(folders)
-    for path in (empty, half, half + "/dbox-Mails"):
+    root = "%s/mail/%s/%s/" % (site.server.path, user, fmt)
+    there = os.stat(root)
+    empty = root + parts[0].split("Half")[0] + "Empty"
+    half = root + parts[0].split("Half")[0] + "Half"
+    for path in [empty, half] + [root + part for part in parts]:
         os.mkdir(path)
         os.chown(path, there.st_uid, there.st_gid)
+    names = [name for name, *_ in os.walk(half)]
     with Worker(site.server) as worker:
         assert worker.folders(user)
         assert worker.job("LOOK", user, LIST)[-1] == ["OK"]
     assert os.path.isdir(empty)
-    assert os.listdir(half + "/dbox-Mails") == []
+    assert [name for name, *_ in os.walk(half)] == names
+    assert not any(files for _, _, files in os.walk(half))
     plain.ok('LIST "" * RETURN (STATUS (MESSAGES))')
-    assert not os.path.isdir(empty)
-    assert os.listdir(half + "/dbox-Mails") != []
+    assert any(files for _, _, files in os.walk(half))
+    # which Maildir takes for a folder
+    assert os.path.isdir(empty) == (fmt == "maildir")
     site.stop()
 
 

@@ -140,36 +140,32 @@ static bool notify_is_special(const struct mailbox_info *info)
 	return ret;
 }
 
-/* A dbox folder's index is made after its directory, and whoever opens it finishes it:
-   then CREATE says that it is there already. */
-static bool notify_is_being_made(struct mailbox *box)
-{
-	const char *dir, *path;
-	struct stat st;
-
-	if (strstr(box->storage->name, "dbox") == NULL ||
-	    mailbox_get_path_to(box, MAILBOX_LIST_PATH_TYPE_INDEX, &dir) <= 0)
-		return FALSE;
-	path = t_strconcat(dir, "/", box->index_prefix, NULL);
-	if (stat(path, &st) == 0 || errno != ENOENT)
-		return FALSE;
-	if (stat(t_strconcat(path, ".log", NULL), &st) < 0)
-		return errno == ENOENT;
-	return st.st_size <= (off_t)sizeof(struct mail_transaction_log_header);
-}
-
-/* Not by mailbox_exists(), which makes the list index newer. */
-static bool notify_inbox_exists(struct mailbox *box)
+/* A Maildir's last directory is tmp/, a dbox folder's index is made after its directory.
+   Not by mailbox_exists(), which makes the list index newer. */
+bool pimap_notify_is_made(struct mailbox *box)
 {
 	const char *path;
 	struct stat st;
 
+	if (strstr(box->storage->name, "dbox") != NULL) {
+		if (mailbox_get_path_to(box, MAILBOX_LIST_PATH_TYPE_INDEX,
+					&path) <= 0)
+			return TRUE;
+		path = t_strconcat(path, "/", box->index_prefix, NULL);
+		if (stat(path, &st) == 0 || errno != ENOENT)
+			return TRUE;
+		path = t_strconcat(path, ".log", NULL);
+		return stat(path, &st) == 0 ? st.st_size >
+			(off_t)sizeof(struct mail_transaction_log_header) :
+			errno != ENOENT;
+	}
 	if (mailbox_get_path_to(box, MAILBOX_LIST_PATH_TYPE_MAILBOX, &path) <= 0)
-		return FALSE;
-	/* what folders and other files are in, too */
+		return !box->inbox_any;
 	if (strcmp(box->storage->name, "maildir") == 0)
-		path = t_strconcat(path, "/cur", NULL);
-	return stat(path, &st) == 0;
+		path = t_strconcat(path, "/tmp", NULL);
+	else if (!box->inbox_any)
+		return TRUE;
+	return stat(path, &st) == 0 || errno != ENOENT;
 }
 
 /* Returns 1 and the GUID; 0 if the folder is gone while it is looked at, its owner
@@ -181,8 +177,7 @@ notify_open(struct mailbox *box, guid_128_t guid_r, const char **error_r)
 {
 	enum mail_error error;
 
-	if (notify_is_being_made(box) ||
-	    (box->inbox_any && !notify_inbox_exists(box)))
+	if (!pimap_notify_is_made(box))
 		return 0;
 	if (pimap_folder_get_guid(box, guid_r) == 0)
 		return box->virtual_vfuncs == NULL ? 1 : 0;

@@ -65,4 +65,9 @@ int pimap_notify_update_baselines(struct pimap_user *puser,
 				  struct pimap_profile *profile,
 				  const char **error_r);
 
+/* FALSE: somebody is just making the folder, or it is an INBOX that isn't there yet. Who
+   opens a folder finishes it, and CREATE says then that it is there already; two who make
+   an INBOX at once are a panic of Dovecot's. It needn't be open. */
+bool pimap_notify_is_made(struct mailbox *box);
+
 #endif

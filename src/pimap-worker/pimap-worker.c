@@ -69,12 +69,14 @@ int main(int argc, char *argv[])
 						     storage_service_flags);
 	restrict_access_allow_coredumps(TRUE);
 	pimap_criteria_init();
+	worker_hook_init();
 	master_service_init_finish(master_service);
 
 	master_service_run(master_service, client_connected);
 
 	worker_connections_destroy();
 	worker_look_deinit();
+	worker_hook_deinit();
 	pimap_criteria_deinit();
 	mail_storage_service_deinit(&storage_service);
 	master_service_deinit(&master_service);

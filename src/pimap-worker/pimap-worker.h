@@ -31,6 +31,10 @@ int worker_list(struct pimap_user *puser, const char *const *states,
 /* seen: what answers have told as SEEN, up to NULL */
 void worker_scan(const char *const *seen, string_t *answer);
 
+/* worker-hook.c */
+void worker_hook_init(void);
+void worker_hook_deinit(void);
+
 /* Adds what is seen of an open folder, or of the profile at that path (NULL: there
    is none) and of another file (NULL: it isn't to be seen), to the answer. What
    comes from now on isn't in it. */
