@@ -181,6 +181,9 @@ class Config:
         self.event, self.channel = event, channel
         self.views, self.notify = dict(views or {}), dict(notify or {})
         self.since = (0, 0)
+        # what is queued is judged anew: nobody does that where a folder goes, and its
+        # filters with it
+        self.judges = True
 
     def copy(self):
         return Config(self.event, self.channel, self.views, self.notify)
@@ -403,8 +406,8 @@ class Judgement:
     def judged_since(self, note):
         """What was judged by a filter that was replaced long before isn't sent: 2 s for
         what was handed over when the next one came."""
-        return max([t0 for _, t0, t1, _, _ in self.device.spans() if t1 + 2 < note.time],
-                   default=0)
+        return max([t0 for config, t0, t1, _, _ in self.device.spans()
+                    if config.judges and t1 + 2 < note.time], default=0)
 
     def emn(self, folder, notes):
         periods = self.device.periods(folder)

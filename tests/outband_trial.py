@@ -456,6 +456,7 @@ class Trial:
                 # they go with it
                 config.views.pop(folder, None)
                 config.notify.pop(folder, None)
+                config.judges = False
                 device.set(config, began, time.time())
         if self.rng.random() < 0.6:
             folder.events += 1
