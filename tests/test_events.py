@@ -535,14 +535,16 @@ def test_come_and_go_while_looked_at(site, user):
     site.settle()
 
 
+@pytest.mark.parametrize("auto", ["no", "create"])
 @pytest.mark.parametrize("fmt, parts", [("maildir", [".Half/cur"]), ("sdbox", [
     "mailboxes/Half/dbox-Mails"])])
-def test_lists_change_no_directory(user, fmt, parts):
+def test_lists_change_no_directory(user, fmt, parts, auto):
     """The list of folders that changes with a CREATE is looked at: the folder whose CREATE is
     under way is neither removed, where Dovecot's own lists remove empty directories, nor
-    finished"""
+    finished, even if Dovecot makes it where it isn't there"""
     user = user.lower()
     extra = "" if DOVECOT_24 else "mail_location = %s:~/%s:NO-NOSELECT\n" % (fmt, fmt)
+    extra += "namespace inbox {\n  mailbox Half {\n    auto = %s\n  }\n}\n" % auto
     site = Site(fmt, extra)
     plain = site.server.client(user)
     site.phone(user)
