@@ -7,6 +7,8 @@
 #include "str.h"
 #include "smtp-address.h"
 #include "pimap-address.h"
+#include "pimap-channel.h"
+#include "pimap-settings.h"
 #include "pimap-webpush.h"
 
 static void check_mail(const char *address, const char *pattern)
@@ -66,28 +68,40 @@ static void check_webpush(const char *address, const char *hosts)
 							   hosts, &error));
 }
 
+static void
+check_channel(const struct pimap_settings *set,
+	      const struct pimap_channel_def *def, const char *address)
+{
+	const char *error = NULL;
+
+	if (!pimap_channel_takes_address(set, "joe@example.com", def->name,
+					 address, &error))
+		i_assert(error != NULL);
+	else if (strcmp(def->name, "SMS") == 0 ||
+		 strcmp(def->name, "WAP_PUSH") == 0) {
+		i_assert(strspn(address, "+0123456789") == strlen(address));
+	}
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	fuzz_init(NULL);
 	T_BEGIN {
 		const char *const *lines = fuzz_lines(data, size);
-		const char *site = *lines, *error;
-		const struct pimap_address_rules rules = {
-			.user = "joe@example.com", .mail_pattern = site,
-			.sms_pattern = site, .wap_push_pattern = site,
-			.webpush_hosts = site,
+		const char *site = *lines;
+		const struct pimap_settings set = {
+			.pimap_mail_pattern = site,
+			.pimap_sms_pattern = site,
+			.pimap_wap_push_pattern = site,
+			.pimap_webpush_hosts = site,
 		};
+		const struct pimap_channel_def *def;
 
 		while (site != NULL && *++lines != NULL) {
 			check_mail(*lines, site);
 			check_webpush(*lines, site);
-			(void)pimap_address_is_allowed(&rules, "MAIL", *lines,
-						       &error);
-			if (pimap_address_is_allowed(&rules, "SMS", *lines,
-						     &error)) {
-				i_assert(strspn(*lines, "+0123456789") ==
-					 strlen(*lines));
-			}
+			for (def = pimap_channel_defs; def->name != NULL; def++)
+				check_channel(&set, def, *lines);
 		}
 	} T_END;
 	return 0;

@@ -5,6 +5,7 @@
 #include "array.h"
 #include "http-url.h"
 #include "net.h"
+#include "pimap-channel.h"
 #include "pimap-control.h"
 #include "pimap-idle.h"
 #include "pimap-keys.h"
@@ -302,80 +303,53 @@ doctor_check_host(struct doctor *doctor, const char *setting, const char *host,
 		    "until it can", setting, doctor_get(doctor, setting), error);
 }
 
-static void doctor_check_relay(struct doctor *doctor, const char *relay)
+static void
+doctor_check_relay(struct doctor *doctor, const struct pimap_channel_def *def,
+		   const char *relay)
 {
 	const char *host;
 	in_port_t port;
 
 	if (net_str2hostport(relay, DOCTOR_MAIL_PORT, &host, &port) < 0) {
-		doctor_fail(doctor, "pimap_mail_relay = %s: it isn't a host with "
-			    "or without a port", relay);
+		doctor_fail(doctor, "%s = %s: it isn't a host with or without "
+			    "a port", def->peer_name, relay);
 	} else {
-		doctor_check_host(doctor, "pimap_mail_relay", host, port);
+		doctor_check_host(doctor, def->peer_name, host, port);
 	}
 }
 
-static void doctor_check_mail(struct doctor *doctor)
-{
-	const char *relay = doctor_get(doctor, "pimap_mail_relay");
-
-	if (*relay == '\0') {
-		doctor_fail(doctor, "pimap_channels has MAIL, but there is no "
-			"pimap_mail_relay: nothing is sent. Set it to the host "
-			"that takes mail");
-	} else {
-		doctor_check_relay(doctor, relay);
-	}
-	if (doctor_get(doctor, "pimap_mail_pattern")[0] == '\0') {
-		doctor->ok = "they can be reached; MAIL goes to addresses in the "
-			"user's own domain only, pimap_mail_pattern isn't set";
-	}
-}
-
-static void doctor_check_program(struct doctor *doctor)
-{
-	const char *path = doctor_get(doctor, "pimap_program_path");
-
-	if (*path == '\0') {
-		doctor_fail(doctor, "pimap_channels has PROGRAM, but there is no "
-			"pimap_program_path: nothing is sent. Set it to the "
-			"program");
-	} else if (access(path, X_OK) < 0) {
-		doctor_fail(doctor, "pimap_program_path = %s: it can't be run: %m",
-			    path);
-	}
-}
-
-/* prefix is that of the channel's settings */
 static void
-doctor_check_gateway(struct doctor *doctor, const char *channel,
-		     const char *prefix)
+doctor_check_program(struct doctor *doctor, const struct pimap_channel_def *def,
+		     const char *path)
 {
-	const char *setting = t_strconcat(prefix, "_url", NULL);
-	const char *value = doctor_get(doctor, setting);
-	const char *pattern = t_strconcat(prefix, "_pattern", NULL);
+	if (access(path, X_OK) < 0) {
+		doctor_fail(doctor, "%s = %s: it can't be run: %m",
+			    def->peer_name, path);
+	}
+}
+
+static void
+doctor_check_gateway(struct doctor *doctor, const struct pimap_channel_def *def,
+		     const char *value)
+{
 	const char *error = "only http:// is supported";
 	struct http_url *url;
 
-	if (doctor_get(doctor, pattern)[0] == '\0') {
-		doctor_fail(doctor, "pimap_channels has %s, but %s isn't set: no "
-			"device can have a number", channel, pattern);
-	}
-	if (*value == '\0') {
-		doctor_fail(doctor, "pimap_channels has %s, but there is no %s: "
-			"nothing is sent. Set it to the URL of Kannel's sendsms",
-			channel, setting);
-	} else if (http_url_parse(value, NULL, 0, pool_datastack_create(), &url,
-				  &error) < 0 || url->have_ssl) {
+	if (http_url_parse(value, NULL, 0, pool_datastack_create(), &url,
+			   &error) < 0 || url->have_ssl) {
 		doctor_fail(doctor, "%s = %s: %s. Until it is mended "
-			"pimap-outband doesn't start", setting, value, error);
+			"pimap-outband doesn't start", def->peer_name, value,
+			error);
 	} else {
-		doctor_check_host(doctor, setting, url->host.name,
+		doctor_check_host(doctor, def->peer_name, url->host.name,
 				  http_url_get_port(url));
 	}
 }
 
-static void doctor_check_channel_webpush(struct doctor *doctor)
+static void
+doctor_check_channel_webpush(struct doctor *doctor,
+			     const struct pimap_channel_def *def ATTR_UNUSED,
+			     const char *peer ATTR_UNUSED)
 {
 	const struct pimap_conf *outband =
 		doctor_find_block(doctor->global, "service", "pimap-outband");
@@ -386,27 +360,68 @@ static void doctor_check_channel_webpush(struct doctor *doctor)
 			     pimap_conf_get(outband, "extra_groups"));
 }
 
+/* How it is seen that a channel's peer is there */
+static const struct {
+	const char *channel;
+	/* peer: the value of pimap_channel_def.peer_name */
+	void (*check)(struct doctor *doctor,
+		      const struct pimap_channel_def *def, const char *peer);
+} doctor_peers[] = {
+	{ "MAIL", doctor_check_relay },
+	{ "PROGRAM", doctor_check_program },
+	{ "SMS", doctor_check_gateway },
+	{ "WAP_PUSH", doctor_check_gateway },
+	{ "WEBPUSH", doctor_check_channel_webpush },
+};
+
+static void
+doctor_check_peer(struct doctor *doctor, const struct pimap_channel_def *def)
+{
+	const char *peer = def->peer_name == NULL ? "" :
+		doctor_get(doctor, def->peer_name);
+	unsigned int i;
+
+	if (def->peer_name != NULL && *peer == '\0') {
+		doctor_fail(doctor, "pimap_channels has %s, but there is no %s: "
+			"nothing is sent. Set it to %s", def->name,
+			def->peer_name, def->peer_is);
+		return;
+	}
+	for (i = 0; i < N_ELEMENTS(doctor_peers); i++) {
+		if (strcmp(doctor_peers[i].channel, def->name) == 0)
+			doctor_peers[i].check(doctor, def, peer);
+	}
+}
+
+static void
+doctor_check_pattern(struct doctor *doctor, const struct pimap_channel_def *def)
+{
+	if (def->pattern_name == NULL ||
+	    doctor_get(doctor, def->pattern_name)[0] != '\0')
+		return;
+	if (strcmp(def->name, "MAIL") == 0) {
+		doctor->ok = "they can be reached; MAIL goes to addresses in the "
+			"user's own domain only, pimap_mail_pattern isn't set";
+	} else {
+		doctor_fail(doctor, "pimap_channels has %s, but %s isn't set: no "
+			"device can have an address", def->name,
+			def->pattern_name);
+	}
+}
+
 void doctor_check_channels(struct doctor *doctor)
 {
 	const char *const *channel = doctor_get_channels(doctor);
-	bool mail = FALSE;
+	const struct pimap_channel_def *def;
 
 	for (; *channel != NULL; channel++) {
-		if (!str_array_icase_find(pimap_channels, *channel)) {
+		def = pimap_channel_find(*channel);
+		if (def != NULL) {
+			doctor_check_pattern(doctor, def);
+			doctor_check_peer(doctor, def);
+		} else if (strcasecmp(*channel, "NONE") != 0) {
 			doctor_fail(doctor, "pimap_channels: there is no channel "
 				"%s. Until then no device can log in", *channel);
 		}
-		if (strcasecmp(*channel, "MAIL") == 0)
-			mail = TRUE;
-		else if (strcasecmp(*channel, "PROGRAM") == 0)
-			doctor_check_program(doctor);
-		else if (strcasecmp(*channel, "SMS") == 0)
-			doctor_check_gateway(doctor, "SMS", "pimap_sms");
-		else if (strcasecmp(*channel, "WAP_PUSH") == 0)
-			doctor_check_gateway(doctor, "WAP_PUSH", "pimap_wap_push");
-		else if (strcasecmp(*channel, "WEBPUSH") == 0)
-			doctor_check_channel_webpush(doctor);
 	}
-	if (mail)
-		doctor_check_mail(doctor);
 }

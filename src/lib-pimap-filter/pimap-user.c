@@ -8,6 +8,7 @@
 #include "mail-namespace.h"
 #include "mail-storage-private.h"
 #include "mail-user.h"
+#include "pimap-channel.h"
 #include "pimap-criteria.h"
 #include "pimap-folder.h"
 #include "pimap-hint.h"
@@ -404,22 +405,24 @@ pimap_user_init_channels(struct pimap_user *puser, const char **error_r)
 {
 	const char *const *configured =
 		t_strsplit_spaces(puser->set->pimap_channels, " ,");
+	const struct pimap_channel_def *def;
 	ARRAY_TYPE(const_string) channels;
-	const char *const *channel;
+	const char *const *channel, *none = "NONE";
 
 	for (channel = configured; *channel != NULL; channel++) {
-		if (str_array_icase_find(pimap_channels, *channel))
+		if (strcasecmp(*channel, none) == 0 ||
+		    pimap_channel_find(*channel) != NULL)
 			continue;
 		*error_r = t_strdup_printf("pimap_channels: there is no "
 					   "channel %s", *channel);
 		return -1;
 	}
 	p_array_init(&channels, puser->user->pool, 8);
-	for (channel = pimap_channels; *channel != NULL; channel++) {
-		if (strcmp(*channel, "NONE") == 0 ||
-		    str_array_icase_find(configured, *channel))
-			array_push_back(&channels, channel);
+	for (def = pimap_channel_defs; def->name != NULL; def++) {
+		if (str_array_icase_find(configured, def->name))
+			array_push_back(&channels, &def->name);
 	}
+	array_push_back(&channels, &none);
 	array_append_zero(&channels);
 	puser->defaults.channels = array_front(&channels);
 	return 0;
@@ -435,12 +438,8 @@ pimap_user_init_defaults(struct pimap_user *puser, const char **error_r)
 				     &puser->defaults.mode))
 		i_unreached();
 	puser->defaults.event_filter = set->pimap_default_event;
-	puser->defaults.address_rules.user = puser->user->username;
-	puser->defaults.address_rules.mail_pattern = set->pimap_mail_pattern;
-	puser->defaults.address_rules.sms_pattern = set->pimap_sms_pattern;
-	puser->defaults.address_rules.wap_push_pattern =
-		set->pimap_wap_push_pattern;
-	puser->defaults.address_rules.webpush_hosts = set->pimap_webpush_hosts;
+	puser->defaults.set = set;
+	puser->defaults.user = puser->user->username;
 	return pimap_user_init_channels(puser, error_r) < 0 ||
 		pimap_user_init_default_filter(puser, "pimap_default_view",
 			set->pimap_default_view, PIMAP_FILTER_VIEW,

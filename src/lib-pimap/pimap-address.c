@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-only */
-/* Which addresses a user may have his notifications sent to. */
+/* Kinds of addresses that a user may have his notifications sent to. */
 
 #include "lib.h"
 #include "wildcard-match.h"
 #include "smtp-address.h"
 #include "pimap-address.h"
-#include "pimap-webpush.h"
 
 bool pimap_address_mail_is_allowed(const char *user, const char *address,
 				   const char *pattern, const char **error_r)
@@ -57,43 +56,4 @@ bool pimap_address_number_is_allowed(const char *address, const char *setting,
 		return TRUE;
 	*error_r = t_strdup_printf("it doesn't match %s", setting);
 	return FALSE;
-}
-
-static bool
-address_webpush_is_allowed(const char *address, const char *hosts,
-			   const char **error_r)
-{
-	struct pimap_webpush_address addr;
-
-	if (pimap_webpush_address_parse(address, &addr, error_r) < 0)
-		return FALSE;
-	return pimap_webpush_host_is_allowed(&addr,
-		addr.ip.family == 0 ? NULL : &addr.ip, hosts, error_r);
-}
-
-bool pimap_address_is_allowed(const struct pimap_address_rules *rules,
-			      const char *channel, const char *address,
-			      const char **error_r)
-{
-	if (address == NULL || address[0] == '\0')
-		return TRUE;
-	if (strcmp(channel, "MAIL") == 0) {
-		return pimap_address_mail_is_allowed(rules->user, address,
-			rules->mail_pattern, error_r);
-	}
-	if (strcmp(channel, "SMS") == 0) {
-		return pimap_address_number_is_allowed(address,
-			"pimap_sms_pattern", rules->sms_pattern, error_r);
-	}
-	if (strcmp(channel, "WAP_PUSH") == 0) {
-		return pimap_address_number_is_allowed(address,
-			"pimap_wap_push_pattern", rules->wap_push_pattern,
-			error_r);
-	}
-	if (strcmp(channel, "WEBPUSH") == 0) {
-		return address_webpush_is_allowed(address,
-			rules->webpush_hosts, error_r);
-	}
-	/* NONE; PROGRAM: that is for the program to say */
-	return TRUE;
 }

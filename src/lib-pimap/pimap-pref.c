@@ -5,16 +5,8 @@
 #include "lib.h"
 #include "array.h"
 #include "unichar.h"
+#include "pimap-channel.h"
 #include "pimap-pref.h"
-
-/* What isn't acted on yet is not offered */
-const char *const pimap_channels[] = {
-	"MAIL", "PROGRAM", "SMS", "UDP", "WAP_PUSH", "WEBPUSH", "NONE", NULL
-};
-bool pimap_channel_is_extended(const char *channel)
-{
-	return strcasecmp(channel, "UDP") == 0;
-}
 
 static const char *const values_new_format[] = { "NONE", NULL };
 static const char *const values_push[] = { "OFF", NULL };
@@ -23,7 +15,7 @@ static const char *const values_event[] = { "ALL", "NONE", "NEW", NULL };
 static const char *const values_format[] = { "EMN", "EXTENDED", NULL };
 
 const struct pimap_pref_def pimap_pref_defs[] = {
-	{ .name = PIMAP_PREF_CHANNEL, .values = pimap_channels,
+	{ .name = PIMAP_PREF_CHANNEL,
 	  .default_value = "NONE", .site_values = TRUE },
 	{ .name = PIMAP_PREF_ADDRESS },
 	{ .name = "PIMAP_INBAND_NEW_FORMAT", .values = values_new_format,
@@ -93,9 +85,10 @@ pref_check_address(const struct pimap_device *device,
 	} else {
 		return 0;
 	}
-	if (channel == NULL ||
-	    pimap_address_is_allowed(&defaults->address_rules, channel,
-				     address, &error))
+	/* no address at all fits each channel */
+	if (channel == NULL || address == NULL || address[0] == '\0' ||
+	    pimap_channel_takes_address(defaults->set, defaults->user, channel,
+					address, &error))
 		return 0;
 	*error_r = t_strdup_printf("%s %s doesn't take the address: %s",
 				   PIMAP_PREF_CHANNEL, channel, error);

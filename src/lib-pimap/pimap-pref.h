@@ -26,7 +26,7 @@ struct pimap_pref_def {
 	const char *default_value;
 	/* the site may have another default */
 	bool site_default;
-	/* the site says which of the values there are */
+	/* the site says which values there are: its channels */
 	bool site_values;
 	/* a client may send it as a list */
 	bool may_be_list;
@@ -34,12 +34,6 @@ struct pimap_pref_def {
 
 /* Those, up to one whose name is NULL. */
 extern const struct pimap_pref_def pimap_pref_defs[];
-
-/* All channels that a site may have, and NONE, ended by NULL. */
-extern const char *const pimap_channels[];
-/* By this one all is sent as EXTENDED, whatever the device's format: by UDP, as EMN
-   has nothing that could be acknowledged (R-13.6). */
-bool pimap_channel_is_extended(const char *channel);
 
 /* Returns NULL if there is no such preference, or if it is PIMAP_XFILTER. */
 const struct pimap_pref_def *pimap_pref_find(const char *name);

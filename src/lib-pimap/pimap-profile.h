@@ -3,7 +3,8 @@
 #define PIMAP_PROFILE_H
 
 #include "guid.h"
-#include "pimap-address.h"
+
+struct pimap_settings;
 
 /* A user's profile: his named filters and, for each device, its mode, its
    preferences and the filters that it has on its folders (R-1.1, R-2.8, R-5.1,
@@ -114,7 +115,9 @@ struct pimap_defaults {
 	enum pimap_device_mode mode;
 	/* the channels that are configured, and NONE, ended by NULL */
 	const char *const *channels;
-	struct pimap_address_rules address_rules;
+	/* whom pimap_channel_takes_address() is asked for */
+	const struct pimap_settings *set;
+	const char *user;
 };
 
 struct pimap_profile {

@@ -3,7 +3,8 @@
 #include "str.h"
 #include "base64.h"
 #include "test-common.h"
-#include "pimap-address.h"
+#include "pimap-channel.h"
+#include "pimap-settings.h"
 #include "pimap-webpush.h"
 
 /* RFC 8291, section 5 */
@@ -207,7 +208,7 @@ static void test_pimap_webpush_allowed(void)
 		{ "https://10.0.0.1/", "10.0.0.1", "10.0.0.1", TRUE },
 		{ "https://[::ffff:10.0.0.1]/", "::ffff:10.0.0.1", "", FALSE },
 	};
-	struct pimap_address_rules rules = { .user = "joe", .mail_pattern = "", .webpush_hosts = "" };
+	struct pimap_settings set = { .pimap_webpush_hosts = "" };
 	struct pimap_webpush_address addr;
 	struct ip_addr ip;
 	const char *address, *error;
@@ -224,10 +225,10 @@ static void test_pimap_webpush_allowed(void)
 			tests[i].ip == NULL ? NULL : &ip, tests[i].hosts,
 			&error) == tests[i].allowed, i);
 		/* what is known without a resolver */
-		rules.webpush_hosts = tests[i].hosts;
+		set.pimap_webpush_hosts = tests[i].hosts;
 		if (addr.ip.family != 0 || tests[i].allowed) {
-			test_assert_idx(pimap_address_is_allowed(&rules,
-				"WEBPUSH", address, &error) ==
+			test_assert_idx(pimap_channel_takes_address(&set,
+				"joe", "WEBPUSH", address, &error) ==
 				tests[i].allowed, i);
 		}
 	}

@@ -236,10 +236,7 @@ mail_channel_send(struct outband_channel *_channel,
 	send->result.fault = TRUE;
 	DLLIST_PREPEND(&channel->sends, send);
 
-	if (!pimap_address_mail_is_allowed(row->user, row->address,
-					   channel->set->pimap_mail_pattern,
-					   &error) ||
-	    smtp_address_parse_mailbox(pool, row->address, 0, &to,
+	if (smtp_address_parse_mailbox(pool, row->address, 0, &to,
 				       &error) < 0) {
 		send->result.outcome = OUTBAND_CHANNEL_GIVE_UP;
 		send->result.error = p_strdup_printf(pool,

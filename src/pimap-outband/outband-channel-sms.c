@@ -3,7 +3,6 @@
    it fits into one, or into as many as the administrator pays for. */
 
 #include "lib.h"
-#include "pimap-address.h"
 #include "pimap-settings.h"
 #include "outband-channel.h"
 #include "outband-kannel.h"
@@ -14,7 +13,6 @@
 
 struct sms_channel {
 	struct outband_channel channel;
-	const struct pimap_settings *set;
 	struct outband_kannel *kannel;
 };
 
@@ -53,7 +51,6 @@ sms_channel_init(const struct outband_channel_env *env,
 	channel->channel.max_size = set->pimap_sms_parts == 1 ?
 		SMS_TEXT_SEPTETS :
 		set->pimap_sms_parts * SMS_TEXT_PART_SEPTETS;
-	channel->set = set;
 	channel->kannel = kannel;
 	*channel_r = &channel->channel;
 	return 1;
@@ -80,15 +77,8 @@ sms_channel_send(struct outband_channel *_channel,
 		.data = row->payload,
 		.size = strlen(row->payload),
 	};
-	const char *error;
 
-	if (!pimap_address_number_is_allowed(row->address, "pimap_sms_pattern",
-					     channel->set->pimap_sms_pattern,
-					     &error)) {
-		outband_kannel_refuse(channel->kannel, t_strdup_printf(
-			"The address isn't allowed: %s", error),
-			callback, context);
-	} else if (sms_text_measure(row->payload) > _channel->max_size) {
+	if (sms_text_measure(row->payload) > _channel->max_size) {
 		/* it got its number when more was allowed, or an account's name
 		   is longer than a message */
 		outband_kannel_refuse(channel->kannel,

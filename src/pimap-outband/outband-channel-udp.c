@@ -17,7 +17,7 @@
 #include "net.h"
 #include "randgen.h"
 #include "str.h"
-#include "pimap-address.h"
+#include "pimap-channel.h"
 #include "pimap-settings.h"
 #include "outband-channel.h"
 #include "outband-keys.h"
@@ -351,23 +351,13 @@ udp_send_finish_as(struct udp_send *send, enum outband_channel_outcome outcome,
 static bool udp_send_has_fallback(struct udp_send *send)
 {
 	struct udp_channel *channel = send->channel;
-	const struct pimap_address_rules rules = {
-		.user = send->row->user,
-		.mail_pattern = channel->set->pimap_mail_pattern,
-		.sms_pattern = channel->set->pimap_sms_pattern,
-		.wap_push_pattern = channel->set->pimap_wap_push_pattern,
-		.webpush_hosts = channel->set->pimap_webpush_hosts,
-	};
 	const char *error;
 
 	if (channel->fallback == NULL)
 		return FALSE;
-	/* a program may do without */
-	if (send->row->address[0] == '\0' &&
-	    strcmp(channel->fallback, "PROGRAM") != 0)
-		return FALSE;
-	return pimap_address_is_allowed(&rules, channel->fallback,
-					send->row->address, &error);
+	return pimap_channel_takes_address(channel->set, send->row->user,
+					   channel->fallback,
+					   send->row->address, &error);
 }
 
 static void udp_send_wait(struct udp_send *send, time_t msecs)
@@ -971,7 +961,6 @@ const struct outband_channel_vfuncs outband_channel_udp = {
 	.name = "UDP",
 	.max_sends = UDP_MAX_SENDS,
 	.encrypts = TRUE,
-	.extended = TRUE,
 	.init = udp_channel_init,
 	.start = udp_channel_start,
 	.status = udp_channel_status,

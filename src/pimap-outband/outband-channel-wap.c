@@ -5,7 +5,6 @@
 #include "lib.h"
 #include "buffer.h"
 #include "str.h"
-#include "pimap-address.h"
 #include "pimap-settings.h"
 #include "emn-wbxml.h"
 #include "outband-channel.h"
@@ -37,7 +36,6 @@ enum {
 
 struct wap_channel {
 	struct outband_channel channel;
-	const struct pimap_settings *set;
 	struct outband_kannel *kannel;
 };
 
@@ -82,7 +80,6 @@ wap_channel_init(const struct outband_channel_env *env,
 	channel = i_new(struct wap_channel, 1);
 	channel->channel.v = &outband_channel_wap_push;
 	channel->channel.max_size = WAP_MAX_SIZE - WAP_HEADER_SIZE;
-	channel->set = set;
 	channel->kannel = kannel;
 	*channel_r = &channel->channel;
 	return 1;
@@ -136,19 +133,11 @@ wap_channel_send(struct outband_channel *_channel,
 		.udh_size = sizeof(wap_udh),
 	};
 	buffer_t *push = t_buffer_create(256);
-	const char *error;
 
 	wap_append_push(push, row);
 	msg.data = push->data;
 	msg.size = push->used;
-	if (!pimap_address_number_is_allowed(row->address,
-					     "pimap_wap_push_pattern",
-					     channel->set->pimap_wap_push_pattern,
-					     &error)) {
-		outband_kannel_refuse(channel->kannel, t_strdup_printf(
-			"The address isn't allowed: %s", error),
-			callback, context);
-	} else if (push->used > WAP_MAX_SIZE) {
+	if (push->used > WAP_MAX_SIZE) {
 		outband_kannel_refuse(channel->kannel,
 			"It is longer than a short message", callback,
 			context);

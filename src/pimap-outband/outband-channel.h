@@ -9,7 +9,8 @@ struct outband_channel;
 struct outband_keys;
 
 /* A channel takes notifications to a device (R-13.8). Each is a table of functions;
-   the list of them is outband_channels. */
+   the list of them is outband_channels. What the other processes know of it, and the
+   check of its addresses, is in pimap-channel.h. */
 
 enum outband_channel_outcome {
 	/* the peer has taken it over */
@@ -70,9 +71,6 @@ struct outband_channel_vfuncs {
 	size_t (*measure)(const char *text);
 	/* only the device can read it */
 	bool encrypts;
-	/* whatever format the device has chosen, it is sent as EXTENDED, and not
-	   without a key of the device's */
-	bool extended;
 
 	/* Returns 1, 0 if the administrator hasn't configured it, or -1 and
 	   error_r. */

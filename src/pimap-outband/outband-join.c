@@ -3,33 +3,11 @@
    store, so that a restart doesn't begin anew. */
 
 #include "lib.h"
+#include "pimap-channel.h"
 #include "pimap-settings.h"
 #include "outband-join.h"
 
 #define OUTBAND_LIMIT_SECS (60*60)
-
-static unsigned int
-outband_limit_get_channel(const struct pimap_settings *set, const char *channel)
-{
-	const struct {
-		const char *name;
-		unsigned int limit;
-	} limits[] = {
-		{ "MAIL", set->pimap_limit_mail },
-		{ "PROGRAM", set->pimap_limit_program },
-		{ "SMS", set->pimap_limit_sms },
-		{ "UDP", set->pimap_limit_udp },
-		{ "WAP_PUSH", set->pimap_limit_wap_push },
-		{ "WEBPUSH", set->pimap_limit_webpush },
-	};
-	unsigned int i;
-
-	for (i = 0; i < N_ELEMENTS(limits); i++) {
-		if (strcasecmp(limits[i].name, channel) == 0)
-			return limits[i].limit;
-	}
-	return 0;
-}
 
 void outband_limits_get(const struct pimap_settings *set, const char *channel,
 			struct outband_limit limits_r[OUTBAND_WINDOW_COUNT])
@@ -38,7 +16,7 @@ void outband_limits_get(const struct pimap_settings *set, const char *channel,
 	limits_r[OUTBAND_WINDOW_DEVICE].count = set->pimap_limit_device;
 	limits_r[OUTBAND_WINDOW_USER].count = set->pimap_limit_user;
 	limits_r[OUTBAND_WINDOW_CHANNEL].count =
-		outband_limit_get_channel(set, channel);
+		pimap_channel_get_limit(set, channel);
 	limits_r[OUTBAND_WINDOW_JOIN].secs = set->pimap_join_interval;
 	limits_r[OUTBAND_WINDOW_DEVICE].secs =
 		limits_r[OUTBAND_WINDOW_USER].secs =

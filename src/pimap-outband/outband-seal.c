@@ -7,6 +7,7 @@
 #include "buffer.h"
 #include "base64.h"
 #include "str.h"
+#include "pimap-channel.h"
 #include "pimap-settings.h"
 #include "outband-channel.h"
 #include "outband-payload.h"
@@ -75,7 +76,7 @@ int outband_seal_prepare(struct outband_keys *keys,
 	row->fields_allowed = channel->v->encrypts ||
 		str_array_icase_find(t_strsplit_spaces(
 			set->pimap_clear_text, " ,"), row->channel);
-	if (channel->v->extended || event_is_of_device(row->event.name))
+	if (pimap_channel_is_extended(channel->v->name) || event_is_of_device(row->event.name))
 		row->format = "EXTENDED";
 	sending = outband_device_key_sending(&key);
 	if (sending == NULL)

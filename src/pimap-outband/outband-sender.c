@@ -19,6 +19,7 @@
 #include "ioloop.h"
 #include "llist.h"
 #include "str.h"
+#include "pimap-channel.h"
 #include "pimap-settings.h"
 #include "pimap-look.h"
 #include "pimap-pref.h"
@@ -616,7 +617,7 @@ outband_lane_end(struct outband_lane *lane, const char *result,
 	return outband_lane_write_done(lane) ? 0 : -1;
 }
 
-/* Returns as outband_lane_prepare(). */
+/* Returns as outband_lane_prepare(). */
 static int outband_lane_seal(struct outband_lane *lane, struct outband_seal *seal)
 {
 	struct outband_sender *sender = lane->sender;
@@ -624,6 +625,14 @@ static int outband_lane_seal(struct outband_lane *lane, struct outband_seal *sea
 	const char *error;
 	int ret;
 
+	/* the administrator may have changed the pattern meanwhile */
+	if (!pimap_channel_takes_address(sender->set, row->user, row->channel,
+					 row->address, &error)) {
+		if (!sender->in_batch)
+			lane->channel->status.given_up++;
+		return outband_lane_end(lane, "given up", t_strdup_printf(
+			"The address isn't allowed: %s", error));
+	}
 	/* before the channel has it, so that a damaged database can't give the
 	   number again */
 	if (outband_keys_reserve(sender->keys, row->user, row->device, row->seq,
@@ -1178,8 +1187,6 @@ int outband_sender_init(struct event *event_parent,
 	env.dir = dir;
 	env.keys = keys;
 	for (i = 0; outband_channels[i] != NULL; i++) {
-		i_assert(outband_channels[i]->extended ==
-			 pimap_channel_is_extended(outband_channels[i]->name));
 		ret = outband_channels[i]->init(&env, &channel, error_r);
 		if (ret < 0) {
 			outband_sender_deinit(&sender);

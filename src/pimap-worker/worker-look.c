@@ -16,6 +16,7 @@
 #include "mail-storage-private.h"
 #include "mail-transaction-log.h"
 #include "mail-user.h"
+#include "pimap-channel.h"
 #include "pimap-criteria.h"
 #include "pimap-look.h"
 #include "pimap-notify.h"
