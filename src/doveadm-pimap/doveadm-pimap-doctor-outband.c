@@ -368,6 +368,7 @@ static const struct {
 		      const struct pimap_channel_def *def, const char *peer);
 } doctor_peers[] = {
 	{ "MAIL", doctor_check_relay },
+	{ "MMS", doctor_check_gateway },
 	{ "PROGRAM", doctor_check_program },
 	{ "SMS", doctor_check_gateway },
 	{ "WAP_PUSH", doctor_check_gateway },
