@@ -188,7 +188,7 @@ static void http_send_finish(struct http_send *send)
 					    HTTP_MAX_ERROR);
 		}
 	}
-	result.error = str_c(error);
+	result.error = t_str_replace(str_c(error), '\177', '?');
 	http_send_free(send);
 	callback(&result, context);
 }

@@ -174,8 +174,10 @@ static const char *mm7_get_text(xmlNodePtr node, const char *name)
 	node = mm7_find(node, name, MM7_MAX_DEPTH);
 	content = node == NULL ? NULL : xmlNodeGetContent(node);
 	if (content != NULL) {
-		text = str_sanitize(t_str_trim((const char *)content, " \t\r\n"),
-				    MM7_MAX_TEXT);
+		/* which leaves DEL */
+		text = t_str_replace(str_sanitize(
+			t_str_trim((const char *)content, " \t\r\n"),
+			MM7_MAX_TEXT), '\177', '?');
 		xmlFree(content);
 	}
 	return text;
