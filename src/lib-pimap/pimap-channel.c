@@ -5,6 +5,7 @@
 #include "pimap-address.h"
 #include "pimap-channel.h"
 #include "pimap-settings.h"
+#include "pimap-sip.h"
 #include "pimap-webpush.h"
 
 static const char *
@@ -30,6 +31,16 @@ channel_number_takes(const struct pimap_channel_def *def,
 		     const char **error_r)
 {
 	return pimap_address_number_is_allowed(address, def->pattern_name,
+		channel_get_pattern(def, set), error_r);
+}
+
+static bool
+channel_sip_takes(const struct pimap_channel_def *def,
+		  const struct pimap_settings *set,
+		  const char *user ATTR_UNUSED, const char *address,
+		  const char **error_r)
+{
+	return pimap_sip_address_is_allowed(address, def->pattern_name,
 		channel_get_pattern(def, set), error_r);
 }
 
@@ -66,6 +77,10 @@ const struct pimap_channel_def pimap_channel_defs[] = {
 	/* what is an address is for the program to say */
 	{ .name = "PROGRAM", LIMIT(program), .address_optional = TRUE,
 	  .peer_name = "pimap_program_path", .peer_is = "the program" },
+	{ .name = "SIP", LIMIT(sip), PATTERN(pimap_sip_pattern),
+	  .address_is_allowed = channel_sip_takes,
+	  .peer_name = "pimap_sip_proxy",
+	  .peer_is = "the host of the SIP proxy" },
 	{ .name = "SMS", LIMIT(sms), PATTERN(pimap_sms_pattern),
 	  .address_is_allowed = channel_number_takes,
 	  .peer_name = "pimap_sms_url",

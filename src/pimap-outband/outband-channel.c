@@ -10,6 +10,7 @@ const struct outband_channel_vfuncs *const outband_channels[] = {
 	&outband_channel_mms,
 #endif
 	&outband_channel_program,
+	&outband_channel_sip,
 	&outband_channel_sms,
 	&outband_channel_wap_push,
 #ifdef PIMAP_HAVE_LIBCRYPTO

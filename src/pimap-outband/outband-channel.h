@@ -105,6 +105,7 @@ struct outband_channel {
 extern const struct outband_channel_vfuncs outband_channel_mail;
 extern const struct outband_channel_vfuncs outband_channel_mms;
 extern const struct outband_channel_vfuncs outband_channel_program;
+extern const struct outband_channel_vfuncs outband_channel_sip;
 extern const struct outband_channel_vfuncs outband_channel_sms;
 extern const struct outband_channel_vfuncs outband_channel_udp;
 extern const struct outband_channel_vfuncs outband_channel_wap_push;

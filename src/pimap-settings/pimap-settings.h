@@ -79,6 +79,7 @@ struct pimap_settings {
 	unsigned int pimap_limit_mail;
 	unsigned int pimap_limit_mms;
 	unsigned int pimap_limit_program;
+	unsigned int pimap_limit_sip;
 	unsigned int pimap_limit_sms;
 	unsigned int pimap_limit_udp;
 	unsigned int pimap_limit_wap_push;
@@ -111,6 +112,16 @@ struct pimap_settings {
 	/* The channel PROGRAM: an absolute path, "" = there is none; seconds */
 	const char *pimap_program_path;
 	unsigned int pimap_program_timeout;
+	/* The channel SIP: host[:port][;transport=udp|tcp] of the outbound proxy,
+	   "" = there is none; the sender's address, "" = sip:pimap@ this host; what
+	   the proxy knows this server by; what addresses must match, "" = there are
+	   none (R-14.5); how they are sent, "message" or "notify" (R-13.8) */
+	const char *pimap_sip_proxy;
+	const char *pimap_sip_from;
+	const char *pimap_sip_user;
+	const char *pimap_sip_password;
+	const char *pimap_sip_pattern;
+	const char *pimap_sip_method;
 	/* The channel SMS: URL of the gateway's sendsms, "" = there is none; what it
 	   knows this server by; the sender, "" = the gateway's own; what numbers
 	   must match, "" = there are none (R-14.5); of how many parts a
