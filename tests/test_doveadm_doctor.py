@@ -14,6 +14,7 @@ import pytest
 
 from conftest import DOVECOT_24, Server, settings
 from outband_peers import Relay
+from sipp import Proxy, response
 
 SITE = ["configuration", "modules", "settings", "timezone", "separator", "passdb", "master",
         "userdb", "plugins", "chroot", "capability", "connections", "outband",
@@ -483,6 +484,41 @@ def test_gateway(doctor, relay, channel):
         unused.bind(("127.0.0.1", 0))
         doctor.finds(conf(url="http://127.0.0.1:%d/" % unused.getsockname()[1]),
                      channels="can't be reached: Connection refused")
+
+
+@pytest.mark.parametrize("tcp", [False, True])
+def test_sip(doctor, tcp):
+    """Whether it listens, and by UDP whether it answers"""
+    proxy = Proxy(lambda proxy, message, reply: reply(response(message, "483 Too Many Hops")), tcp)
+    transport = ";transport=tcp" if tcp else ""
+
+    def conf(**values):
+        return doctor.good + settings(dict({
+            "pimap_channels": "sip", "pimap_sip_pattern": "sip:*@example.com",
+            "pimap_sip_proxy": proxy.proxy}, **values))
+    try:
+        assert doctor.run(conf(), code=0)
+        if not tcp:
+            message = proxy.messages[-1]
+            assert (message.method, message.headers["max-forwards"]) == ("OPTIONS", "0")
+            # once is enough
+            assert len(proxy.messages) == 1
+            proxy.handle = lambda proxy, message, reply: reply(b"what?")
+            doctor.finds(conf(), channels="%s can't be reached: it doesn't answer an OPTIONS"
+                         % proxy.proxy)
+            assert len(proxy.messages) == 5
+    finally:
+        proxy.stop()
+    doctor.finds(conf(pimap_sip_proxy=proxy.proxy),
+                 channels="can't be reached: Connection refused")
+    doctor.finds(conf(pimap_sip_proxy=""), channels="there is no pimap_sip_proxy: nothing is sent")
+    doctor.finds(conf(pimap_sip_pattern=""), channels="pimap_sip_pattern isn't set: no device can")
+    doctor.finds(conf(pimap_sip_proxy="nowhere.invalid" + transport),
+                 channels="there is no such host")
+    doctor.finds(conf(pimap_sip_proxy="127.0.0.1;transport=tls"),
+                 channels=["behind the ; may be transport=udp or transport=tcp", "doesn't start"])
+    doctor.finds(conf(pimap_sip_from="notify@example.com"),
+                 channels="pimap_sip_from = notify@example.com: not sip:user@host")
 
 
 def openssl(path, *args):

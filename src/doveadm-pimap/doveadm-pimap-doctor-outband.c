@@ -11,6 +11,7 @@
 #include "pimap-keys.h"
 #include "pimap-look.h"
 #include "pimap-pref.h"
+#include "pimap-sip.h"
 #include "doveadm-pimap.h"
 #include "doveadm-pimap-conf.h"
 #include "doveadm-pimap-doctor.h"
@@ -279,9 +280,12 @@ doctor_connect(const struct ip_addr *ip, in_port_t port, const char **error_r)
 	return -1;
 }
 
+/* connect: returns 0, or -1 and error_r */
 static void
-doctor_check_host(struct doctor *doctor, const char *setting, const char *host,
-		  in_port_t port)
+doctor_check_host_by(struct doctor *doctor, const char *setting,
+		     const char *host, in_port_t port,
+		     int (*connect)(const struct ip_addr *ip, in_port_t port,
+				    const char **error_r))
 {
 	const char *error = "it has no address";
 	struct ip_addr *ips;
@@ -296,11 +300,18 @@ doctor_check_host(struct doctor *doctor, const char *setting, const char *host,
 		return;
 	}
 	for (i = 0; i < count; i++) {
-		if (doctor_connect(&ips[i], port, &error) == 0)
+		if (connect(&ips[i], port, &error) == 0)
 			return;
 	}
 	doctor_fail(doctor, "%s = %s can't be reached: %s. Notifications wait "
 		    "until it can", setting, doctor_get(doctor, setting), error);
+}
+
+static void
+doctor_check_host(struct doctor *doctor, const char *setting, const char *host,
+		  in_port_t port)
+{
+	doctor_check_host_by(doctor, setting, host, port, doctor_connect);
 }
 
 static void
@@ -347,6 +358,28 @@ doctor_check_gateway(struct doctor *doctor, const struct pimap_channel_def *def,
 }
 
 static void
+doctor_check_sip(struct doctor *doctor, const struct pimap_channel_def *def,
+		 const char *value)
+{
+	const char *from = doctor_get(doctor, "pimap_sip_from"), *error;
+	struct pimap_sip_proxy proxy;
+
+	if (from[0] != '\0' && !pimap_sip_uri_is_valid(from, &error)) {
+		doctor_fail(doctor, "pimap_sip_from = %s: %s. Until it is mended "
+			"pimap-outband doesn't start", from, error);
+	}
+	if (pimap_sip_proxy_parse(value, &proxy, &error) < 0) {
+		doctor_fail(doctor, "%s = %s: %s. Until it is mended "
+			"pimap-outband doesn't start", def->peer_name, value,
+			error);
+	} else {
+		doctor_check_host_by(doctor, def->peer_name, proxy.host,
+				     proxy.port, proxy.tcp ? doctor_connect :
+				     doctor_ask_sip);
+	}
+}
+
+static void
 doctor_check_channel_webpush(struct doctor *doctor,
 			     const struct pimap_channel_def *def ATTR_UNUSED,
 			     const char *peer ATTR_UNUSED)
@@ -370,6 +403,7 @@ static const struct {
 	{ "MAIL", doctor_check_relay },
 	{ "MMS", doctor_check_gateway },
 	{ "PROGRAM", doctor_check_program },
+	{ "SIP", doctor_check_sip },
 	{ "SMS", doctor_check_gateway },
 	{ "WAP_PUSH", doctor_check_gateway },
 	{ "WEBPUSH", doctor_check_channel_webpush },

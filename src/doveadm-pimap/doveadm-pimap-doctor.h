@@ -2,6 +2,8 @@
 #ifndef DOVEADM_PIMAP_DOCTOR_H
 #define DOVEADM_PIMAP_DOCTOR_H
 
+#include "net.h"
+
 /* What the files of the doctor share. */
 
 struct mail_user;
@@ -47,6 +49,10 @@ void doctor_list_dbs(struct doctor *doctor);
 /* doveadm-pimap-doctor-outband.c: checks */
 void doctor_check_outband(struct doctor *doctor);
 void doctor_check_channels(struct doctor *doctor);
+
+/* doveadm-pimap-doctor-sip.c: asks a SIP proxy by UDP. Returns 0, or -1 and error_r. */
+int doctor_ask_sip(const struct ip_addr *ip, in_port_t port,
+		   const char **error_r);
 
 /* doveadm-pimap-doctor-webpush.c: of the check of channels. The service is that user's,
    and in these groups. */
