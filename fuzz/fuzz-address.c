@@ -80,6 +80,13 @@ check_channel(const struct pimap_settings *set,
 	else if (strcmp(def->name, "SMS") == 0 ||
 		 strcmp(def->name, "WAP_PUSH") == 0) {
 		i_assert(strspn(address, "+0123456789") == strlen(address));
+	} else if (strcmp(def->name, "SIP") == 0) {
+		/* it stands in a request as it is */
+		fuzz_check_line(address);
+		i_assert(strncasecmp(address, "sip:", 4) == 0);
+		i_assert(strpbrk(address, " <>;?\"\\") == NULL);
+		i_assert(strchr(address, '@') != NULL &&
+			 strchr(address, '@') == strrchr(address, '@'));
 	}
 }
 
@@ -91,6 +98,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		const char *site = *lines;
 		const struct pimap_settings set = {
 			.pimap_mail_pattern = site,
+			.pimap_sip_pattern = site,
 			.pimap_sms_pattern = site,
 			.pimap_wap_push_pattern = site,
 			.pimap_webpush_hosts = site,
