@@ -80,6 +80,14 @@ check_channel(const struct pimap_settings *set,
 	else if (strcmp(def->name, "SMS") == 0 ||
 		 strcmp(def->name, "WAP_PUSH") == 0) {
 		i_assert(strspn(address, "+0123456789") == strlen(address));
+	} else if (strcmp(def->name, "JMS") == 0) {
+		/* what the administrator has written, and a name */
+		i_assert(fuzz_begins(address, set->pimap_jms_prefix));
+		address += strlen(set->pimap_jms_prefix);
+		i_assert(set->pimap_jms_prefix[0] != '\0' &&
+			 *address != '\0');
+		fuzz_check_line(address);
+		i_assert(strpbrk(address, " *>#,;?:/\\%") == NULL);
 	}
 }
 
@@ -90,6 +98,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		const char *const *lines = fuzz_lines(data, size);
 		const char *site = *lines;
 		const struct pimap_settings set = {
+			.pimap_jms_prefix = site,
 			.pimap_mail_pattern = site,
 			.pimap_sms_pattern = site,
 			.pimap_wap_push_pattern = site,
