@@ -250,6 +250,7 @@ def test_restarted(jms):
         wait_for(lambda: jms.sent() >= MANY // 8 * (number + 1), 60)
         activemq.restart(signal.SIGKILL if number % 2 else signal.SIGTERM)
     wait_for(lambda: jms.sent() == MANY, 120)
+    assert "by JMS): retry" in jms.server.log()
     numbers = {}
 
     def all_came():
@@ -573,7 +574,7 @@ def test_silence(fake):
 
 @pytest.mark.expects_faults
 def test_nobody_listens():
-    """It isn't tried by each. When it listens, all are sent"""
+    """When it listens, all are sent"""
     with socket.create_server(("127.0.0.1", 0)) as sock:
         port = sock.getsockname()[1]
     jms = JMS("stomp://127.0.0.1:%d" % port)
@@ -589,6 +590,21 @@ def test_nobody_listens():
     finally:
         jms.stop()
         broker.stop()
+
+
+@pytest.mark.expects_faults
+def test_back_off(fake):
+    """What lets nobody in isn't connected to by each"""
+    jms = fake(close)
+    for number in range(50):
+        jms.new(device="d%d" % number)
+        time.sleep(0.05)
+    assert jms.server.log().count("by JMS): retry") >= 50
+    # now, after 1, 2 and 4 s
+    assert jms.broker.count <= 4
+    assert len(jms.server.faults()) == 1
+    jms.broker.scripts = [well]
+    jms.wait_sent(50)
 
 
 @pytest.mark.expects_faults
