@@ -87,6 +87,14 @@ check_channel(const struct pimap_settings *set,
 		i_assert(strpbrk(address, " <>;?\"\\") == NULL);
 		i_assert(strchr(address, '@') != NULL &&
 			 strchr(address, '@') == strrchr(address, '@'));
+	} else if (strcmp(def->name, "JMS") == 0) {
+		/* what the administrator has written, and a name */
+		i_assert(fuzz_begins(address, set->pimap_jms_prefix));
+		address += strlen(set->pimap_jms_prefix);
+		i_assert(set->pimap_jms_prefix[0] != '\0' &&
+			 *address != '\0');
+		fuzz_check_line(address);
+		i_assert(strpbrk(address, " *>#,;?:/\\%") == NULL);
 	}
 }
 
@@ -97,7 +105,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		const char *const *lines = fuzz_lines(data, size);
 		const char *site = *lines;
 		const struct pimap_settings set = {
+			.pimap_jms_prefix = site,
 			.pimap_mail_pattern = site,
+			.pimap_mms_pattern = site,
 			.pimap_sip_pattern = site,
 			.pimap_sms_pattern = site,
 			.pimap_wap_push_pattern = site,

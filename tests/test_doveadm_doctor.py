@@ -521,6 +521,36 @@ def test_sip(doctor, tcp):
                  channels="pimap_sip_from = notify@example.com: not sip:user@host")
 
 
+def test_broker(doctor, relay):
+    """What JMS couldn't send with"""
+    # it listens, that is all
+    values = {"pimap_channels": "jms", "pimap_jms_prefix": "/queue/pimap.",
+              "pimap_jms_url": "stomp://127.0.0.1:%d" % relay.port}
+
+    def conf(**other):
+        return doctor.good + settings(dict(
+            values, **{"pimap_jms_" + name: value for name, value in other.items()}))
+    folder = doctor.server.path
+    key = openssl(folder + "/jms.pem", "ecparam", "-name", "prime256v1", "-genkey", "-noout")
+    certificate = openssl(folder + "/jms-ca.pem", "req", "-x509", "-key", key, "-subj", "/CN=x")
+    ssl = "stomp+ssl://localhost:%d" % relay.port
+    assert doctor.run(conf(), code=0)
+    assert doctor.run(conf(url=ssl, ca=certificate), code=0)
+    doctor.finds(conf(url=""), channels="there is no pimap_jms_url: nothing is sent")
+    doctor.finds(conf(prefix=""), channels="pimap_jms_prefix isn't set: no device can")
+    doctor.finds(conf(prefix="/queue/*."), channels="pimap_jms_prefix = /queue/*.: there is a")
+    doctor.finds(conf(url="tcp://127.0.0.1"), channels="Until it is mended")
+    doctor.finds(conf(url="stomp://nowhere.invalid"), channels="there is no such host")
+    doctor.finds(conf(ca=certificate), channels="pimap_jms_ca is set, but")
+    doctor.finds(conf(url=ssl, ca="/nowhere.pem"),
+                 channels="pimap_jms_ca = /nowhere.pem: dovecot can't read it: No such file")
+    doctor.finds(conf(url=ssl, ca=key), channels="there is no certificate")
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        doctor.finds(conf(url="stomp://127.0.0.1:%d" % unused.getsockname()[1]),
+                     channels="can't be reached: Connection refused")
+
+
 def openssl(path, *args):
     subprocess.run(["openssl", *args, "-out", path], check=True, stderr=subprocess.DEVNULL)
     # by whom it is read in a real installation: the service's user

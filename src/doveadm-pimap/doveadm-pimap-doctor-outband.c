@@ -12,6 +12,7 @@
 #include "pimap-look.h"
 #include "pimap-pref.h"
 #include "pimap-sip.h"
+#include "pimap-stomp.h"
 #include "doveadm-pimap.h"
 #include "doveadm-pimap-conf.h"
 #include "doveadm-pimap-doctor.h"
@@ -357,6 +358,45 @@ doctor_check_gateway(struct doctor *doctor, const struct pimap_channel_def *def,
 	}
 }
 
+/* A setting of the service's */
+static const char *doctor_get_outband(struct doctor *doctor, const char *key)
+{
+	const struct pimap_conf *outband =
+		doctor_find_block(doctor->global, "service", "pimap-outband");
+
+	return outband == NULL ? "" : doctor_get_expanded(doctor, outband, key);
+}
+
+static void
+doctor_check_broker(struct doctor *doctor, const struct pimap_channel_def *def,
+		    const char *value)
+{
+	const char *prefix = doctor_get(doctor, def->pattern_name);
+	const char *ca = doctor_get(doctor, "pimap_jms_ca"), *error;
+	struct pimap_stomp_url url;
+
+	if (!pimap_stomp_prefix_is_valid(prefix, &error)) {
+		doctor_fail(doctor, "%s = %s: %s. Until it is mended "
+			"pimap-outband doesn't start", def->pattern_name,
+			prefix, error);
+	}
+	if (pimap_stomp_url_parse(value, &url, &error) < 0) {
+		doctor_fail(doctor, "%s = %s: %s. Until it is mended "
+			"pimap-outband doesn't start", def->peer_name, value,
+			error);
+		return;
+	}
+	if (!url.ssl && *ca != '\0') {
+		doctor_fail(doctor, "pimap_jms_ca is set, but %s = %s is without "
+			"TLS. Make it stomp+ssl://", def->peer_name, value);
+	} else if (*ca != '\0') {
+		doctor_check_file(doctor, "pimap_jms_ca", def->name,
+				  doctor_get_outband(doctor, "user"),
+				  doctor_get_outband(doctor, "extra_groups"));
+	}
+	doctor_check_host(doctor, def->peer_name, url.host, url.port);
+}
+
 static void
 doctor_check_sip(struct doctor *doctor, const struct pimap_channel_def *def,
 		 const char *value)
@@ -384,13 +424,8 @@ doctor_check_channel_webpush(struct doctor *doctor,
 			     const struct pimap_channel_def *def ATTR_UNUSED,
 			     const char *peer ATTR_UNUSED)
 {
-	const struct pimap_conf *outband =
-		doctor_find_block(doctor->global, "service", "pimap-outband");
-
-	doctor_check_webpush(doctor, outband == NULL ? "" :
-			     doctor_get_expanded(doctor, outband, "user"),
-			     outband == NULL ? "" :
-			     pimap_conf_get(outband, "extra_groups"));
+	doctor_check_webpush(doctor, doctor_get_outband(doctor, "user"),
+			     doctor_get_outband(doctor, "extra_groups"));
 }
 
 /* How it is seen that a channel's peer is there */
@@ -400,6 +435,7 @@ static const struct {
 	void (*check)(struct doctor *doctor,
 		      const struct pimap_channel_def *def, const char *peer);
 } doctor_peers[] = {
+	{ "JMS", doctor_check_broker },
 	{ "MAIL", doctor_check_relay },
 	{ "MMS", doctor_check_gateway },
 	{ "PROGRAM", doctor_check_program },

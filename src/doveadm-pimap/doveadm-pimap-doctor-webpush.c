@@ -131,9 +131,8 @@ static bool webpush_is_key(const char *pem)
 	return FALSE;
 }
 
-static void
-webpush_check_file(struct doctor *doctor, const char *key, const char *user,
-		   const char *groups)
+void doctor_check_file(struct doctor *doctor, const char *key,
+		       const char *channel, const char *user, const char *groups)
 {
 	const char *path = doctor_get(doctor, key), *text;
 	int err;
@@ -143,9 +142,9 @@ webpush_check_file(struct doctor *doctor, const char *key, const char *user,
 	err = webpush_try_read(path, user, groups);
 	if (err != 0) {
 		doctor_fail(doctor, "%s = %s: %s can't read it: %s. Until then "
-			"nothing is sent by WEBPUSH", key, path,
+			"nothing is sent by %s", key, path,
 			*user == '\0' ? "the service pimap-outband" : user,
-			strerror(err));
+			strerror(err), channel);
 		return;
 	}
 	text = webpush_read(path);
@@ -196,7 +195,7 @@ void doctor_check_webpush(struct doctor *doctor, const char *user,
 		doctor_fail(doctor, "pimap_webpush_subject = %s: it isn't a "
 			"mailto: or https: URL", subject);
 	}
-	webpush_check_file(doctor, "pimap_webpush_key", user, groups);
-	webpush_check_file(doctor, "pimap_webpush_ca", user, groups);
+	doctor_check_file(doctor, "pimap_webpush_key", "WEBPUSH", user, groups);
+	doctor_check_file(doctor, "pimap_webpush_ca", "WEBPUSH", user, groups);
 	webpush_check_hosts(doctor);
 }

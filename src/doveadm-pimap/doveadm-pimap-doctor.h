@@ -58,6 +58,11 @@ int doctor_ask_sip(const struct ip_addr *ip, in_port_t port,
    and in these groups. */
 void doctor_check_webpush(struct doctor *doctor, const char *user,
 			  const char *groups);
+/* The file that a setting names, if it does: it has certificates, or is the key of
+   WEBPUSH, and the service can read it. */
+void doctor_check_file(struct doctor *doctor, const char *key,
+		       const char *channel, const char *user,
+		       const char *groups);
 
 /* doveadm-pimap-doctor-user.c: the checks of one user, with what they find or
    don't. */

@@ -6,6 +6,7 @@
 #include "pimap-channel.h"
 #include "pimap-settings.h"
 #include "pimap-sip.h"
+#include "pimap-stomp.h"
 #include "pimap-webpush.h"
 
 static const char *
@@ -13,6 +14,16 @@ channel_get_pattern(const struct pimap_channel_def *def,
 		    const struct pimap_settings *set)
 {
 	return *(const char *const *)CONST_PTR_OFFSET(set, def->pattern_offset);
+}
+
+static bool
+channel_jms_takes(const struct pimap_channel_def *def,
+		  const struct pimap_settings *set,
+		  const char *user ATTR_UNUSED, const char *address,
+		  const char **error_r)
+{
+	return pimap_stomp_destination_is_allowed(address, def->pattern_name,
+		channel_get_pattern(def, set), error_r);
 }
 
 static bool
@@ -66,6 +77,10 @@ channel_webpush_takes(const struct pimap_channel_def *def ATTR_UNUSED,
 	.pattern_offset = offsetof(struct pimap_settings, setting)
 
 const struct pimap_channel_def pimap_channel_defs[] = {
+	{ .name = "JMS", LIMIT(jms), PATTERN(pimap_jms_prefix),
+	  .address_is_allowed = channel_jms_takes,
+	  .peer_name = "pimap_jms_url",
+	  .peer_is = "the URL of a broker that speaks STOMP" },
 	{ .name = "MAIL", LIMIT(mail), PATTERN(pimap_mail_pattern),
 	  .address_is_allowed = channel_mail_takes,
 	  .peer_name = "pimap_mail_relay",

@@ -25,12 +25,12 @@
 #include "pimap-webpush.h"
 #include "outband-channel.h"
 #include "outband-payload.h"
+#include "outband-tls.h"
 #include "webpush-crypto.h"
 
 #define WEBPUSH_MAX_SENDS 50
 #define WEBPUSH_TIMEOUT_MSECS (30*1000)
 #define WEBPUSH_MAX_INPUT 4096
-#define WEBPUSH_MAX_CA (4*1024*1024)
 #define WEBPUSH_KEY_FILE "webpush.pem"
 /* of a signature: at most a day (RFC 8292), and clocks differ */
 #define WEBPUSH_VAPID_SECS (12*60*60)
@@ -214,36 +214,10 @@ static void webpush_send_timeout(struct webpush_send *send)
 		WEBPUSH_TIMEOUT_MSECS / 1000));
 }
 
-static int
-webpush_read_ca(const char *path, const char **ca_r, const char **error_r)
-{
-	struct istream *input = i_stream_create_file(path, WEBPUSH_MAX_CA);
-	const unsigned char *data;
-	size_t size;
-	int ret = 0;
-
-	while (i_stream_read(input) > 0) ;
-	data = i_stream_get_data(input, &size);
-	if (input->stream_errno != 0) {
-		*error_r = t_strdup(i_stream_get_error(input));
-		ret = -1;
-	} else if (!input->eof) {
-		*error_r = t_strdup_printf("%s is too large", path);
-		ret = -1;
-	} else {
-		*ca_r = t_strndup(data, size);
-	}
-	i_stream_unref(&input);
-	return ret;
-}
-
 /* The key and what TLS needs. They may come to be there: nothing is given up. */
 static int
 webpush_channel_prepare(struct webpush_channel *channel, const char **error_r)
 {
-	struct ssl_iostream_settings ssl_set;
-	const char *ca = NULL;
-
 	if (channel->key == NULL) {
 		if (webpush_key_load(channel->key_path,
 				     channel->set->pimap_webpush_key[0] == '\0',
@@ -252,22 +226,8 @@ webpush_channel_prepare(struct webpush_channel *channel, const char **error_r)
 		e_info(channel->event, "Web Push: devices subscribe with the "
 		       "key %s", webpush_key_get_public(channel->key));
 	}
-	if (channel->ssl_ctx != NULL)
-		return 0;
-	i_zero(&ssl_set);
-	ssl_set.verify_remote_cert = TRUE;
-	ssl_set.skip_crl_check = TRUE;
-	ssl_set.min_protocol = "TLSv1.2";
-	if (channel->set->pimap_webpush_ca[0] != '\0' &&
-	    webpush_read_ca(channel->set->pimap_webpush_ca, &ca, error_r) < 0)
-		return -1;
-#ifdef PIMAP_HAVE_SETTINGS_GET
-	ssl_set.ca.content = ca;
-#else
-	ssl_set.ca = ca;
-#endif
-	return ssl_iostream_context_init_client(&ssl_set, &channel->ssl_ctx,
-						error_r) < 0 ? -1 : 0;
+	return outband_tls_prepare(channel->set->pimap_webpush_ca,
+				   &channel->ssl_ctx, error_r);
 }
 
 static void webpush_send_ended(struct webpush_send *send)
@@ -434,31 +394,6 @@ webpush_send_request(struct webpush_send *send, const char **error_r)
 	return 0;
 }
 
-static int webpush_send_start_tls(struct webpush_send *send,
-				  const char **error_r)
-{
-#ifdef PIMAP_HAVE_SETTINGS_GET
-	if (io_stream_create_ssl_client(send->channel->ssl_ctx,
-			send->addr.host, send->channel->event, 0,
-			&send->input, &send->output, &send->ssl, error_r) < 0)
-		return -1;
-#else
-	struct ssl_iostream_settings ssl_set;
-
-	i_zero(&ssl_set);
-	ssl_set.verify_remote_cert = TRUE;
-	if (io_stream_create_ssl_client(send->channel->ssl_ctx,
-			send->addr.host, &ssl_set, &send->input, &send->output,
-			&send->ssl, error_r) < 0)
-		return -1;
-#endif
-	if (ssl_iostream_handshake(send->ssl) < 0) {
-		*error_r = ssl_iostream_get_last_error(send->ssl);
-		return -1;
-	}
-	return 0;
-}
-
 static void webpush_limit_answer(struct http_header_limits *limits_r)
 {
 	i_zero(limits_r);
@@ -483,7 +418,9 @@ static void webpush_send_connected(struct webpush_send *send)
 	send->input = i_stream_create_fd(send->fd, WEBPUSH_MAX_INPUT);
 	send->output = o_stream_create_fd(send->fd, SIZE_MAX);
 	o_stream_set_no_error_handling(send->output, TRUE);
-	if (webpush_send_start_tls(send, &error) < 0) {
+	if (outband_tls_start(send->channel->ssl_ctx, send->addr.host,
+			      send->channel->event, &send->input, &send->output,
+			      &send->ssl, &error) < 0) {
 		webpush_send_lost(send, error);
 		return;
 	}

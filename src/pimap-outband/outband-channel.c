@@ -5,6 +5,7 @@
 #include "outband-channel.h"
 
 const struct outband_channel_vfuncs *const outband_channels[] = {
+	&outband_channel_jms,
 	&outband_channel_mail,
 #ifdef PIMAP_HAVE_LIBXML
 	&outband_channel_mms,

@@ -102,6 +102,7 @@ struct outband_channel {
 	size_t max_size;
 };
 
+extern const struct outband_channel_vfuncs outband_channel_jms;
 extern const struct outband_channel_vfuncs outband_channel_mail;
 extern const struct outband_channel_vfuncs outband_channel_mms;
 extern const struct outband_channel_vfuncs outband_channel_program;

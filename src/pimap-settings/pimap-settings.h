@@ -76,6 +76,7 @@ struct pimap_settings {
 	unsigned int pimap_join_interval;
 	unsigned int pimap_limit_device;
 	unsigned int pimap_limit_user;
+	unsigned int pimap_limit_jms;
 	unsigned int pimap_limit_mail;
 	unsigned int pimap_limit_mms;
 	unsigned int pimap_limit_program;
@@ -93,6 +94,14 @@ struct pimap_settings {
 	   (R-7.6) */
 	const char *pimap_encryption;
 	const char *pimap_key_transport;
+	/* The channel JMS: URL of a broker that speaks STOMP, "" = there is none; what
+	   it knows this server by; path of certificates that it may have, "" = the
+	   system's; what destinations begin with, "" = there are none (R-14.5) */
+	const char *pimap_jms_url;
+	const char *pimap_jms_user;
+	const char *pimap_jms_password;
+	const char *pimap_jms_ca;
+	const char *pimap_jms_prefix;
 	/* The channel MAIL: host[:port], "" = there is none; the sender, "" =
 	   pimap@ this host; what addresses must match, "" = in the user's own
 	   domain (R-14.5) */
