@@ -12,6 +12,7 @@ spin tzdata util-linux xz-utils mandoc strace
 dovecot-gssapi krb5-admin-server krb5-kdc krb5-user python3-gssapi
 fetchmail getmail6 iproute2 isync offlineimap3
 kannel kannel-extras libwbxml2-utils
+libmosquitto-dev mosquitto mosquitto-clients
 libmail-imaptalk-perl libnet-imap-simple-perl mutt ncurses-base ruby"
 
 # Full text search, and Lua for auth: each Debian has others

@@ -77,6 +77,7 @@ struct pimap_settings {
 	unsigned int pimap_limit_device;
 	unsigned int pimap_limit_user;
 	unsigned int pimap_limit_mail;
+	unsigned int pimap_limit_mqtt;
 	unsigned int pimap_limit_program;
 	unsigned int pimap_limit_sms;
 	unsigned int pimap_limit_udp;
@@ -97,6 +98,16 @@ struct pimap_settings {
 	const char *pimap_mail_relay;
 	const char *pimap_mail_from;
 	const char *pimap_mail_pattern;
+	/* The channel MQTT: URL of the broker, "" = there is none; what it knows this
+	   server by; path of certificates that it may have, "" = the system's; the
+	   topic below which users' are, "" = there are none (R-14.5); the client's
+	   identifier, "" = of this host */
+	const char *pimap_mqtt_url;
+	const char *pimap_mqtt_user;
+	const char *pimap_mqtt_password;
+	const char *pimap_mqtt_ca;
+	const char *pimap_mqtt_prefix;
+	const char *pimap_mqtt_client_id;
 	/* The channel PROGRAM: an absolute path, "" = there is none; seconds */
 	const char *pimap_program_path;
 	unsigned int pimap_program_timeout;
