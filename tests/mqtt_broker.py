@@ -58,9 +58,9 @@ class Broker:
         self.write("conf", text + conf)
         if passwords:
             self.write("acl", ACL)
-            for option, user, password in (("-bc", self.USER, self.PASSWORD),
-                                           ("-b", "device", "device")):
-                subprocess.run(["mosquitto_passwd", option, self.path + "/passwords", user,
+            for options, user, password in ((["-c", "-b"], self.USER, self.PASSWORD),
+                                            (["-b"], "device", "device")):
+                subprocess.run(["mosquitto_passwd", *options, self.path + "/passwords", user,
                                 password], check=True)
         self.url = "%s://127.0.0.1:%d" % ("mqtts" if pem else "mqtt", self.port)
         self.devices = []
@@ -116,10 +116,10 @@ class Device:
         self.start()
 
     def start(self):
+        before = self.subscribed()
         with open(self.out, "ab") as out:
             self.process = subprocess.Popen(self.args, stdin=subprocess.DEVNULL, stdout=out,
                                             stderr=subprocess.DEVNULL)
-        before = self.subscribed()
         deadline = time.monotonic() + 20
         while self.subscribed() == before:
             assert time.monotonic() < deadline and self.process.poll() is None
@@ -145,3 +145,123 @@ class Device:
                 assert retained == "0"
                 found.append((topic, bytes.fromhex(text).decode()))
         return found
+
+
+def integer(value):
+    """A variable byte integer"""
+    out = b""
+    while True:
+        value, digit = divmod(value, 128)
+        out += bytes([digit | (128 if value else 0)])
+        if not value:
+            return out
+
+
+def packet(kind, body):
+    return bytes([kind]) + integer(len(body)) + body
+
+
+def string(text):
+    return struct.pack(">H", len(text.encode())) + text.encode()
+
+
+def connack(code=0, props=b""):
+    return packet(0x20, bytes([0, code]) + integer(len(props)) + props)
+
+
+def puback(pid, code=0, reason=None):
+    body = struct.pack(">HB", pid, code)
+    if reason is not None:
+        props = b"\x1f" + string(reason)
+        body += integer(len(props)) + props
+    return packet(0x40, body)
+
+
+class Fake:
+    """Answers each connection with the next of connacks, each PUBLISH with what
+    answer(n, packet identifier) gives, from 0: octets, or None to say nothing, or "close"; the
+    last one of connacks again and again."""
+
+    def __init__(self, answer=lambda n, pid: puback(pid), connacks=(connack(),), context=None):
+        self.answer, self.connacks = answer, list(connacks)
+        self.connects, self.published, self.others = [], [], []
+        self.context = context
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.port = self.socket.getsockname()[1]
+        self.url = "mqtt%s://127.0.0.1:%d" % ("s" if context else "", self.port)
+        self.clients = []
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    def serve(self):
+        while True:
+            try:
+                client, _ = self.socket.accept()
+            except OSError:
+                return
+            self.clients.append(client)
+            threading.Thread(target=self.client, args=(client,), daemon=True).start()
+
+    def client(self, client):
+        try:
+            if self.context is not None:
+                client = self.context.wrap_socket(client, server_side=True)
+                self.clients.append(client)
+            with client, client.makefile("rb") as stream:
+                while self.packet(client, stream):
+                    pass
+        except (OSError, IndexError):
+            pass
+
+    def packet(self, client, stream):
+        kind = stream.read(1)[0]
+        size = shift = 0
+        while True:
+            digit = stream.read(1)[0]
+            size |= (digit & 127) << shift
+            shift += 7
+            if digit < 128:
+                break
+        body = stream.read(size)
+        if kind == 0x10:
+            self.connects.append(self.connect(body))
+            answers = self.connacks
+            answer = answers.pop(0) if len(answers) > 1 else answers[0]
+        elif kind & 0xf0 == 0x30:
+            assert kind & 0xf7 == 0x32, kind  # QoS 1, not retained
+            length, = struct.unpack(">H", body[:2])
+            topic, rest = body[2:2 + length].decode(), body[2 + length:]
+            pid, = struct.unpack(">H", rest[:2])
+            props = rest[3:3 + rest[2]]
+            self.published.append((topic, rest[3 + rest[2]:].decode(), props, pid))
+            answer = self.answer(len(self.published) - 1, pid)
+        else:
+            self.others.append(kind)
+            answer = None
+        if answer == "close":
+            return False
+        if answer is not None:
+            client.sendall(answer)
+        return True
+
+    def connect(self, body):
+        def take():
+            nonlocal body
+            length, = struct.unpack(">H", body[:2])
+            text, body = body[2:2 + length].decode(), body[2 + length:]
+            return text
+        assert take() == "MQTT"
+        found = dict(zip(("level", "flags", "keepalive"), struct.unpack(">BBH", body[:4])))
+        body = body[5 + body[4]:]
+        found["id"] = take()
+        for name, flag in (("user", 0x80), ("password", 0x40)):
+            found[name] = take() if found["flags"] & flag else None
+        return found
+
+    def stop(self):
+        self.socket.close()
+        for client in self.clients:
+            try:
+                client.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+            client.close()

@@ -485,6 +485,27 @@ def test_gateway(doctor, relay, channel):
                      channels="can't be reached: Connection refused")
 
 
+def test_broker(doctor, relay):
+    # it listens, that is all
+    values = {"pimap_channels": "mqtt", "pimap_mqtt_prefix": "pimap",
+              "pimap_mqtt_url": "mqtts://127.0.0.1:%d" % relay.port}
+
+    def conf(**other):
+        return doctor.good + settings(dict(
+            values, **{"pimap_mqtt_" + name: value for name, value in other.items()}))
+    assert doctor.run(conf(), code=0)
+    assert doctor.run(conf(url="mqtt://localhost:%d/" % relay.port), code=0)
+    doctor.finds(conf(url=""), channels="there is no pimap_mqtt_url: nothing is sent")
+    doctor.finds(conf(prefix=""), channels="pimap_mqtt_prefix isn't set: no device can")
+    doctor.finds(conf(url="mqtt://nowhere.invalid"), channels="there is no such host")
+    doctor.finds(conf(url="127.0.0.1:1883"), channels=["mqtt:// or mqtts://",
+                                                       "Until it is mended"])
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        doctor.finds(conf(url="mqtt://127.0.0.1:%d" % unused.getsockname()[1]),
+                     channels="can't be reached: Connection refused")
+
+
 def openssl(path, *args):
     subprocess.run(["openssl", *args, "-out", path], check=True, stderr=subprocess.DEVNULL)
     # by whom it is read in a real installation: the service's user

@@ -14,7 +14,12 @@
 
    What isn't acknowledged when the connection ends, or for 30 s, is tried again by the
    queue. Nothing is left in libmosquitto for another connection. CONNACK's reason
-   codes, DISCONNECT's, and what the network and TLS say, are faults. */
+   codes, DISCONNECT's, and what the network and TLS say, are faults.
+
+   Brokers may end the connection because of one message (Mosquitto 2.0.11 does where
+   its rules forbid the topic). So that it isn't in all others' way again and again,
+   there is at first just one at a time under way after it; and what wasn't published
+   yet, or after a refusal, waits for the next connection. */
 
 #include "lib.h"
 #include "hostpid.h"
@@ -69,19 +74,29 @@ struct mqtt_channel {
 	SSL_CTX *ssl_ctx;
 	struct mosquitto *mosq;
 	struct io *io_read, *io_write;
-	struct timeout *to_connect, *to_misc, *to_finish;
+	struct timeout *to_connect, *to_wait, *to_misc, *to_finish;
 	/* it has come to be writable */
 	bool connected;
 	/* libmosquitto has said that it is over; why, NULL = it didn't say */
 	bool ended;
 	char *reason;
+	/* of its DISCONNECT */
+	int code;
 	/* what was wrong with the broker's certificate */
 	char *tls_error;
 
-	/* there was no acknowledgement since that time came to be so long */
+	/* until there is a new one; there was no acknowledgement since that time came
+	   to be so long */
 	unsigned int backoff_secs;
 	time_t retry_time;
 	char *last_error;
+	/* it was none from the beginning: nothing waits for the next one */
+	bool connect_failed;
+
+	/* the last acknowledgement was a refusal */
+	bool refused;
+	/* how many aren't acknowledged, and may be */
+	unsigned int published, window;
 
 	/* those that wait for the connection, or for their acknowledgement */
 	struct mqtt_send *sends_head, *sends_tail;
@@ -106,6 +121,7 @@ struct mqtt_send {
 #define MQTT_CHANNEL(_channel) \
 	container_of(_channel, struct mqtt_channel, channel)
 
+static void mqtt_channel_connect(struct mqtt_channel *channel);
 static void mqtt_connect_ip(struct mqtt_channel *channel);
 static void mqtt_channel_check(struct mqtt_channel *channel, int ret);
 
@@ -165,6 +181,7 @@ mqtt_channel_init(const struct outband_channel_env *env,
 	}
 	channel->url.host = p_strdup(pool, channel->url.host);
 	channel->event = event_create(env->event_parent);
+	channel->window = MQTT_MAX_SENDS;
 	(void)mosquitto_lib_init();
 	*channel_r = &channel->channel;
 	return 1;
@@ -194,6 +211,8 @@ mqtt_send_finish(struct mqtt_send *send, enum outband_channel_outcome outcome,
 {
 	struct mqtt_channel *channel = send->channel;
 
+	if (send->mid != 0)
+		channel->published--;
 	send->result.outcome = outcome;
 	send->result.fault = fault;
 	send->error = i_strdup(error);
@@ -224,14 +243,14 @@ static void mqtt_channel_disconnect(struct mqtt_channel *channel)
 	channel->mosq = NULL;
 	channel->connected = FALSE;
 	channel->ended = FALSE;
+	channel->code = 0;
+	channel->refused = FALSE;
 	i_free(channel->reason);
 	i_free(channel->tls_error);
 }
 
-/* There is no connection (any more). All that waits is tried again: the queue has
-   it. */
 static void
-mqtt_channel_failed(struct mqtt_channel *channel, const char *error)
+mqtt_channel_no_connection(struct mqtt_channel *channel, const char *error)
 {
 	i_free(channel->last_error);
 	channel->last_error = i_strdup_printf("%s: %s", channel->url.host,
@@ -245,11 +264,71 @@ mqtt_channel_failed(struct mqtt_channel *channel, const char *error)
 		I_MIN(channel->backoff_secs * 2, MQTT_MAX_BACKOFF_SECS);
 	channel->retry_time = ioloop_time + channel->backoff_secs;
 	e_debug(channel->event, "MQTT: %s", channel->last_error);
-	while (channel->sends_head != NULL) {
-		channel->sends_head->result.retry_secs = channel->backoff_secs;
-		mqtt_send_finish(channel->sends_head, OUTBAND_CHANNEL_RETRY,
-				 TRUE, channel->last_error);
+}
+
+static void mqtt_send_retry(struct mqtt_send *send)
+{
+	send->result.retry_secs = send->channel->backoff_secs;
+	mqtt_send_finish(send, OUTBAND_CHANNEL_RETRY, TRUE,
+			 send->channel->last_error);
+}
+
+/* There is no connection to be had. All is tried again later: the queue has it. */
+static void
+mqtt_channel_failed(struct mqtt_channel *channel, const char *error)
+{
+	mqtt_channel_no_connection(channel, error);
+	channel->connect_failed = TRUE;
+	while (channel->sends_head != NULL)
+		mqtt_send_retry(channel->sends_head);
+}
+
+static bool mqtt_is_final(int code)
+{
+	return code == MQTT_RC_TOPIC_NAME_INVALID ||
+		code == MQTT_RC_PACKET_TOO_LARGE ||
+		code == MQTT_RC_PAYLOAD_FORMAT_INVALID;
+}
+
+static void mqtt_channel_wait(struct mqtt_channel *channel)
+{
+	time_t secs = channel->retry_time - ioloop_time;
+
+	/* a clock may have jumped */
+	secs = I_MAX(I_MIN(secs, (time_t)channel->backoff_secs), 0);
+	channel->to_wait = timeout_add(secs * 1000, mqtt_channel_connect,
+				       channel);
+}
+
+/* One that worked is over. */
+static void
+mqtt_channel_lost(struct mqtt_channel *channel, const char *error)
+{
+	bool final = channel->published == 1 && mqtt_is_final(channel->code);
+	bool refused = channel->refused;
+	struct mqtt_send *send, *next;
+
+	mqtt_channel_no_connection(channel, error);
+	channel->connect_failed = FALSE;
+	channel->window = 1;
+	for (send = channel->sends_head; send != NULL; send = next) {
+		next = send->next;
+		if (send->mid == 0)
+			continue;
+		if (refused) {
+			/* it isn't what the broker was against */
+			timeout_remove(&send->to);
+			send->mid = 0;
+			channel->published--;
+		} else if (final) {
+			mqtt_send_finish(send, OUTBAND_CHANNEL_GIVE_UP, FALSE,
+					 channel->last_error);
+		} else {
+			mqtt_send_retry(send);
+		}
 	}
+	if (channel->sends_head != NULL)
+		mqtt_channel_wait(channel);
 }
 
 /* TLS */
@@ -417,6 +496,8 @@ mqtt_callback_disconnect(struct mosquitto *mosq ATTR_UNUSED, void *context,
 			"another client has the same pimap_mqtt_client_id" :
 			mqtt_get_reason(code, props), NULL);
 	}
+	if (code >= 0x80)
+		channel->code = code;
 	channel->ended = TRUE;
 }
 
@@ -426,9 +507,13 @@ mqtt_callback_log(struct mosquitto *mosq ATTR_UNUSED, void *context,
 {
 	struct mqtt_channel *channel = context;
 
-	/* what OpenSSL has to say */
-	if (level == MOSQ_LOG_ERR && channel->reason == NULL)
-		channel->reason = i_strdup(str_sanitize(text, MQTT_MAX_REASON));
+	/* what OpenSSL has to say, and what was wrong in a packet */
+	if (level != MOSQ_LOG_ERR || channel->reason != NULL)
+		return;
+	if (strncmp(text, "Error: ", 7) == 0)
+		text += 7;
+	text = t_str_rtrim(text, "\r\n");
+	channel->reason = i_strdup(str_sanitize(text, MQTT_MAX_REASON));
 }
 
 static struct mqtt_send *mqtt_find_send(struct mqtt_channel *channel, int mid)
@@ -454,30 +539,27 @@ mqtt_callback_acknowledged(struct mosquitto *mosq ATTR_UNUSED, void *context,
 	channel->backoff_secs = 0;
 	if (send == NULL)
 		return;
+	channel->refused = code >= 0x80;
 	if (code == 0) {
+		channel->window = I_MIN(channel->window * 2, MQTT_MAX_SENDS);
 		mqtt_send_finish(send, OUTBAND_CHANNEL_SENT, FALSE, NULL);
 		return;
 	}
 	error = t_strdup_printf("The broker's answer is %s",
 				mqtt_get_reason(code, props));
-	switch (code) {
-	case MQTT_RC_NO_MATCHING_SUBSCRIBERS:
+	if (code == MQTT_RC_NO_MATCHING_SUBSCRIBERS) {
 		mqtt_send_finish(send, OUTBAND_CHANNEL_RETRY, FALSE,
 				 "Nobody has subscribed to the topic");
-		break;
-	case MQTT_RC_TOPIC_NAME_INVALID:
-	case MQTT_RC_PACKET_TOO_LARGE:
-	case MQTT_RC_PAYLOAD_FORMAT_INVALID:
+	} else if (mqtt_is_final(code)) {
 		mqtt_send_finish(send, OUTBAND_CHANNEL_GIVE_UP, FALSE, error);
-		break;
-	default:
+	} else {
 		mqtt_send_finish(send, OUTBAND_CHANNEL_RETRY, TRUE, error);
 	}
 }
 
 static void mqtt_send_timeout(struct mqtt_send *send)
 {
-	mqtt_channel_failed(send->channel, t_strdup_printf(
+	mqtt_channel_lost(send->channel, t_strdup_printf(
 		"it hasn't acknowledged a notification in %u s",
 		MQTT_TIMEOUT_MSECS / 1000));
 }
@@ -500,6 +582,8 @@ mqtt_publish(struct mqtt_channel *channel, struct mqtt_send *send)
 			send->row->address, strlen(send->row->payload),
 			send->row->payload, 1, FALSE, props);
 	}
+	if (send->mid != 0)
+		channel->published++;
 	mosquitto_property_free_all(&props);
 	return ret;
 }
@@ -529,7 +613,7 @@ mqtt_send_publish(struct mqtt_channel *channel, struct mqtt_send *send)
 			"The broker acknowledges nothing: it takes QoS 0 only");
 		break;
 	default:
-		mqtt_channel_failed(channel, mqtt_get_error(channel, ret));
+		mqtt_channel_lost(channel, mqtt_get_error(channel, ret));
 	}
 }
 
@@ -539,6 +623,8 @@ static void mqtt_publish_waiting(struct mqtt_channel *channel)
 
 	for (send = channel->sends_head; send != NULL; send = next) {
 		next = send->next;
+		if (channel->published >= channel->window)
+			break;
 		if (send->mid != 0)
 			continue;
 		mqtt_send_publish(channel, send);
@@ -618,6 +704,10 @@ static void mqtt_channel_update_io(struct mqtt_channel *channel)
 static void
 mqtt_connection_failed(struct mqtt_channel *channel, const char *error)
 {
+	if (channel->state == MQTT_STATE_READY) {
+		mqtt_channel_lost(channel, error);
+		return;
+	}
 	if (channel->state != MQTT_STATE_CONNECTING || channel->connected ||
 	    channel->ip_idx + 1 >= channel->ips_count) {
 		mqtt_channel_failed(channel, error);
@@ -753,6 +843,7 @@ static void mqtt_channel_connect(struct mqtt_channel *channel)
 	struct dns_lookup_settings dns_set;
 	struct ip_addr ip;
 
+	timeout_remove(&channel->to_wait);
 	channel->to_connect = timeout_add(MQTT_TIMEOUT_MSECS,
 					  mqtt_connect_timeout, channel);
 	if (net_addr2ip(channel->url.host, &ip) == 0) {
@@ -785,20 +876,20 @@ mqtt_channel_send(struct outband_channel *_channel,
 	DLLIST2_APPEND(&channel->sends_head, &channel->sends_tail, send);
 	T_BEGIN {
 		if (channel->state == MQTT_STATE_READY) {
-			mqtt_send_publish(channel, send);
+			mqtt_publish_waiting(channel);
 			if (channel->mosq != NULL)
 				mqtt_channel_update_io(channel);
-		} else if (channel->state != MQTT_STATE_NONE) {
+		} else if (channel->state != MQTT_STATE_NONE ||
+			   channel->to_wait != NULL) {
 			/* it waits for the connection */
-		} else if (channel->retry_time > ioloop_time &&
-			   channel->retry_time <= ioloop_time +
+		} else if (channel->retry_time <= ioloop_time ||
+			   channel->retry_time > ioloop_time +
 				(time_t)channel->backoff_secs) {
-			send->result.retry_secs =
-				channel->retry_time - ioloop_time;
-			mqtt_send_finish(send, OUTBAND_CHANNEL_RETRY, TRUE,
-					 channel->last_error);
-		} else {
 			mqtt_channel_connect(channel);
+		} else if (!channel->connect_failed) {
+			mqtt_channel_wait(channel);
+		} else {
+			mqtt_send_retry(send);
 		}
 	} T_END;
 }
@@ -819,6 +910,7 @@ static void mqtt_channel_deinit(struct outband_channel *_channel)
 	}
 	timeout_remove(&channel->to_finish);
 	timeout_remove(&channel->to_connect);
+	timeout_remove(&channel->to_wait);
 	if (channel->state == MQTT_STATE_READY) {
 		/* else the broker takes it for a failure */
 		(void)mosquitto_disconnect_v5(channel->mosq, 0, NULL);
