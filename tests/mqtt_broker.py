@@ -105,7 +105,7 @@ class Device:
     """Its session stays when it ends, and goes on when it comes again."""
 
     def __init__(self, broker, topic, name, ca=None):
-        self.broker, self.topic = broker, topic
+        self.broker, self.name = broker, name
         self.out = "%s/%s.out" % (broker.path, name)
         self.args = ["mosquitto_sub", "-h", "127.0.0.1", "-p", str(broker.port), "-c", "-q", "1",
                      "-i", name, "-t", topic, "-F", "%t %r %x"]
@@ -126,7 +126,7 @@ class Device:
             time.sleep(0.02)
 
     def subscribed(self):
-        return self.broker.log().count("Sending SUBACK to %s" % self.args[self.args.index("-i") + 1])
+        return self.broker.log().count("Sending SUBACK to %s\n" % self.name)
 
     def end(self):
         if self.process.poll() is None:

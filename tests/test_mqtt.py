@@ -95,9 +95,11 @@ def test_by_name(broker, peers):
     assert mqtt.server.faults() == []
 
 
-MORE = ["#", "pimap/+/x", "$SYS/x", "\x01\x02\x1b[1m", "\ufeffx", "x\ufffey", "\U0001f468\u200d\U0001f469",
+MORE = ["#", "pimap/+/x", "$SYS/x", "\x01\x02\x1b[1m", "\ufeffx", "x\ufffey",
+        "\U0001f468\u200d\U0001f469",
         "\x7f", "<![CDATA[x]]>", "&#0;", "\r\nDISCONNECT\r\n", "'; DROP TABLE queue; --", "a" * 255,
-        "a" * 256, "ä" * 127 + "x", "\x80\x9f", "{\"json\": \"\\u0000\"}", "\t\t", "=?utf-8?b?eA==?=",
+        "a" * 256, "ä" * 127 + "x", "\x80\x9f", "{\"json\": \"\\u0000\"}", "\t\t",
+        "=?utf-8?b?eA==?=",
         "\\", "\"", "NIL"]
 
 
