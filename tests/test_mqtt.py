@@ -7,6 +7,7 @@ import shutil
 import signal
 import socket
 import ssl
+import struct
 import subprocess
 import tempfile
 import time
@@ -17,6 +18,7 @@ from conftest import Server, settings
 from mqtt_broker import Broker, Fake, connack, packet, puback, string
 from outband_peers import wait_for
 from test_outband_channels import Outband, set_pref
+from test_outband_surroundings import NameServer
 from test_sms import ODD, read
 from webpush_peer import certificate
 
@@ -34,6 +36,21 @@ class MQTT(Outband):
 
     def sent(self):
         return self.server.log().count("by MQTT): sent")
+
+
+class ByName(MQTT):
+    CONF = MQTT.CONF + NameServer.CONF
+
+
+class Names(NameServer):
+    """Nobody listens at the first of the addresses."""
+
+    def copy(self, other, client):
+        class Client:
+            def sendall(self, text):
+                text = text.replace(b"::1\t", b"").replace(b"127.0.0.1", b"127.0.0.2\t127.0.0.1")
+                client.sendall(text)
+        super().copy(other, Client())
 
 
 @pytest.fixture(scope="module")
@@ -86,13 +103,15 @@ def test_emn_as_sent(mqtt):
 
 def test_by_name(broker, peers):
     """The broker's host is looked up; where it has several addresses each is tried"""
-    mqtt = peers(MQTT(broker.url.replace("127.0.0.1", "localhost")))
+    mqtt = peers(ByName(broker.url.replace("127.0.0.1", "localhost")))
+    names = peers(Names(mqtt.server))
+    names.answers.set()
     mqtt.address = "pimap/name/phone"
     device = broker.device("pimap/name/#", "name")
     mqtt.new()
     wait_for(lambda: device.messages == [("pimap/name/phone", EMN)])
     device.end()
-    assert mqtt.server.faults() == []
+    assert names.asked == 1 and mqtt.server.faults() == []
 
 
 MORE = ["#", "pimap/+/x", "$SYS/x", "\x01\x02\x1b[1m", "\ufeffx", "x\ufffey",
@@ -326,14 +345,17 @@ def test_tls_name_is_told(ca, peers):
 
 
 @pytest.mark.expects_faults
-def test_tls_handshake_ends(ca, peers):
-    """In its midst: it isn't tried in a loop"""
+@pytest.mark.parametrize("reset", [False, True])
+def test_tls_handshake_ends(ca, peers, reset):
+    """In its midst: that is seen at once"""
     with socket.create_server(("127.0.0.1", 0)) as sock:
         mqtt = peers(MQTT("mqtts://127.0.0.1:%d" % sock.getsockname()[1],
                           pimap_mqtt_ca=ca + "/ca.pem"))
         mqtt.new()
         client, _ = sock.accept()
         assert client.recv(1000)[:1] == b"\x16"
+        if reset:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         client.close()
         assert mqtt.server.logs("(NEW_MESSAGE by MQTT): retry: 127.0.0.1: ")
     assert "hasn't answered" not in mqtt.server.log()

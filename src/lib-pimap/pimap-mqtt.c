@@ -5,6 +5,8 @@
 #include "unichar.h"
 #include "pimap-mqtt.h"
 
+#include <ctype.h>
+
 #define MQTT_DEFAULT_PORT 1883
 #define MQTT_DEFAULT_TLS_PORT 8883
 /* MQTT has 65,535, brokers less */

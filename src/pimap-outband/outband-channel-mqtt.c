@@ -37,7 +37,6 @@
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
-#include <sys/socket.h>
 
 #define MQTT_MAX_SENDS 100
 /* until the broker has let us in; until it has acknowledged one */
@@ -429,7 +428,8 @@ static const char *mqtt_get_error(struct mqtt_channel *channel, int ret)
 	case MOSQ_ERR_CONN_LOST:
 		return "the connection was closed";
 	case MOSQ_ERR_ERRNO:
-		return t_strdup(strerror(errno));
+		return errno == 0 ? "the connection was closed" :
+			t_strdup(strerror(errno));
 	case MOSQ_ERR_KEEPALIVE:
 		return "it doesn't answer any more";
 	}
@@ -665,16 +665,7 @@ static void mqtt_channel_output(struct mqtt_channel *channel)
 
 static void mqtt_channel_input(struct mqtt_channel *channel)
 {
-	int ret = mosquitto_loop_read(channel->mosq, 1);
-	char octet;
-
-	/* in the handshake libmosquitto doesn't see that it is over */
-	if (ret == MOSQ_ERR_SUCCESS && mosquitto_socket(channel->mosq) != -1 &&
-	    mqtt_in_handshake(channel) &&
-	    recv(mosquitto_socket(channel->mosq), &octet, 1,
-		 MSG_PEEK | MSG_DONTWAIT) == 0)
-		ret = MOSQ_ERR_CONN_LOST;
-	mqtt_channel_check(channel, ret);
+	mqtt_channel_check(channel, mosquitto_loop_read(channel->mosq, 1));
 }
 
 static void mqtt_channel_misc(struct mqtt_channel *channel)
