@@ -48,23 +48,31 @@ topic read #
 class Broker:
     USER, PASSWORD = "dovecot", "s&cret +%"
 
-    def __init__(self, pem=None, passwords=False, conf=""):
+    # of those who let nobody in otherwise
+    USERS = {USER: PASSWORD, "device": "device", "joe@example.com": "joe", "ann@example.com": "ann"}
+
+    def __init__(self, pem=None, passwords=False, conf=None, acl=ACL):
+        """conf: in place of the tests' own"""
         self.path = tempfile.mkdtemp(prefix="pimap-mqtt.")
         self.port, = free_ports(1)
         self.pem, self.passwords = pem, passwords
         values = {"port": self.port, "path": self.path, "user": getpass.getuser(), "pem": pem}
-        text = CONF % values + (TLS % values if pem else "")
-        text += PASSWORDS % values if passwords else "allow_anonymous true\n"
-        self.write("conf", text + conf)
+        if conf is None:
+            conf = CONF + (TLS if pem else "")
+            conf += PASSWORDS if passwords else "allow_anonymous true\n"
+        self.write("conf", conf % values)
         if passwords:
-            self.write("acl", ACL)
-            for options, user, password in ((["-c", "-b"], self.USER, self.PASSWORD),
-                                            (["-b"], "device", "device")):
-                subprocess.run(["mosquitto_passwd", *options, self.path + "/passwords", user,
-                                password], check=True)
+            self.write("acl", acl)
+            self.write("passwords", "")
+            for user, password in self.USERS.items():
+                self.set_password(user, password)
         self.url = "%s://127.0.0.1:%d" % ("mqtts" if pem else "mqtt", self.port)
         self.devices = []
         self.start()
+
+    def set_password(self, user, password):
+        subprocess.run(["mosquitto_passwd", "-b", self.path + "/passwords", user, password],
+                       check=True)
 
     def write(self, name, text):
         with open(self.path + "/" + name, "w") as file:
@@ -89,8 +97,8 @@ class Broker:
         with open(self.path + "/log", errors="replace") as file:
             return file.read()
 
-    def device(self, topic, name="device", ca=None):
-        device = Device(self, topic, name, ca)
+    def device(self, topic, name="device", ca=None, user="device"):
+        device = Device(self, topic, name, ca, user)
         self.devices.append(device)
         return device
 
@@ -104,13 +112,13 @@ class Broker:
 class Device:
     """Its session stays when it ends, and goes on when it comes again."""
 
-    def __init__(self, broker, topic, name, ca=None):
+    def __init__(self, broker, topic, name, ca, user):
         self.broker, self.name = broker, name
         self.out = "%s/%s.out" % (broker.path, name)
         self.args = ["mosquitto_sub", "-h", "127.0.0.1", "-p", str(broker.port), "-c", "-q", "1",
                      "-i", name, "-t", topic, "-F", "%t %r %x"]
         if broker.passwords:
-            self.args += ["-u", "device", "-P", "device"]
+            self.args += ["-u", user, "-P", broker.USERS[user]]
         if ca is not None:
             self.args += ["--cafile", ca]
         self.start()

@@ -11,6 +11,7 @@ import struct
 import subprocess
 import tempfile
 import time
+import types
 
 import pytest
 
@@ -20,6 +21,7 @@ from outband_peers import wait_for
 from test_outband_channels import Outband, set_pref
 from test_outband_surroundings import NameServer
 from test_sms import ODD, read
+from test_tree import TOP
 from webpush_peer import certificate
 
 TOPIC = "pimap/joe/phone"
@@ -244,15 +246,13 @@ def test_not_let_in(strict, peers):
     fault, = mqtt.server.faults()
     assert "(it is tried on)" in fault and "wr0ng" not in mqtt.server.log()
     assert device.messages == []
-    subprocess.run(["mosquitto_passwd", "-b", strict.path + "/passwords", Broker.USER, "wr0ng"],
-                   check=True)
+    strict.set_password(Broker.USER, "wr0ng")
     strict.process.send_signal(signal.SIGHUP)
     try:
         wait_for(lambda: len(device.messages) == 3, 60)
     finally:
         device.end()
-        subprocess.run(["mosquitto_passwd", "-b", strict.path + "/passwords", Broker.USER,
-                        Broker.PASSWORD], check=True)
+        strict.set_password(Broker.USER, Broker.PASSWORD)
         strict.process.send_signal(signal.SIGHUP)
 
 
@@ -715,10 +715,86 @@ def test_settings_that_are_wrong(values):
         server.stop()
 
 
+def example(text, title):
+    """The block of code that comes after it"""
+    block = text[text.index(title):].split("\n\n", 1)[1]
+    lines = []
+    for line in block.splitlines():
+        if not line.startswith("    "):
+            break
+        lines.append(line[4:])
+    return "\n".join(lines) + "\n"
+
+
+def test_worked_configuration(peers, ca):
+    """doc/channels.md's: each device reads what is its user's"""
+    with open(TOP + "/doc/channels.md") as file:
+        text = file.read()
+    conf = example(text, "mosquitto.conf:\n")
+    for name, here in (("listener 8883", "listener %(port)d 127.0.0.1"),
+                       ("/etc/mosquitto/certs/mqtt.pem", "%(pem)s"),
+                       ("/etc/mosquitto/certs/mqtt.key", "%(pem)s"),
+                       ("/etc/mosquitto/", "%(path)s/"), ("/var/lib/mosquitto/", "%(path)s/")):
+        assert name in conf
+        conf = conf.replace(name, here)
+    conf += "user %(user)s\nlog_dest file %(path)s/log\nlog_type all\n"
+    broker = peers(Broker(ca + "/broker.pem", True, conf, example(text, "The acl: ")))
+    values = dict(line.split(" = ", 1) for line in example(text, "05-pimap.conf (").splitlines())
+    assert values.pop("pimap_mqtt_password").startswith("<")
+    assert set(values) == {"pimap_channels", "pimap_mqtt_url", "pimap_mqtt_ca", "pimap_mqtt_user",
+                           "pimap_mqtt_prefix"}
+    values.update(pimap_mqtt_url=values["pimap_mqtt_url"].replace(
+        "mqtt.example.com", "localhost:%d" % broker.port), pimap_mqtt_ca=ca + "/ca.pem",
+                  pimap_mqtt_password=Broker.PASSWORD)
+    mqtt = peers(MQTT(values.pop("pimap_mqtt_url"), **values))
+    mqtt.address = "pimap/joe@example.com/phone"
+    joe, ann, other = [broker.device(topic, name, ca + "/ca.pem", user) for name, topic, user in (
+        ("joe", mqtt.address, "joe@example.com"), ("ann", mqtt.address, "ann@example.com"),
+        ("other", "pimap/#", "ann@example.com"))]
+    mqtt.new(count=3)
+    wait_for(lambda: len(joe.messages) == 3 and mqtt.sent() == 3)
+    broker.restart()
+    mqtt.new(count=2)
+    wait_for(lambda: len(joe.messages) == 5, 30)
+    assert ann.messages == other.messages == []
+
+
+def test_built_without_libmosquitto(monkeypatch, peers, broker):
+    """There is no such channel then; what has it waits, and doctor says why"""
+    folder = tempfile.mkdtemp(prefix="pimap-test.")
+    os.chmod(folder, 0o755)
+    tree = folder + "/tree"
+    peers(types.SimpleNamespace(stop=lambda: shutil.rmtree(folder)))
+    shutil.copytree(os.environ.get("top_builddir", TOP), tree, symlinks=True,
+                    ignore=shutil.ignore_patterns(".git", "autom4te.cache"))
+    # what was compiled is compiled: only what differs is made
+    shutil.rmtree(tree + "/src/pimap-outband/.libs", ignore_errors=True)
+    for name in ("pimap-outband/pimap-outband", "pimap-outband/outband-channel.o",
+                 "doveadm-pimap/doveadm-pimap-doctor-outband.lo"):
+        os.unlink(tree + "/src/" + name)
+    built = subprocess.run('eval "./configure -q $(./config.status --config) --without-mqtt" && '
+                           "make -s", cwd=tree, shell=True, text=True, stdout=subprocess.PIPE,
+                           stderr=subprocess.STDOUT)
+    assert built.returncode == 0, built.stdout[-3000:]
+    assert "mosquitto" not in needed(tree + "/src/pimap-outband/pimap-outband")
+    monkeypatch.setenv("top_builddir", tree)
+    mqtt = peers(MQTT(broker.url))
+    mqtt.new()
+    wait_for(lambda: "queued 1" in " ".join(mqtt.server.doveadm(
+        "pimap", "outband", "status").split()))
+    assert "MQTT" not in mqtt.server.doveadm("pimap", "outband", "status")
+    doctor = subprocess.run([mqtt.server.vars["DOVEADM"], "pimap", "doctor"], text=True,
+                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    assert "pimap was built without libmosquitto: nothing is sent" in doctor.stdout
+
+
+def needed(path):
+    return subprocess.run(["readelf", "-d", path], check=True, text=True,
+                          stdout=subprocess.PIPE).stdout
+
+
 def test_libmosquitto_is_only_in_the_service():
     """And its OpenSSL. Loading them takes other processes longer than their work"""
-    top = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    for path in glob.glob(top + "/src/*/.libs/*.so") + [top + "/src/pimap-worker/pimap-worker"]:
-        needed = subprocess.run(["readelf", "-d", path], check=True, text=True,
-                                stdout=subprocess.PIPE).stdout
-        assert "mosquitto" not in needed and "libssl" not in needed, path
+    assert "mosquitto" in needed(TOP + "/src/pimap-outband/pimap-outband")
+    for path in glob.glob(TOP + "/src/*/.libs/*.so") + [TOP + "/src/pimap-worker/pimap-worker"]:
+        assert "mosquitto" not in needed(path) and "libssl" not in needed(path), path
