@@ -36,6 +36,13 @@ class MQTT(Outband):
             "pimap_channels": "mqtt", "pimap_mqtt_url": url, "pimap_mqtt_prefix": "pimap",
             "pimap_clear_text": "mqtt"}, **values))
 
+        self.stopped = False
+
+    def stop(self):
+        if not self.stopped:
+            self.stopped = True
+            super().stop()
+
     def sent(self):
         return self.server.log().count("by MQTT): sent")
 
@@ -378,9 +385,8 @@ def test_what_is_said(peers):
     assert props[:1] == b"\x02" and len(props) == 5
     assert 900 < int.from_bytes(props[1:], "big") <= 1000
     # it says that it goes
-    mqtt.server.doveadm("reload")
-    mqtt.new()
-    wait_for(lambda: len(fake.connects) == 2 and mqtt.sent() == 2)
+    assert 0xe0 not in fake.others
+    mqtt.stop()
     wait_for(lambda: 0xe0 in fake.others)
 
 
@@ -396,8 +402,9 @@ def test_default_client_id(peers):
 @pytest.mark.expects_faults
 @pytest.mark.parametrize("code, ends, fault", [
     (0x10, "retry", 0), (0x80, "retry", 1), (0x83, "retry", 1), (0x87, "retry", 1),
-    (0x91, "retry", 1), (0x97, "retry", 1), (0xff, "retry", 1), (0x01, "retry", 1),
-    (0x90, "given up", 1), (0x95, "given up", 1), (0x99, "given up", 1)])
+    (0x91, "retry", 1), (0x97, "retry", 1), (0x90, "given up", 1), (0x99, "given up", 1),
+    # these libmosquitto 2.0.21 takes for the end of the connection
+    (0xff, "retry", 1), (0x01, "retry", 1)])
 def test_acknowledgements(peers, code, ends, fault):
     """Only 0 is one. What is said of it is in the log, but not all of it."""
     fake = peers(Fake(lambda n, pid: puback(pid, code, "it is so " * 99) if n == 0 else
@@ -415,7 +422,8 @@ def test_acknowledgements(peers, code, ends, fault):
         assert mqtt.server.logs("Notification 2 (NEW_MESSAGE by MQTT): sent")
     assert len(fake.published) == 2
     assert len(mqtt.server.faults()) == fault
-    assert ("(0x%02x): it is so it" % code in mqtt.server.log()) == (code != 0x10)
+    if code not in (0xff, 0x01):
+        assert ("(0x%02x): it is so it" % code in mqtt.server.log()) == (code != 0x10)
     assert "so " * 99 not in mqtt.server.log()
 
 
@@ -431,7 +439,7 @@ REFUSALS = [
     (connack(0x84), "it doesn't speak MQTT 5"),
     # as 3.1.1 says it, and another one
     (packet(0x20, b"\0\1"), "it doesn't speak MQTT 5"),
-    (packet(0x20, b"\0\5"), "127.0.0.1: "),
+    (packet(0x20, b"\0\5"), "it doesn't speak MQTT 5"),
     # PUBACK before it, what nobody has asked for, half of one, none
     (puback(1), "127.0.0.1: "),
     (packet(0x90, b"\0\1\0\0"), "127.0.0.1: "),
@@ -475,7 +483,8 @@ INTERRUPTIONS = [
 @pytest.mark.expects_faults
 @pytest.mark.parametrize("number", range(len(INTERRUPTIONS)))
 def test_interruptions(peers, number):
-    """Nothing that isn't acknowledged is taken for sent, and it stays the same"""
+    """Nothing that isn't acknowledged is taken for sent, and it stays the same
+    (paho.mqtt.python#733)"""
     answer, error = INTERRUPTIONS[number]
     fake = peers(Fake(lambda n, pid: answer if n == 0 else puback(pid)))
     mqtt = peers(MQTT(fake.url))
@@ -678,7 +687,7 @@ def site():
 
 @pytest.mark.parametrize("way", ["imap", "doveadm"])
 def test_addresses(site, user, way):
-    """R-14.5: those of paho.mqtt.c#429 and others, which let one user stop all"""
+    """R-14.5: those of paho.mqtt.c#429/#1210 and mosquitto#1326, by which one user stops all"""
     phone = site.client(user + "#P1")
     offered = [line for line in phone.ok("XPROVISION P1").lines("* XPROVISION")
                if "CHANNEL" in line]

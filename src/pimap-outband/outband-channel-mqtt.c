@@ -424,6 +424,14 @@ static const char *mqtt_get_error(struct mqtt_channel *channel, int ret)
 	if (channel->reason != NULL)
 		return t_strdup(channel->reason);
 	switch (ret) {
+	case MOSQ_ERR_MALFORMED_PACKET:
+	case MOSQ_ERR_PROTOCOL:
+		if (channel->state == MQTT_STATE_CONNECTING) {
+			/* 3.1.1's CONNACK is no packet of 5 */
+			return t_strconcat("it doesn't speak MQTT 5: ",
+					   mosquitto_strerror(ret), NULL);
+		}
+		break;
 	case MOSQ_ERR_SUCCESS:
 	case MOSQ_ERR_CONN_LOST:
 		return "the connection was closed";
