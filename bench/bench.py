@@ -26,6 +26,7 @@ import subprocess
 import tempfile
 import time
 
+import channels
 import counting
 import delivery
 import loading
@@ -271,6 +272,9 @@ def measure_all(top, args, counts, runs, counter):
     if wanted("sending"):
         results["sending"] = sending.measure(top, args.quick)
         print_plain("What is sent", results["sending"])
+    if not args.quick and wanted("channels"):
+        results["channels"] = channels.measure(top)
+        print_plain("By a channel", results["channels"])
     return results
 
 

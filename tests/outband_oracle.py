@@ -447,8 +447,10 @@ class Judgement:
         alone = [note for note in notes if note.event.endswith("SYNC") and
                  note.seq not in self.joined]
         syncs = [note for note in notes if note.event.endswith("SYNC")]
-        if self.joining and folder is not self.folders[0]:
-            syncs = sorted(syncs + self.across, key=lambda note: note.seq)
+        if folder is not self.folders[0]:
+            # one of all folders, or of several that were joined
+            syncs = sorted(syncs + [note for note in self.across if self.joining or
+                                    note.event == "FULL_SYNC"], key=lambda note: note.seq)
         of = collections.defaultdict(list)
         for note in notes:
             if note.uid:

@@ -204,17 +204,25 @@ class Site:
         return [(when, seq, text) for when, to, seq, text in self.peer.taken() if to == address]
 
     def joined(self, device):
-        """By how many each one that was joined is fewer, by number; None if none are"""
-        if not self.joining:
-            return None
+        """By how many each one that was joined is fewer, by number; none fewer where a
+        worker was killed each time that it was judged anew. None if there are none."""
         fewer = {}
+        killed = self.killed_workers(device.user) >= 3
         for seq in {note.seq for note in device.notes
-                    if note.event is None or note.event.endswith("SYNC")}:
-            counts = [re.search(r"in the place of (\d+)", step["text"])
-                      for step in self.trace(device, seq) if step["step"] == "joined"]
-            if counts:
-                fewer[seq] = sum(int(count.group(1)) - 1 for count in counts)
-        return fewer
+                    if note.event is None and self.joining or
+                    note.event is not None and note.event.endswith("SYNC")}:
+            for step in self.trace(device, seq):
+                count = re.search(r"in the place of (\d+)", step["text"])
+                if step["step"] == "joined" and count and self.joining:
+                    fewer[seq] = fewer.get(seq, 0) + int(count.group(1)) - 1
+                elif step["step"] == "judged" and "becomes a SYNC" in step["text"] and killed:
+                    fewer.setdefault(seq, 0)
+        return fewer if fewer or self.joining else None
+
+    def killed_workers(self, user):
+        with open(self.server.vars["LOG"], errors="replace") as log:
+            return sum("pimap-worker(%s)<" % user in line and "killed with signal 9" in line
+                       for line in log)
 
     def rebuilt(self, user):
         """How often an index of his was made anew: of sdbox and mdbox, when somebody was

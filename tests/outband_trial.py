@@ -8,6 +8,7 @@ import random
 import re
 import shutil
 import socket
+import subprocess
 import threading
 import time
 
@@ -35,6 +36,13 @@ class Lines:
     def read(self):
         try:
             line = self.file.readline()
+        except TimeoutError:
+            # whose fault it is: what of it lies unread, here or there
+            port = self.sock.getsockname()[1] if self.sock.family == socket.AF_INET else 0
+            print("no answer for %d s:\n%s" % (PATIENCE, subprocess.run(
+                ["ss", "-tnp", "sport = :%d or dport = :%d" % (port, port)],
+                stdout=subprocess.PIPE, encoding="ascii").stdout), flush=True)
+            raise Gone from None
         except OSError:
             raise Gone from None
         if not line.endswith(b"\n"):

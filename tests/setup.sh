@@ -5,7 +5,7 @@
 
 pimap_packages="autoconf automake patch libtool make gcc libc6-dev pkg-config dovecot-core
 dovecot-dev dovecot-imapd dovecot-ldap dovecot-lmtpd dovecot-managesieved
-dovecot-pop3d dovecot-sqlite dovecot-submissiond curl libmail-imapclient-perl libpq-dev libsqlite3-dev libssl-dev openssl
+dovecot-pop3d dovecot-sqlite dovecot-submissiond curl libmail-imapclient-perl libpq-dev libxml2-dev libsqlite3-dev libssl-dev openssl
 postgresql
 python3 python3-cryptography python3-pytest procps slapd
 spin tzdata util-linux xz-utils mandoc strace

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-only
 """The channel WAP_PUSH, with Kannel as the gateway: the push that comes to the SMSC."""
 
+import os
 import subprocess
 
 import pytest
@@ -114,3 +115,31 @@ def test_pattern(wap):
     assert wap.server.logs("given up: The address isn't allowed: it doesn't match "
                            "pimap_wap_push_pattern")
     assert wap.kannel.messages[wap.before:] == []
+
+
+@pytest.mark.expects_faults
+def test_restarted(wap):
+    """The gateway again and again: nothing is lost, and each device's are in order; what comes
+    twice is the same, octet for octet"""
+    count = int(os.environ.get("PIMAP_NOTIFICATIONS", 250)) // 5
+    wap.format = "EXTENDED"
+    kannel = wap.kannel
+    for number in range(5):
+        wap.addresses["d%d" % number] = "+4917%07d" % number
+        wap.new(device="d%d" % number, count=count)
+    for number in range(5):
+        wait_for(lambda: len(kannel.messages) >= wap.before + count * 5 * (number + 1) // 7, 60)
+        kannel.restart()
+    wait_for(lambda: wap.server.log().count("by WAP_PUSH): sent") == 5 * count, 120)
+    found = {}
+
+    def all_came():
+        found.clear()
+        for message in kannel.messages[wap.before:]:
+            texts = found.setdefault(message.to, [])
+            if message.text not in texts:
+                texts.append(message.text)
+        return sum(len(texts) for texts in found.values()) == 5 * count
+    wait_for(all_came, 30)
+    for texts in found.values():
+        assert [int(text[6:].split()[1]) for text in texts] == list(range(1, count + 1))

@@ -391,6 +391,7 @@ static const struct {
 } doctor_peers[] = {
 	{ "MAIL", doctor_check_relay },
 	{ "MQTT", doctor_check_broker },
+	{ "MMS", doctor_check_gateway },
 	{ "PROGRAM", doctor_check_program },
 	{ "SMS", doctor_check_gateway },
 	{ "WAP_PUSH", doctor_check_gateway },

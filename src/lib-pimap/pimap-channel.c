@@ -74,6 +74,10 @@ const struct pimap_channel_def pimap_channel_defs[] = {
 	  .address_is_allowed = channel_mqtt_takes,
 	  .peer_name = "pimap_mqtt_url",
 	  .peer_is = "the URL of the broker" },
+	{ .name = "MMS", LIMIT(mms), PATTERN(pimap_mms_pattern),
+	  .address_is_allowed = channel_number_takes,
+	  .peer_name = "pimap_mms_url",
+	  .peer_is = "the URL of the MMSC's MM7" },
 	/* what is an address is for the program to say */
 	{ .name = "PROGRAM", LIMIT(program), .address_optional = TRUE,
 	  .peer_name = "pimap_program_path", .peer_is = "the program" },

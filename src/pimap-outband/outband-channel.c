@@ -6,6 +6,9 @@
 
 const struct outband_channel_vfuncs *const outband_channels[] = {
 	&outband_channel_mail,
+#ifdef PIMAP_HAVE_LIBXML
+	&outband_channel_mms,
+#endif
 #ifdef PIMAP_HAVE_MQTT
 	&outband_channel_mqtt,
 #endif

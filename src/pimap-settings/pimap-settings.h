@@ -78,6 +78,7 @@ struct pimap_settings {
 	unsigned int pimap_limit_user;
 	unsigned int pimap_limit_mail;
 	unsigned int pimap_limit_mqtt;
+	unsigned int pimap_limit_mms;
 	unsigned int pimap_limit_program;
 	unsigned int pimap_limit_sms;
 	unsigned int pimap_limit_udp;
@@ -108,6 +109,16 @@ struct pimap_settings {
 	const char *pimap_mqtt_ca;
 	const char *pimap_mqtt_prefix;
 	const char *pimap_mqtt_client_id;
+	/* The channel MMS: URL of the MMSC's MM7, "" = there is none; what it knows
+	   this server by, by HTTP and in MM7, "" = nothing; the sender's number, ""
+	   = the MMSC's own; what numbers must match, "" = there are none (R-14.5) */
+	const char *pimap_mms_url;
+	const char *pimap_mms_user;
+	const char *pimap_mms_password;
+	const char *pimap_mms_vasp_id;
+	const char *pimap_mms_vas_id;
+	const char *pimap_mms_from;
+	const char *pimap_mms_pattern;
 	/* The channel PROGRAM: an absolute path, "" = there is none; seconds */
 	const char *pimap_program_path;
 	unsigned int pimap_program_timeout;
