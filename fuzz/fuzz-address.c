@@ -5,9 +5,11 @@
 #include "fuzz-outband.h"
 #include <ctype.h>
 #include "str.h"
+#include "unichar.h"
 #include "smtp-address.h"
 #include "pimap-address.h"
 #include "pimap-channel.h"
+#include "pimap-mqtt.h"
 #include "pimap-settings.h"
 #include "pimap-webpush.h"
 
@@ -68,6 +70,35 @@ static void check_webpush(const char *address, const char *hosts)
 							   hosts, &error));
 }
 
+static void check_mqtt(const char *text, const char *site)
+{
+	struct pimap_mqtt_url url, again;
+	const char *error = NULL;
+
+	if (pimap_mqtt_topic_is_allowed(text, site, &error)) {
+		fuzz_check_line(text);
+		i_assert(strlen(text) <= 255 && strpbrk(text, "+#$") == NULL);
+		i_assert(fuzz_begins(text, t_str_rtrim(site, "/")));
+		i_assert(strlen(text) > strlen(site) &&
+			 uni_utf8_str_is_valid(text));
+	} else {
+		i_assert(error != NULL);
+	}
+	error = NULL;
+	if (pimap_mqtt_url_parse(text, &url, &error) < 0) {
+		i_assert(error != NULL);
+		return;
+	}
+	i_assert(url.host[0] != '\0' && url.port != 0);
+	fuzz_check_line(url.host);
+	if (pimap_mqtt_url_parse(t_strdup_printf(strchr(url.host, ':') != NULL ?
+			"%s://[%s]:%u" : "%s://%s:%u", url.tls ? "mqtts" :
+			"mqtt", url.host, url.port), &again, &error) < 0)
+		i_fatal("%s: %s", text, error);
+	i_assert(strcmp(url.host, again.host) == 0 && url.port == again.port &&
+		 url.tls == again.tls);
+}
+
 static void
 check_channel(const struct pimap_settings *set,
 	      const struct pimap_channel_def *def, const char *address)
@@ -109,6 +140,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			.pimap_mail_pattern = site,
 			.pimap_mms_pattern = site,
 			.pimap_sip_pattern = site,
+			.pimap_mqtt_prefix = site,
 			.pimap_sms_pattern = site,
 			.pimap_wap_push_pattern = site,
 			.pimap_webpush_hosts = site,
@@ -117,6 +149,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 		while (site != NULL && *++lines != NULL) {
 			check_mail(*lines, site);
+			check_mqtt(*lines, site);
 			check_webpush(*lines, site);
 			for (def = pimap_channel_defs; def->name != NULL; def++)
 				check_channel(&set, def, *lines);

@@ -14,6 +14,7 @@ fetchmail getmail6 iproute2 isync offlineimap3
 activemq default-jdk-headless
 kannel kannel-extras libwbxml2-utils
 sip-tester
+libmosquitto-dev mosquitto mosquitto-clients
 libmail-imaptalk-perl libnet-imap-simple-perl mutt ncurses-base ruby"
 
 # Full text search, and Lua for auth: each Debian has others

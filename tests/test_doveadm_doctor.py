@@ -521,7 +521,7 @@ def test_sip(doctor, tcp):
                  channels="pimap_sip_from = notify@example.com: not sip:user@host")
 
 
-def test_broker(doctor, relay):
+def test_jms_broker(doctor, relay):
     """What JMS couldn't send with"""
     # it listens, that is all
     values = {"pimap_channels": "jms", "pimap_jms_prefix": "/queue/pimap.",
@@ -548,6 +548,26 @@ def test_broker(doctor, relay):
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         doctor.finds(conf(url="stomp://127.0.0.1:%d" % unused.getsockname()[1]),
+
+
+def test_mqtt_broker(doctor, relay):
+    # it listens, that is all
+    values = {"pimap_channels": "mqtt", "pimap_mqtt_prefix": "pimap",
+              "pimap_mqtt_url": "mqtts://127.0.0.1:%d" % relay.port}
+
+    def conf(**other):
+        return doctor.good + settings(dict(
+            values, **{"pimap_mqtt_" + name: value for name, value in other.items()}))
+    assert doctor.run(conf(), code=0)
+    assert doctor.run(conf(url="mqtt://localhost:%d/" % relay.port), code=0)
+    doctor.finds(conf(url=""), channels="there is no pimap_mqtt_url: nothing is sent")
+    doctor.finds(conf(prefix=""), channels="pimap_mqtt_prefix isn't set: no device can")
+    doctor.finds(conf(url="mqtt://nowhere.invalid"), channels="there is no such host")
+    doctor.finds(conf(url="127.0.0.1:1883"), channels=["mqtt:// or mqtts://",
+                                                       "Until it is mended"])
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        doctor.finds(conf(url="mqtt://127.0.0.1:%d" % unused.getsockname()[1]),
                      channels="can't be reached: Connection refused")
 
 

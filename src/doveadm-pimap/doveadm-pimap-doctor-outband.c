@@ -10,6 +10,7 @@
 #include "pimap-idle.h"
 #include "pimap-keys.h"
 #include "pimap-look.h"
+#include "pimap-mqtt.h"
 #include "pimap-pref.h"
 #include "pimap-sip.h"
 #include "pimap-stomp.h"
@@ -331,6 +332,27 @@ doctor_check_relay(struct doctor *doctor, const struct pimap_channel_def *def,
 }
 
 static void
+doctor_check_mqtt(struct doctor *doctor, const struct pimap_channel_def *def,
+		    const char *value)
+{
+	struct pimap_mqtt_url url;
+	const char *error;
+
+#ifndef PIMAP_HAVE_MQTT
+	doctor_fail(doctor, "pimap_channels has %s, but pimap was built "
+		    "without libmosquitto: nothing is sent. Install that and "
+		    "build it anew", def->name);
+#endif
+	if (pimap_mqtt_url_parse(value, &url, &error) < 0) {
+		doctor_fail(doctor, "%s = %s: %s. Until it is mended "
+			"pimap-outband doesn't start", def->peer_name, value,
+			error);
+	} else {
+		doctor_check_host(doctor, def->peer_name, url.host, url.port);
+	}
+}
+
+static void
 doctor_check_program(struct doctor *doctor, const struct pimap_channel_def *def,
 		     const char *path)
 {
@@ -368,7 +390,7 @@ static const char *doctor_get_outband(struct doctor *doctor, const char *key)
 }
 
 static void
-doctor_check_broker(struct doctor *doctor, const struct pimap_channel_def *def,
+doctor_check_jms(struct doctor *doctor, const struct pimap_channel_def *def,
 		    const char *value)
 {
 	const char *prefix = doctor_get(doctor, def->pattern_name);
@@ -435,8 +457,9 @@ static const struct {
 	void (*check)(struct doctor *doctor,
 		      const struct pimap_channel_def *def, const char *peer);
 } doctor_peers[] = {
-	{ "JMS", doctor_check_broker },
+	{ "JMS", doctor_check_jms },
 	{ "MAIL", doctor_check_relay },
+	{ "MQTT", doctor_check_mqtt },
 	{ "MMS", doctor_check_gateway },
 	{ "PROGRAM", doctor_check_program },
 	{ "SIP", doctor_check_sip },

@@ -4,6 +4,7 @@
 #include "lib.h"
 #include "pimap-address.h"
 #include "pimap-channel.h"
+#include "pimap-mqtt.h"
 #include "pimap-settings.h"
 #include "pimap-sip.h"
 #include "pimap-stomp.h"
@@ -32,6 +33,16 @@ channel_mail_takes(const struct pimap_channel_def *def,
 		   const char *address, const char **error_r)
 {
 	return pimap_address_mail_is_allowed(user, address,
+		channel_get_pattern(def, set), error_r);
+}
+
+static bool
+channel_mqtt_takes(const struct pimap_channel_def *def,
+		   const struct pimap_settings *set,
+		   const char *user ATTR_UNUSED, const char *address,
+		   const char **error_r)
+{
+	return pimap_mqtt_topic_is_allowed(address,
 		channel_get_pattern(def, set), error_r);
 }
 
@@ -85,6 +96,10 @@ const struct pimap_channel_def pimap_channel_defs[] = {
 	  .address_is_allowed = channel_mail_takes,
 	  .peer_name = "pimap_mail_relay",
 	  .peer_is = "the host that takes mail" },
+	{ .name = "MQTT", LIMIT(mqtt), PATTERN(pimap_mqtt_prefix),
+	  .address_is_allowed = channel_mqtt_takes,
+	  .peer_name = "pimap_mqtt_url",
+	  .peer_is = "the URL of the broker" },
 	{ .name = "MMS", LIMIT(mms), PATTERN(pimap_mms_pattern),
 	  .address_is_allowed = channel_number_takes,
 	  .peer_name = "pimap_mms_url",

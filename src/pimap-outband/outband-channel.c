@@ -10,6 +10,9 @@ const struct outband_channel_vfuncs *const outband_channels[] = {
 #ifdef PIMAP_HAVE_LIBXML
 	&outband_channel_mms,
 #endif
+#ifdef PIMAP_HAVE_MQTT
+	&outband_channel_mqtt,
+#endif
 	&outband_channel_program,
 	&outband_channel_sip,
 	&outband_channel_sms,

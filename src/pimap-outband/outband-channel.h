@@ -104,6 +104,7 @@ struct outband_channel {
 
 extern const struct outband_channel_vfuncs outband_channel_jms;
 extern const struct outband_channel_vfuncs outband_channel_mail;
+extern const struct outband_channel_vfuncs outband_channel_mqtt;
 extern const struct outband_channel_vfuncs outband_channel_mms;
 extern const struct outband_channel_vfuncs outband_channel_program;
 extern const struct outband_channel_vfuncs outband_channel_sip;

@@ -78,6 +78,7 @@ struct pimap_settings {
 	unsigned int pimap_limit_user;
 	unsigned int pimap_limit_jms;
 	unsigned int pimap_limit_mail;
+	unsigned int pimap_limit_mqtt;
 	unsigned int pimap_limit_mms;
 	unsigned int pimap_limit_program;
 	unsigned int pimap_limit_sip;
@@ -108,6 +109,16 @@ struct pimap_settings {
 	const char *pimap_mail_relay;
 	const char *pimap_mail_from;
 	const char *pimap_mail_pattern;
+	/* The channel MQTT: URL of the broker, "" = there is none; what it knows this
+	   server by; path of certificates that it may have, "" = the system's; the
+	   topic below which users' are, "" = there are none (R-14.5); the client's
+	   identifier, "" = of this host */
+	const char *pimap_mqtt_url;
+	const char *pimap_mqtt_user;
+	const char *pimap_mqtt_password;
+	const char *pimap_mqtt_ca;
+	const char *pimap_mqtt_prefix;
+	const char *pimap_mqtt_client_id;
 	/* The channel MMS: URL of the MMSC's MM7, "" = there is none; what it knows
 	   this server by, by HTTP and in MM7, "" = nothing; the sender's number, ""
 	   = the MMSC's own; what numbers must match, "" = there are none (R-14.5) */
