@@ -11,7 +11,7 @@ python3 python3-cryptography python3-pytest procps slapd
 spin tzdata util-linux xz-utils mandoc strace
 dovecot-gssapi krb5-admin-server krb5-kdc krb5-user python3-gssapi
 fetchmail getmail6 iproute2 isync offlineimap3
-kannel kannel-extras libwbxml2-utils
+kannel kannel-extras libwbxml2-utils smstools
 libmail-imaptalk-perl libnet-imap-simple-perl mutt ncurses-base ruby"
 
 # Full text search, and Lua for auth: each Debian has others

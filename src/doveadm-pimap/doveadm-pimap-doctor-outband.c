@@ -347,6 +347,25 @@ doctor_check_gateway(struct doctor *doctor, const struct pimap_channel_def *def,
 }
 
 static void
+doctor_check_sms(struct doctor *doctor, const struct pimap_channel_def *def,
+		 const char *value)
+{
+	const char *dir = strchr(value, ':');
+	struct stat st;
+
+	if (strncmp(value, "smstools:", 9) != 0) {
+		doctor_check_gateway(doctor, def, value);
+	} else if (stat(++dir, &st) < 0) {
+		doctor_fail(doctor, "%s = %s: it can't be looked at: %m",
+			    def->peer_name, value);
+	} else if (!S_ISDIR(st.st_mode)) {
+		doctor_fail(doctor, "%s = %s: it isn't a directory. Name that "
+			    "which smsd takes files from", def->peer_name,
+			    value);
+	}
+}
+
+static void
 doctor_check_channel_webpush(struct doctor *doctor,
 			     const struct pimap_channel_def *def ATTR_UNUSED,
 			     const char *peer ATTR_UNUSED)
@@ -370,7 +389,7 @@ static const struct {
 	{ "MAIL", doctor_check_relay },
 	{ "MMS", doctor_check_gateway },
 	{ "PROGRAM", doctor_check_program },
-	{ "SMS", doctor_check_gateway },
+	{ "SMS", doctor_check_sms },
 	{ "WAP_PUSH", doctor_check_gateway },
 	{ "WEBPUSH", doctor_check_channel_webpush },
 };
