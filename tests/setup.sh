@@ -12,7 +12,7 @@ spin tzdata util-linux xz-utils mandoc strace
 dovecot-gssapi krb5-admin-server krb5-kdc krb5-user python3-gssapi
 fetchmail getmail6 iproute2 isync offlineimap3
 activemq default-jdk-headless
-kannel kannel-extras libwbxml2-utils
+kannel kannel-extras libwbxml2-utils smstools
 sip-tester
 libmosquitto-dev mosquitto mosquitto-clients
 libmail-imaptalk-perl libnet-imap-simple-perl mutt ncurses-base ruby"

@@ -463,6 +463,18 @@ def test_channels(doctor, relay):
     assert "pimap_mail_pattern" not in doctor.table(good)["channels"]
 
 
+def test_spool(doctor):
+    """Of smsd"""
+    def conf(url):
+        return doctor.good + settings({
+            "pimap_channels": "sms", "pimap_sms_pattern": "+49*", "pimap_sms_url": url})
+    folder = doctor.server.path
+    assert doctor.run(conf("smstools:" + folder), code=0)
+    doctor.finds(conf("smstools:" + folder + "/nowhere"),
+                 channels="can't be looked at: No such file or directory")
+    doctor.finds(conf("smstools:" + folder + "/dovecot.conf"), channels="it isn't a directory")
+
+
 @pytest.mark.parametrize("channel", ["sms", "wap_push"])
 def test_gateway(doctor, relay, channel):
     prefix = "pimap_%s_" % channel

@@ -2,6 +2,7 @@
 """The channel SMS, with Kannel as the gateway: what comes to the SMSC."""
 
 import http.server
+import os
 import socket
 import threading
 import time
@@ -10,6 +11,7 @@ import pytest
 
 from kannel import Kannel
 from outband_peers import wait_for
+from smsd_peer import Smsd
 from test_outband_channels import Outband
 
 NUMBER = "+491701234567"
@@ -303,3 +305,105 @@ def test_restarted(sms):
     for found in numbers.values():
         first = [number for n, number in enumerate(found) if number not in found[:n]]
         assert first == list(range(1, 201))
+
+
+# smstools
+
+@pytest.fixture(scope="module")
+def smsd():
+    smsd = Smsd()
+    yield smsd
+    smsd.stop()
+
+
+@pytest.fixture
+def spooled(smsd, request):
+    smsd.before = len(smsd.messages)
+    sms = SMS(smsd.url, **getattr(request, "param", {}))
+    sms.smsd = smsd
+    yield sms
+    faults = sms.server.faults()
+    sms.stop()
+    if request.node.get_closest_marker("expects_faults") is None:
+        assert faults == []
+
+
+def test_spooled(spooled):
+    """What smsd has its modem send"""
+    spooled.new()
+    smsd = spooled.smsd
+    wait_for(lambda: len(smsd.messages) > smsd.before, 30)
+    assert smsd.messages[smsd.before:] == [(NUMBER, EMN, "text", 1)]
+    assert spooled.server.logs("(NEW_MESSAGE by SMS): sent")
+
+
+def test_spooled_to_a_short_number(smsd):
+    smsd.before = len(smsd.messages)
+    sms = SMS(smsd.url, pimap_sms_pattern="*")
+    sms.address = "4711"
+    sms.new()
+    wait_for(lambda: len(smsd.messages) > smsd.before, 30)
+    assert smsd.messages[smsd.before:] == [("4711", EMN, "text", 1)]
+    sms.stop()
+
+
+@pytest.mark.parametrize("spooled", [{"pimap_sms_parts": n} for n in ("1", "3")], indirect=True)
+def test_spooled_odd_subjects(spooled, request):
+    """As Kannel gets them, in one or several parts, each whole"""
+    allowed = int(request.node.callspec.params["spooled"]["pimap_sms_parts"])
+    smsd = spooled.smsd
+    spooled.format = "EXTENDED"
+    for subject in ODD:
+        spooled.new("Joe <joe@example.com>", subject.replace("\0", " "))
+    wait_for(lambda: spooled.server.log().count("by SMS): sent") == len(ODD), 30)
+    wait_for(lambda: len(smsd.messages) >= smsd.before + len(ODD), 120)
+    found = {}
+    for to, text, coding, count in smsd.messages[smsd.before:]:
+        assert to == NUMBER
+        # between two parts a septet may be left
+        assert parts(text) <= count <= allowed
+        assert coding == ("text" if all(c in GSM + TWICE for c in text) else "ucs-2")
+        words = read(text)
+        found[int(words[1])] = "" if text.endswith(" NIL") else words[8]
+    assert sorted(found) == list(range(1, len(ODD) + 1))
+    for number, subject in enumerate(ODD, 1):
+        want = " ".join(subject.replace("\0", " ").replace("\u2028", " ").split())
+        assert want.replace("\u202e", "").startswith(found[number])
+
+
+@pytest.mark.expects_faults
+def test_spool_is_not_there(smsd):
+    """That is logged once, and when it is there it goes on"""
+    path = smsd.path + "/other"
+    sms = SMS("smstools:" + path)
+    try:
+        sms.new()
+        assert sms.server.logs("No such file or directory")
+        time.sleep(2.5)
+        assert len(sms.server.faults()) == 1
+        os.mkdir(path)
+        os.chmod(path, 0o777)
+        assert sms.server.logs("by SMS): sent")
+        name, = os.listdir(path)
+        assert name.startswith("pimap-") and not name.endswith(".LOCK")
+        with open(path + "/" + name) as file:
+            assert file.read() == ("To: 491701234567\nAlphabet: UTF-8\nAutosplit: 0\n\n" + EMN)
+    finally:
+        sms.stop()
+
+
+def test_spooled_restarted(spooled):
+    """smsd is killed again and again: nothing is lost. It sends files in the order of its own."""
+    smsd = spooled.smsd
+    spooled.format = "EXTENDED"
+    count = int(os.environ.get("PIMAP_NOTIFICATIONS", 40))
+    spooled.new(count=count)
+    for number in range(5):
+        wait_for(lambda: len(smsd.messages) >= smsd.before + count * (number + 1) // 7, 120)
+        smsd.restart()
+    assert spooled.server.log().count("by SMS): sent") == count
+
+    def numbers():
+        return {int(message[1].split()[1]) for message in smsd.messages[smsd.before:]}
+    wait_for(lambda: len(numbers()) == count, 180)
+    assert numbers() == set(range(1, count + 1))

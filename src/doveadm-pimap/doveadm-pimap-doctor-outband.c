@@ -333,7 +333,7 @@ doctor_check_relay(struct doctor *doctor, const struct pimap_channel_def *def,
 
 static void
 doctor_check_mqtt(struct doctor *doctor, const struct pimap_channel_def *def,
-		    const char *value)
+		 const char *value)
 {
 	struct pimap_mqtt_url url;
 	const char *error;
@@ -391,7 +391,7 @@ static const char *doctor_get_outband(struct doctor *doctor, const char *key)
 
 static void
 doctor_check_jms(struct doctor *doctor, const struct pimap_channel_def *def,
-		    const char *value)
+		 const char *value)
 {
 	const char *prefix = doctor_get(doctor, def->pattern_name);
 	const char *ca = doctor_get(doctor, "pimap_jms_ca"), *error;
@@ -442,6 +442,25 @@ doctor_check_sip(struct doctor *doctor, const struct pimap_channel_def *def,
 }
 
 static void
+doctor_check_sms(struct doctor *doctor, const struct pimap_channel_def *def,
+		 const char *value)
+{
+	const char *dir = strchr(value, ':');
+	struct stat st;
+
+	if (strncmp(value, "smstools:", 9) != 0) {
+		doctor_check_gateway(doctor, def, value);
+	} else if (stat(++dir, &st) < 0) {
+		doctor_fail(doctor, "%s = %s: it can't be looked at: %m",
+			    def->peer_name, value);
+	} else if (!S_ISDIR(st.st_mode)) {
+		doctor_fail(doctor, "%s = %s: it isn't a directory. Name that "
+			    "which smsd takes files from", def->peer_name,
+			    value);
+	}
+}
+
+static void
 doctor_check_channel_webpush(struct doctor *doctor,
 			     const struct pimap_channel_def *def ATTR_UNUSED,
 			     const char *peer ATTR_UNUSED)
@@ -463,7 +482,7 @@ static const struct {
 	{ "MMS", doctor_check_gateway },
 	{ "PROGRAM", doctor_check_program },
 	{ "SIP", doctor_check_sip },
-	{ "SMS", doctor_check_gateway },
+	{ "SMS", doctor_check_sms },
 	{ "WAP_PUSH", doctor_check_gateway },
 	{ "WEBPUSH", doctor_check_channel_webpush },
 };

@@ -114,7 +114,8 @@ const struct pimap_channel_def pimap_channel_defs[] = {
 	{ .name = "SMS", LIMIT(sms), PATTERN(pimap_sms_pattern),
 	  .address_is_allowed = channel_number_takes,
 	  .peer_name = "pimap_sms_url",
-	  .peer_is = "the URL of Kannel's sendsms" },
+	  .peer_is = "the URL of Kannel's sendsms, or smstools: and the spool "
+		"directory of smsd" },
 	/* its address is where it comes from; PIMAP_OUTBAND_ADDRESS is that of the
 	   channel which takes over */
 	{ .name = "UDP", LIMIT(udp), .address_optional = TRUE,
