@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-only */
-/* Files for smsd: a header, an empty line and the text, from which smsd takes the
-   encoding. It looks at all files in the directory but for those whose name ends in
+/* Files for smsd: a header, an empty line and the text. What isn't in GSM 03.38's
+   alphabet goes as UTF-16: of UTF-8 smsd (3.1.21) knows no characters of four octets. It
+   looks at all files in the directory but for those whose name ends in
    .LOCK, so that is what a file is called until it is whole. */
 
 #include "lib.h"
@@ -10,8 +11,10 @@
 #include "llist.h"
 #include "sha1.h"
 #include "str.h"
+#include "unichar.h"
 #include "write-full.h"
 #include "outband-smstools.h"
+#include "sms-text.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -126,6 +129,44 @@ smstools_write(const char *dir, const char *name, const string_t *file,
 	return 0;
 }
 
+static void smstools_append_utf16(string_t *dest, const char *text)
+{
+	unichar_t chr;
+	int ret;
+
+	for (; *text != '\0'; text += ret) {
+		ret = uni_utf8_get_char(text, &chr);
+		if (ret <= 0) {
+			chr = UNICODE_REPLACEMENT_CHAR;
+			ret = 1;
+		}
+		if (chr >= 0x10000) {
+			chr -= 0x10000;
+			str_append_c(dest, 0xd8 | chr >> 18);
+			str_append_c(dest, chr >> 10 & 0xff);
+			chr = 0xdc00 | (chr & 0x3ff);
+		}
+		str_append_c(dest, chr >> 8);
+		str_append_c(dest, chr & 0xff);
+	}
+}
+
+static void
+smstools_append_file(string_t *dest, const char *to, const char *text,
+		     unsigned int parts)
+{
+	bool gsm = sms_text_is_gsm(text);
+
+	/* without the +; a short one has an s */
+	str_printfa(dest, "To: %s%s\nAlphabet: %s\nAutosplit: %d\n\n",
+		    to[0] == '+' ? "" : "s", to[0] == '+' ? to + 1 : to,
+		    gsm ? "UTF-8" : "UCS", parts > 1 ? 3 : 0);
+	if (gsm)
+		str_append(dest, text);
+	else
+		smstools_append_utf16(dest, text);
+}
+
 static void smstools_send_finish(struct smstools_send *send)
 {
 	outband_channel_callback_t *callback = send->callback;
@@ -183,11 +224,7 @@ void outband_smstools_send(struct outband_smstools *tools, const char *to,
 	T_BEGIN {
 		string_t *file = t_str_new(512);
 
-		/* without the +; a short one has an s */
-		str_printfa(file, "To: %s%s\nAlphabet: UTF-8\nAutosplit: %d\n\n%s",
-			    to[0] == '+' ? "" : "s",
-			    to[0] == '+' ? to + 1 : to,
-			    tools->parts > 1 ? 3 : 0, text);
+		smstools_append_file(file, to, text, tools->parts);
 		if (smstools_write(tools->dir, t_strconcat("pimap-",
 				binary_to_hex(digest, sizeof(digest)), NULL),
 				file, &error) < 0)
