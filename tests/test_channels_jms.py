@@ -17,7 +17,7 @@ from outband_peers import Relay, wait_for
 from stomp_broker import Broker, well
 from test_notifications import Site
 from test_outband_channels import Outband
-from test_sms import ODD, read
+from test_channels_sms import ODD, read
 from webpush_peer import certificate
 
 EMN = '<emn mailbox="mailat:joe@example.com" timestamp="2004-02-20T06:40:00Z"></emn>'

@@ -20,7 +20,7 @@ from mqtt_broker import Broker, Fake, connack, packet, puback, string
 from outband_peers import wait_for
 from test_outband_channels import Outband, set_pref
 from test_outband_surroundings import NameServer
-from test_sms import ODD, read
+from test_channels_sms import ODD, read
 from test_tree import TOP
 from webpush_peer import certificate
 

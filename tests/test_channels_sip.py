@@ -18,7 +18,7 @@ from outband_peers import wait_for
 from sipp import Proxy, Sipp, free_port, response
 from test_outband_channels import Outband
 from test_outband_surroundings import NameServer
-from test_sms import ODD, read
+from test_channels_sms import ODD, read
 
 ADDRESS = "sip:joe@example.com"
 USER, PASSWORD = "dovecot", "s&cret +%"

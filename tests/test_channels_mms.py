@@ -9,7 +9,7 @@ import pytest
 from mm7_peer import MMSC
 from outband_peers import wait_for
 from test_outband_channels import Outband
-from test_sms import EMN, NUMBER, ODD, read
+from test_channels_sms import EMN, NUMBER, ODD, read
 
 
 class MMS(Outband):

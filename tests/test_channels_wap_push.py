@@ -9,7 +9,7 @@ import pytest
 from kannel import Kannel
 from outband_peers import wait_for
 from test_outband_channels import Outband
-from test_sms import ODD
+from test_channels_sms import ODD
 
 NUMBER = "+491701234567"
 # ports 2948 and 9200
