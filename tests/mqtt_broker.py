@@ -3,7 +3,6 @@
 outlives its connection. And a broker that says what a test wants."""
 
 import getpass
-import os
 import shutil
 import signal
 import socket

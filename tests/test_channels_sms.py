@@ -88,6 +88,10 @@ ODD = [
     "[" * 200, "€" * 200, "ł" * 200, "x" * 75 + "ł", "x" * 75 + "😀",
     "<emn mailbox=\"x\">&amp;</emn>", "\"quoted\" \\ end\\\"", "%41%00&to=666&text=", "+ + +",
     "a\r\nb", "a\0b", "a\tb", "`id`", "e\u0301", "\u202egnp.exe", "1" * 160, "ab\u2028c",
+    "Subject: x", "=?utf-8?q?=C3=A4?=", "🇩🇪" * 40, "ÿþ", "]]>", "<![CDATA[x]]>", "<!-- x -->",
+    "\\0 ^@", "a" * 159 + "€", "€" * 79 + "x", "日本語" * 60 + "e\u0301", "{}" * 100,
+    "'; DROP TABLE queue; --", "${HOME} $(id)", "%s%n%x", "../../etc/passwd", "ا" * 300,
+    "a:b;c=d?e#f", "@ £ $ ¥ è ¤ ¡ ¿", "ñ" * 160 + "ń", "\\" * 200, "\"" * 200
 ]
 
 
@@ -368,7 +372,9 @@ def test_spooled_odd_subjects(spooled, request):
     assert sorted(found) == list(range(1, len(ODD) + 1))
     for number, subject in enumerate(ODD, 1):
         want = " ".join(subject.replace("\0", " ").replace("\u2028", " ").split())
-        assert want.replace("\u202e", "").startswith(found[number])
+        # to smsd these two are alike
+        want = want.replace("\u202e", "").replace("¤", "€")
+        assert want.startswith(found[number])
 
 
 @pytest.mark.expects_faults

@@ -560,6 +560,7 @@ def test_jms_broker(doctor, relay):
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         doctor.finds(conf(url="stomp://127.0.0.1:%d" % unused.getsockname()[1]),
+                     channels="can't be reached: Connection refused")
 
 
 def test_mqtt_broker(doctor, relay):
