@@ -221,9 +221,10 @@ def test_killed_while_it_judges(outband, moment):
         outband.folder.generation = 3
         Asked(outband)
     outband.relay.replies.clear()
-    wait_for(lambda: len(outband.relay.mails) >= 2, 30)
+    wait_for(lambda: len(set(seqs(outband.relay.mails))) >= 2, 30)
     time.sleep(1)
-    assert seqs(outband.relay.mails) == [2, 3]
+    # one that was just taken when the service was killed comes again
+    assert list(dict.fromkeys(seqs(outband.relay.mails))) == [2, 3]
     assert killed
 
 
