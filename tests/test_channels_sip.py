@@ -592,6 +592,17 @@ def test_stale():
         proxy.stop()
 
 
+def two_proxies(handle):
+    """By UDP and by TCP at the same port"""
+    while True:
+        tcp = Proxy(handle, True)
+        try:
+            return Proxy(handle, port=tcp.port), tcp
+        except OSError:
+            # another's, by UDP
+            tcp.stop()
+
+
 @pytest.mark.parametrize("takes_tcp", [True, False])
 def test_long_request(takes_tcp):
     """More than fits into a datagram (RFC 3261, 18.1.1): by TCP, if the proxy takes that"""
@@ -602,8 +613,7 @@ def test_long_request(takes_tcp):
         else:
             reply(response(message, "401 x", 'WWW-Authenticate: Digest realm="%s", nonce="%s"'
                            % ("r" * 500, "n" * 500)))
-    udp = Proxy(handle)
-    tcp = Proxy(handle, True, port=udp.port) if takes_tcp else None
+    udp, tcp = two_proxies(handle) if takes_tcp else (Proxy(handle), None)
     sip = SIP(udp.proxy)
     try:
         sip.new(count=2)
@@ -638,7 +648,7 @@ def test_a_device_that_hangs(tcp):
         start = time.monotonic()
         sip.new(count=20)
         sip.wait_sent(20)
-        assert time.monotonic() - start < 15 and sip.server.faults() == []
+        assert time.monotonic() - start < 25 and sip.server.faults() == []
     finally:
         sip.stop()
         proxy.stop()
