@@ -80,7 +80,7 @@ def take_mqtt(data):
             break
         kind, body, data = data[0] >> 4, data[at:at + length], data[at + length:]
         if kind == 1:
-            replies += b"\x20\x02\0\0"
+            replies += b"\x20\x03\0\0\0"
         elif kind == 3:
             topic = int.from_bytes(body[:2], "big")
             replies += b"\x40\x02" + body[2 + topic:4 + topic]
@@ -140,7 +140,7 @@ CHANNELS = [
      "pimap_jms_url = stomp://127.0.0.1:%d\npimap_jms_prefix = /queue/pimap.\n"),
     ("MMS", take_mm7, "+4917012345", SPEED_LIMIT,
      "pimap_mms_url = http://127.0.0.1:%d/mm7\npimap_mms_pattern = +49*\n"),
-    ("MQTT", take_mqtt, "x", SPEED_LIMIT,
+    ("MQTT", take_mqtt, "pimap/x", SPEED_LIMIT,
      "pimap_mqtt_url = mqtt://127.0.0.1:%d\npimap_mqtt_prefix = pimap\n"),
     ("SIP", None, "sip:joe@example.org", SIP_LIMIT,
      "pimap_sip_proxy = 127.0.0.1:%d\npimap_sip_pattern = sip:*@example.org\n"),
