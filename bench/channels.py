@@ -5,7 +5,6 @@ but take them, and what that takes of a processor."""
 import contextlib
 import multiprocessing
 import os
-import selectors
 import socket
 import time
 import types
@@ -90,34 +89,6 @@ def take_mqtt(data):
     return data, replies, count
 
 
-def serve(listener, take, count):
-    """Over TCP, in a process of its own"""
-    selector = selectors.DefaultSelector()
-    selector.register(listener, selectors.EVENT_READ)
-    buffers = {}
-    while True:
-        for key, _ in selector.select():
-            sock = key.fileobj
-            if sock is listener:
-                sock, _ = listener.accept()
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                buffers[sock] = b""
-                selector.register(sock, selectors.EVENT_READ)
-                continue
-            try:
-                data = sock.recv(65536)
-            except ConnectionError:
-                data = b""
-            if not data:
-                selector.unregister(sock)
-                del buffers[sock]
-                sock.close()
-                continue
-            buffers[sock], replies, new = take(buffers[sock] + data)
-            count.value += new
-            sock.sendall(replies)
-
-
 def serve_sip(sock, _, count):
     """By UDP: each request once"""
     seen = set()
@@ -160,7 +131,7 @@ def running(take):
         sock.listen(500)
     count = multiprocessing.Value("i", 0, lock=False)
     process = multiprocessing.get_context("fork").Process(
-        target=serve if take else serve_sip, args=(sock, take, count), daemon=True)
+        target=peers.serve if take else serve_sip, args=(sock, take, count), daemon=True)
     process.start()
     yield sock.getsockname()[1], count
     process.kill()

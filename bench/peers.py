@@ -24,9 +24,10 @@ pimap_limit_user = 0
 """
 
 
-def relay(listener, count, times):
-    """An SMTP server that does nothing but take mail, in a process of its own: when
-    the first mails came, and how many there were"""
+def serve(listener, take, count, times=(), greeting=b""):
+    """A TCP server in a process of its own. take: gives, for what a client has sent, what is
+    left of it, the replies, and how many notifications were in it. These are counted, and
+    of the first ones it is kept when they came."""
     selector = selectors.DefaultSelector()
     selector.register(listener, selectors.EVENT_READ)
     buffers = {}
@@ -36,33 +37,36 @@ def relay(listener, count, times):
             if sock is listener:
                 sock, _ = listener.accept()
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                sock.sendall(b"220 relay\r\n")
+                sock.sendall(greeting)
                 buffers[sock] = b""
                 selector.register(sock, selectors.EVENT_READ)
                 continue
             try:
                 data = sock.recv(65536)
-                closed = not data or not answer(sock, data, buffers, count, times)
+                buffers[sock], replies, new = take(buffers[sock] + data)
+                sock.sendall(replies)
             except ConnectionError:
-                closed = True
-            if closed:
+                data, new = b"", 0
+            for _ in range(new):
+                if count.value < len(times):
+                    times[count.value] = time.monotonic()
+                count.value += 1
+            if not data:
                 selector.unregister(sock)
                 del buffers[sock]
                 sock.close()
 
 
-def answer(sock, data, buffers, count, times):
-    data = buffers[sock] + data
-    replies = b""
+def take_smtp(data):
+    """What a relay does that only takes mail"""
+    replies, count = b"", 0
     while True:
         if data.startswith(b"\0"):
             # in a mail
             end = data.find(b"\r\n.\r\n")
             if end < 0:
                 break
-            if count.value < len(times):
-                times[count.value] = time.monotonic()
-            count.value += 1
+            count += 1
             replies += b"250 ok\r\n"
             data = data[end + 5:]
             continue
@@ -77,14 +81,10 @@ def answer(sock, data, buffers, count, times):
             replies += b"354 go on\r\n"
             data = b"\0" + data
         elif command == b"QUIT":
-            sock.sendall(replies + b"221 bye\r\n")
-            return False
+            replies += b"221 bye\r\n"
         else:
             replies += b"250 ok\r\n"
-    buffers[sock] = data
-    if replies:
-        sock.sendall(replies)
-    return True
+    return data, replies, count
 
 
 @contextlib.contextmanager
@@ -96,7 +96,8 @@ def running_relay():
     count = multiprocessing.Value("i", 0, lock=False)
     times = multiprocessing.Array("d", 10000, lock=False)
     process = multiprocessing.get_context("fork").Process(
-        target=relay, args=(listener, count, times), daemon=True)
+        target=serve, args=(listener, take_smtp, count, times, b"220 relay\r\n"),
+        daemon=True)
     process.start()
     yield listener.getsockname()[1], count, times
     process.kill()

@@ -16,7 +16,7 @@ from cases import lmtp, mail
 from outband_peers import Relay, wait_for
 from stomp_broker import Broker, well
 from test_notifications import Site
-from test_outband_channels import Outband
+from test_outband_channels import Outband, lend
 from test_channels_sms import ODD, read
 from webpush_peer import certificate
 
@@ -70,11 +70,7 @@ def jms(activemq, request):
     activemq.before = len(activemq.messages)
     jms = JMS(activemq.url, **getattr(request, "param", {}))
     jms.activemq = activemq
-    yield jms
-    faults = jms.server.faults()
-    jms.stop()
-    if request.node.get_closest_marker("expects_faults") is None:
-        assert faults == []
+    yield from lend(request, jms)
 
 
 def came(jms, count=1, seconds=30):

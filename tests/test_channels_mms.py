@@ -8,7 +8,7 @@ import pytest
 
 from mm7_peer import MMSC
 from outband_peers import wait_for
-from test_outband_channels import Outband
+from test_outband_channels import Outband, lend
 from test_channels_sms import EMN, NUMBER, ODD, read
 
 
@@ -33,11 +33,7 @@ class MMS(Outband):
 @pytest.fixture
 def mms(request):
     mms = MMS(MMSC(), **getattr(request, "param", {}))
-    yield mms
-    faults = mms.server.faults()
-    mms.stop()
-    if request.node.get_closest_marker("expects_faults") is None:
-        assert faults == []
+    yield from lend(request, mms)
 
 
 def test_emn_as_sent(mms):

@@ -16,7 +16,7 @@ import pytest
 from conftest import DOVECOT_24, Server, settings
 from outband_peers import wait_for
 from sipp import Proxy, Sipp, free_port, response
-from test_outband_channels import Outband
+from test_outband_channels import Outband, lend
 from test_outband_surroundings import NameServer
 from test_channels_sms import ODD, read
 
@@ -52,11 +52,7 @@ def sipp(request):
 @pytest.fixture
 def sip(sipp, request):
     sip = SIP(sipp.proxy, **getattr(request, "param", {}))
-    yield sip
-    faults = sip.server.faults()
-    sip.stop()
-    if request.node.get_closest_marker("expects_faults") is None:
-        assert faults == []
+    yield from lend(request, sip)
 
 
 def both(scenario):

@@ -12,7 +12,7 @@ import pytest
 from kannel import Kannel
 from outband_peers import wait_for
 from smsd_peer import Smsd
-from test_outband_channels import Outband
+from test_outband_channels import Outband, lend
 
 NUMBER = "+491701234567"
 EMN = '<emn mailbox="mailat:joe@example.com" timestamp="2004-02-20T06:40:00Z"></emn>'
@@ -51,11 +51,7 @@ def sms(kannel, request):
     kannel.before = len(kannel.messages)
     sms = SMS(kannel.url, **getattr(request, "param", {}))
     sms.kannel = kannel
-    yield sms
-    faults = sms.server.faults()
-    sms.stop()
-    if request.node.get_closest_marker("expects_faults") is None:
-        assert faults == []
+    yield from lend(request, sms)
 
 
 def came(sms, count=1, seconds=15):
@@ -325,11 +321,7 @@ def spooled(smsd, request):
     smsd.before = len(smsd.messages)
     sms = SMS(smsd.url, **getattr(request, "param", {}))
     sms.smsd = smsd
-    yield sms
-    faults = sms.server.faults()
-    sms.stop()
-    if request.node.get_closest_marker("expects_faults") is None:
-        assert faults == []
+    yield from lend(request, sms)
 
 
 def test_spooled(spooled):

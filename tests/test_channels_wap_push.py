@@ -8,7 +8,7 @@ import pytest
 
 from kannel import Kannel
 from outband_peers import wait_for
-from test_outband_channels import Outband
+from test_outband_channels import Outband, lend
 from test_channels_sms import ODD
 
 NUMBER = "+491701234567"
@@ -52,11 +52,7 @@ def kannel():
 @pytest.fixture
 def wap(kannel, request):
     wap = WAP(kannel, **getattr(request, "param", {}))
-    yield wap
-    faults = wap.server.faults()
-    wap.stop()
-    if request.node.get_closest_marker("expects_faults") is None:
-        assert faults == []
+    yield from lend(request, wap)
 
 
 def xml(body, tmp_path):

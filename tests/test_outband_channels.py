@@ -66,6 +66,15 @@ class Outband:
         self.server.stop()
 
 
+def lend(request, outband):
+    """What a fixture ends with: no test leaves a fault in the log that it doesn't expect."""
+    yield outband
+    faults = outband.server.faults()
+    outband.stop()
+    if request.node.get_closest_marker("expects_faults") is None:
+        assert faults == []
+
+
 class Program(Outband):
     """Each run leaves a file with its environment, one with its input, and one that
     tells how it went on."""
@@ -111,11 +120,7 @@ ls -l /proc/self/fd/ > $run.fds
 @pytest.fixture
 def program(request):
     program = Program(**getattr(request, "param", {}))
-    yield program
-    faults = program.server.faults()
-    program.stop()
-    if request.node.get_closest_marker("expects_faults") is None:
-        assert faults == []
+    yield from lend(request, program)
 
 
 def test_program(program):

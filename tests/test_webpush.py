@@ -16,7 +16,7 @@ import pytest
 from conftest import HERE
 from outband_peers import wait_for
 from test_notifications import Site
-from test_outband_channels import Outband
+from test_outband_channels import Outband, lend
 from webpush_peer import Device, PushService, certificate, check_vapid
 
 SUBJECT = "mailto:postmaster@example.com"
@@ -54,11 +54,7 @@ class WebPush(Outband):
 @pytest.fixture
 def push(request):
     push = WebPush(**getattr(request, "param", {}))
-    yield push
-    faults = push.server.faults()
-    push.stop()
-    if request.node.get_closest_marker("expects_faults") is None:
-        assert faults == []
+    yield from lend(request, push)
 
 
 def test_webpush(push):

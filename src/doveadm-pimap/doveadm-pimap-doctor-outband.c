@@ -6,6 +6,7 @@
 #include "http-url.h"
 #include "net.h"
 #include "pimap-channel.h"
+#include "pimap-compat.h"
 #include "pimap-control.h"
 #include "pimap-idle.h"
 #include "pimap-keys.h"
@@ -445,12 +446,11 @@ static void
 doctor_check_sms(struct doctor *doctor, const struct pimap_channel_def *def,
 		 const char *value)
 {
-	const char *dir = strchr(value, ':');
 	struct stat st;
 
-	if (strncmp(value, "smstools:", 9) != 0) {
+	if (!pimap_str_begins(value, PIMAP_CHANNEL_SMSTOOLS)) {
 		doctor_check_gateway(doctor, def, value);
-	} else if (stat(++dir, &st) < 0) {
+	} else if (stat(value + strlen(PIMAP_CHANNEL_SMSTOOLS), &st) < 0) {
 		doctor_fail(doctor, "%s = %s: it can't be looked at: %m",
 			    def->peer_name, value);
 	} else if (!S_ISDIR(st.st_mode)) {
@@ -478,8 +478,8 @@ static const struct {
 } doctor_peers[] = {
 	{ "JMS", doctor_check_jms },
 	{ "MAIL", doctor_check_relay },
-	{ "MQTT", doctor_check_mqtt },
 	{ "MMS", doctor_check_gateway },
+	{ "MQTT", doctor_check_mqtt },
 	{ "PROGRAM", doctor_check_program },
 	{ "SIP", doctor_check_sip },
 	{ "SMS", doctor_check_sms },

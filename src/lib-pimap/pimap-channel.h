@@ -37,6 +37,9 @@ struct pimap_channel_def {
 	const char *peer_is;
 };
 
+/* how pimap_sms_url begins if it isn't Kannel's: a directory's path follows */
+#define PIMAP_CHANNEL_SMSTOOLS "smstools:"
+
 /* Those, up to one whose name is NULL, in the order in which XPROVISION offers them. */
 extern const struct pimap_channel_def pimap_channel_defs[];
 

@@ -126,18 +126,6 @@ struct jms_channel {
 static void jms_connect(struct jms_channel *channel);
 static void jms_connect_ip(struct jms_channel *channel);
 
-/* As a header of CONNECT has it, where nothing is escaped. What is read from a file
-   ends its line. Returns NULL if it is of more lines. */
-static const char *jms_get_header(pool_t pool, const char *value)
-{
-	size_t len = strlen(value);
-
-	while (len > 0 && (value[len-1] == '\n' || value[len-1] == '\r'))
-		len--;
-	value = p_strndup(pool, value, len);
-	return strpbrk(value, "\r\n") == NULL ? value : NULL;
-}
-
 static int
 jms_channel_init(const struct outband_channel_env *env,
 		 struct outband_channel **channel_r, const char **error_r)
@@ -156,8 +144,8 @@ jms_channel_init(const struct outband_channel_env *env,
 	channel->channel.max_size = JMS_MAX_TEXT;
 	channel->set = set;
 	channel->fd = -1;
-	channel->user = jms_get_header(pool, set->pimap_jms_user);
-	channel->password = jms_get_header(pool, set->pimap_jms_password);
+	channel->user = outband_channel_get_line(pool, set->pimap_jms_user);
+	channel->password = outband_channel_get_line(pool, set->pimap_jms_password);
 	if (pimap_stomp_url_parse(set->pimap_jms_url, &channel->url,
 				  &error) < 0) {
 		*error_r = t_strdup_printf("pimap_jms_url %s: %s",

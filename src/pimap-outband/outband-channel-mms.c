@@ -47,15 +47,15 @@ mms_channel_init(const struct outband_channel_env *env,
 	channel->pool = pool;
 	channel->channel.v = &outband_channel_mms;
 	channel->channel.max_size = MMS_MAX_SIZE;
-	channel->user = outband_http_get_header(pool, set->pimap_mms_user);
+	channel->user = outband_channel_get_line(pool, set->pimap_mms_user);
 	channel->password =
-		outband_http_get_header(pool, set->pimap_mms_password);
+		outband_channel_get_line(pool, set->pimap_mms_password);
 	channel->sender.vasp_id =
-		outband_http_get_header(pool, set->pimap_mms_vasp_id);
+		outband_channel_get_line(pool, set->pimap_mms_vasp_id);
 	channel->sender.vas_id =
-		outband_http_get_header(pool, set->pimap_mms_vas_id);
+		outband_channel_get_line(pool, set->pimap_mms_vas_id);
 	channel->sender.number =
-		outband_http_get_header(pool, set->pimap_mms_from);
+		outband_channel_get_line(pool, set->pimap_mms_from);
 	if (channel->user == NULL || channel->password == NULL ||
 	    channel->sender.vasp_id == NULL || channel->sender.vas_id == NULL ||
 	    channel->sender.number == NULL) {

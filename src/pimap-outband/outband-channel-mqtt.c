@@ -124,17 +124,14 @@ static void mqtt_channel_connect(struct mqtt_channel *channel);
 static void mqtt_connect_ip(struct mqtt_channel *channel);
 static void mqtt_channel_check(struct mqtt_channel *channel, int ret);
 
-/* What is read from a file ends its line. Returns NULL if it can't be in MQTT. */
+/* Returns NULL if it can't be in MQTT. */
 static const char *mqtt_get_string(pool_t pool, const char *value)
 {
-	size_t len = strlen(value);
+	const char *line = outband_channel_get_line(pool, value);
 
-	while (len > 0 && (value[len-1] == '\n' || value[len-1] == '\r'))
-		len--;
-	if (len > UINT16_MAX ||
-	    mosquitto_validate_utf8(value, len) != MOSQ_ERR_SUCCESS)
-		return NULL;
-	return p_strndup(pool, value, len);
+	return line != NULL && strlen(line) <= UINT16_MAX &&
+		mosquitto_validate_utf8(line, strlen(line)) ==
+		MOSQ_ERR_SUCCESS ? line : NULL;
 }
 
 static int

@@ -72,20 +72,6 @@ sip_channel_uri_is_allowed(const char *uri, const char **error_r, void *context)
 		channel->set->pimap_sip_pattern, error_r);
 }
 
-/* What is read from a file ends its line. Returns NULL if it is of more lines. */
-static const char *sip_channel_get_line(pool_t pool, const char *value)
-{
-	size_t i, len = strlen(value);
-
-	while (len > 0 && (value[len-1] == '\n' || value[len-1] == '\r'))
-		len--;
-	for (i = 0; i < len; i++) {
-		if ((unsigned char)value[i] < 0x20 || value[i] == 0x7f)
-			return NULL;
-	}
-	return p_strndup(pool, value, len);
-}
-
 /* Returns 0, or -1 and error_r. */
 static int
 sip_channel_get_settings(struct sip_channel *channel,
@@ -113,9 +99,9 @@ sip_channel_get_settings(struct sip_channel *channel,
 					   sip_set_r->from, error);
 		return -1;
 	}
-	sip_set_r->user = sip_channel_get_line(channel->pool,
+	sip_set_r->user = outband_channel_get_line(channel->pool,
 					       set->pimap_sip_user);
-	sip_set_r->password = sip_channel_get_line(channel->pool,
+	sip_set_r->password = outband_channel_get_line(channel->pool,
 						   set->pimap_sip_password);
 	if (sip_set_r->user == NULL || sip_set_r->password == NULL) {
 		*error_r = "pimap_sip_user and pimap_sip_password must be of "

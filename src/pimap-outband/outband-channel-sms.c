@@ -3,6 +3,7 @@
    it fits into one, or into as many as the administrator pays for. */
 
 #include "lib.h"
+#include "pimap-channel.h"
 #include "pimap-compat.h"
 #include "pimap-settings.h"
 #include "outband-channel.h"
@@ -12,8 +13,6 @@
 
 /* Kannel has a thread for each connection */
 #define SMS_MAX_SENDS 20
-/* how a URL begins that isn't Kannel's: a directory's path follows */
-#define SMS_SMSTOOLS "smstools:"
 
 struct sms_channel {
 	struct outband_channel channel;
@@ -52,9 +51,9 @@ sms_channel_init(const struct outband_channel_env *env,
 			"to %u", set->pimap_sms_parts, SMS_TEXT_MAX_PARTS);
 		return -1;
 	}
-	if (pimap_str_begins(url, SMS_SMSTOOLS)) {
+	if (pimap_str_begins(url, PIMAP_CHANNEL_SMSTOOLS)) {
 		if (outband_smstools_init(kannel_set.name,
-					  url + strlen(SMS_SMSTOOLS),
+					  url + strlen(PIMAP_CHANNEL_SMSTOOLS),
 					  set->pimap_sms_parts, &tools,
 					  error_r) < 0)
 			return -1;

@@ -74,19 +74,6 @@ outband_http_client_init(pool_t pool, struct event *event, unsigned int connecti
 #endif
 }
 
-const char *outband_http_get_header(pool_t pool, const char *value)
-{
-	size_t i, len = strlen(value);
-
-	while (len > 0 && (value[len-1] == '\n' || value[len-1] == '\r'))
-		len--;
-	for (i = 0; i < len; i++) {
-		if ((unsigned char)value[i] < 0x20 || value[i] == 0x7f)
-			return NULL;
-	}
-	return p_strndup(pool, value, len);
-}
-
 void outband_http_add_header(struct http_client_request *req, const char *name,
 			     const char *value)
 {

@@ -44,9 +44,6 @@ outband_http_request(struct outband_http *http,
 void outband_http_refuse(struct outband_http *http, const char *error,
 			 outband_channel_callback_t *callback, void *context);
 
-/* A value of the configuration as a header has it: what is read from a file ends its
-   line. Returns NULL if it has control characters otherwise. */
-const char *outband_http_get_header(pool_t pool, const char *value);
 /* Adds the header if the value isn't empty. */
 void outband_http_add_header(struct http_client_request *req, const char *name,
 			     const char *value);
