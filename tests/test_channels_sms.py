@@ -370,16 +370,22 @@ def test_spooled_odd_subjects(spooled, request):
 
 
 @pytest.mark.expects_faults
-def test_spool_is_not_there(smsd):
-    """That is logged once, and when it is there it goes on"""
-    path = smsd.path + "/other"
+@pytest.mark.parametrize("mode, words", [
+    (None, "No such file or directory"), (0o700, "Permission denied"),
+    (0o755, "Permission denied")])
+def test_spool_cannot_be_used(smsd, mode, words):
+    """That is logged once, and when it can be it goes on"""
+    path = "%s/other%s" % (smsd.path, mode)
+    if mode is not None:
+        os.mkdir(path, mode)
     sms = SMS("smstools:" + path)
     try:
         sms.new()
-        assert sms.server.logs("No such file or directory")
+        assert sms.server.logs(words)
         time.sleep(2.5)
         assert len(sms.server.faults()) == 1
-        os.mkdir(path)
+        if mode is None:
+            os.mkdir(path)
         os.chmod(path, 0o777)
         assert sms.server.logs("by SMS): sent")
         name, = os.listdir(path)

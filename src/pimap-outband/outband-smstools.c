@@ -105,7 +105,10 @@ smstools_write(const char *dir, const char *name, const string_t *file,
 	int fd, ret;
 
 	/* one that somebody was killed with may be there */
-	i_unlink_if_exists(new_path);
+	if (unlink(new_path) < 0 && errno != ENOENT) {
+		*error_r = t_strdup_printf("unlink(%s) failed: %m", new_path);
+		return -1;
+	}
 	fd = open(new_path, O_CREAT | O_EXCL | O_WRONLY, 0600);
 	if (fd == -1) {
 		*error_r = t_strdup_printf("open(%s) failed: %m", new_path);
@@ -119,7 +122,8 @@ smstools_write(const char *dir, const char *name, const string_t *file,
 		ret = -1;
 	}
 	if (ret < 0) {
-		i_unlink_if_exists(new_path);
+		/* if it can't be now, it is before the next try */
+		(void)unlink(new_path);
 		return -1;
 	}
 	if (fdatasync_path(dir) < 0) {
