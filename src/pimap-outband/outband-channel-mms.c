@@ -2,7 +2,10 @@
 /* The channel MMS: a message with the notification as its only part, by an MMSC's MM7. */
 
 #include "lib.h"
+#include "hex-binary.h"
+#include "sha1.h"
 #include "str.h"
+#include "unichar.h"
 #include "http-client.h"
 #include "pimap-settings.h"
 #include "outband-channel.h"
@@ -58,10 +61,13 @@ mms_channel_init(const struct outband_channel_env *env,
 		outband_channel_get_line(pool, set->pimap_mms_from);
 	if (channel->user == NULL || channel->password == NULL ||
 	    channel->sender.vasp_id == NULL || channel->sender.vas_id == NULL ||
-	    channel->sender.number == NULL) {
+	    channel->sender.number == NULL ||
+	    !uni_utf8_str_is_valid(channel->sender.vasp_id) ||
+	    !uni_utf8_str_is_valid(channel->sender.vas_id) ||
+	    !uni_utf8_str_is_valid(channel->sender.number)) {
 		*error_r = "pimap_mms_user, pimap_mms_password, "
 			"pimap_mms_vasp_id, pimap_mms_vas_id and pimap_mms_from "
-			"must be of one line";
+			"must be UTF-8, of one line";
 		pool_unref(&pool);
 		return -1;
 	}
@@ -82,6 +88,18 @@ static void mms_channel_deinit(struct outband_channel *_channel)
 	pool_unref(&channel->pool);
 }
 
+/* The same each time that it is sent; who the user is need not be told, and his name
+   may have what XML can't have. */
+static const char *mms_get_transaction(const struct outband_row *row)
+{
+	const char *device = t_strdup_printf("%s#%s", row->user, row->device);
+	unsigned char digest[SHA1_RESULTLEN];
+
+	sha1_get_digest(device, strlen(device), digest);
+	return t_strdup_printf("%s-%"PRId64,
+			       binary_to_hex(digest, sizeof(digest)), row->seq);
+}
+
 static void
 mms_channel_send(struct outband_channel *_channel,
 		 const struct outband_row *row,
@@ -89,8 +107,7 @@ mms_channel_send(struct outband_channel *_channel,
 {
 	struct mms_channel *channel = MMS_CHANNEL(_channel);
 	const struct outband_mm7_message msg = {
-		.transaction = t_strdup_printf("%s#%s-%"PRId64, row->user,
-					       row->device, row->seq),
+		.transaction = mms_get_transaction(row),
 		.to = row->address,
 		.type = outband_payload_type(row->payload),
 		.text = row->payload,

@@ -14,7 +14,8 @@ struct outband_mm7_sender {
 };
 
 struct outband_mm7_message {
-	/* of the request: a repeated one has the same */
+	/* of the request: a repeated one has the same. UTF-8, as all of these,
+	   without control characters. */
 	const char *transaction;
 	/* a number */
 	const char *to;
