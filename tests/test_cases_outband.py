@@ -190,7 +190,7 @@ def test_stops_with_a_full_queue():
     for number in (signal.SIGTERM, signal.SIGKILL, None):
         pid = wait_for(outband.pid)
         if number is None:
-            outband.server.doveadm("reload")
+            outband.server.reload()
         else:
             os.kill(pid, number)
         wait_for(lambda: outband.pid() not in (pid, None), 60)

@@ -208,7 +208,7 @@ def reload(server, old, new):
     assert old in text
     with open(server.vars["CONF"], "w") as file:
         file.write(text.replace(old, new) if old else text + "\n" + new)
-    server.doveadm("reload")
+    server.reload()
 
 
 @pytest.mark.parametrize("name, criteria, why", [

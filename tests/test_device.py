@@ -460,7 +460,7 @@ def test_nobody_logs_in_where_auth_lacks_a_module():
     try:
         for module, why in lacks:
             os.unlink("%s/%s" % (server.vars["MODULES"], module))
-            server.doveadm("reload")
+            server.reload()
             with pytest.raises(ConnectionError):
                 server.client("joe#P1")
             assert server.logs(why)

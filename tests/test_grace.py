@@ -379,7 +379,7 @@ def own_site(*expected, **values):
 def test_service_restarts(how):
     """What is held survives, and the sessions come back."""
     # Dovecot would end the sessions, too, seconds after a reload
-    with own_site("killed with signal 9", "SIGHUP", pimap_inband_grace="8 s",
+    with own_site("killed with signal 9", pimap_inband_grace="8 s",
                   extra="shutdown_clients = no\n") as site:
         phone = site.phone("joe@example.com")
         site.idle(phone)
@@ -391,7 +391,7 @@ def test_service_restarts(how):
         if how == "kill":
             os.kill(pid, signal.SIGKILL)
         else:
-            site.server.doveadm("reload")
+            site.server.reload()
         wait_for(lambda: pid not in site.pids("pimap-outband"))
         wait_for(lambda: status(site, "sessions in IDLE") == 1)
         assert status(site, HELD) == 1

@@ -117,8 +117,7 @@ def running(extra="", users=None, faults=(), **options):
         finally:
             server.close_clients()
             lines = [line for line in server.faults() if not any(
-                word in line for word in ("Time moved", "SIGHUP", *faults,
-                                          *getattr(server, "reload_faults", ())))]
+                word in line for word in ("Time moved", *faults))]
             server.stop()
         assert lines == [], lines
     finally:
@@ -465,10 +464,7 @@ def set_args_23(server, args):
                         "  driver = pimap\n  args = %s\n" % args)
     with open(server.vars["CONF"], "w") as conf:
         conf.write(text)
-    # of Dovecot's processes that start meanwhile
-    server.reload_faults = ("net_connect_unix(stats-writer)", "_FILE environment",
-                            "service(imap-login): child")
-    server.doveadm("reload")
+    server.reload()
 
 
 def refuses(server, name):

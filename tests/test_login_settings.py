@@ -403,7 +403,7 @@ def test_another_default_is_told_to_who_comes_back():
         phone.logout()
         server.clients.remove(phone)
         write_users(server.users, users("ALL"))
-        server.doveadm("reload")
+        server.reload()
         phone = attempt(server, "joe#P1")
         phone.ok("ENABLE QRESYNC")
         result = select(phone, " (QRESYNC (%s %s))" % (validity, modseq))

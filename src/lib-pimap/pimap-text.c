@@ -78,3 +78,16 @@ size_t pimap_text_cut(const char *text, size_t max)
 		max--;
 	return max;
 }
+
+const char *pimap_text_get_line(pool_t pool, const char *value)
+{
+	size_t i, len = strlen(value);
+
+	while (len > 0 && (value[len-1] == '\n' || value[len-1] == '\r'))
+		len--;
+	for (i = 0; i < len; i++) {
+		if ((unsigned char)value[i] < 0x20 || value[i] == 0x7f)
+			return NULL;
+	}
+	return p_strndup(pool, value, len);
+}

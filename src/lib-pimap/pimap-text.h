@@ -12,4 +12,8 @@ void pimap_text_append_clean(string_t *dest, const char *text, size_t max);
 /* How many of the first max bytes of valid UTF-8 text end between characters */
 size_t pimap_text_cut(const char *text, size_t max);
 
+/* A value of the configuration as protocols can have it: what is read from a file ends
+   its line. Returns NULL if it has control characters otherwise. */
+const char *pimap_text_get_line(pool_t pool, const char *value);
+
 #endif

@@ -35,6 +35,7 @@
 #include "iostream-ssl.h"
 #include "pimap-settings.h"
 #include "pimap-stomp.h"
+#include "pimap-text.h"
 #include "outband-channel.h"
 #include "outband-payload.h"
 #include "outband-tls.h"
@@ -144,8 +145,8 @@ jms_channel_init(const struct outband_channel_env *env,
 	channel->channel.max_size = JMS_MAX_TEXT;
 	channel->set = set;
 	channel->fd = -1;
-	channel->user = outband_channel_get_line(pool, set->pimap_jms_user);
-	channel->password = outband_channel_get_line(pool, set->pimap_jms_password);
+	channel->user = pimap_text_get_line(pool, set->pimap_jms_user);
+	channel->password = pimap_text_get_line(pool, set->pimap_jms_password);
 	if (pimap_stomp_url_parse(set->pimap_jms_url, &channel->url,
 				  &error) < 0) {
 		*error_r = t_strdup_printf("pimap_jms_url %s: %s",

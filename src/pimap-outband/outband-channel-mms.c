@@ -8,6 +8,7 @@
 #include "unichar.h"
 #include "http-client.h"
 #include "pimap-settings.h"
+#include "pimap-text.h"
 #include "outband-channel.h"
 #include "outband-http.h"
 #include "outband-mm7.h"
@@ -50,15 +51,15 @@ mms_channel_init(const struct outband_channel_env *env,
 	channel->pool = pool;
 	channel->channel.v = &outband_channel_mms;
 	channel->channel.max_size = MMS_MAX_SIZE;
-	channel->user = outband_channel_get_line(pool, set->pimap_mms_user);
+	channel->user = pimap_text_get_line(pool, set->pimap_mms_user);
 	channel->password =
-		outband_channel_get_line(pool, set->pimap_mms_password);
+		pimap_text_get_line(pool, set->pimap_mms_password);
 	channel->sender.vasp_id =
-		outband_channel_get_line(pool, set->pimap_mms_vasp_id);
+		pimap_text_get_line(pool, set->pimap_mms_vasp_id);
 	channel->sender.vas_id =
-		outband_channel_get_line(pool, set->pimap_mms_vas_id);
+		pimap_text_get_line(pool, set->pimap_mms_vas_id);
 	channel->sender.number =
-		outband_channel_get_line(pool, set->pimap_mms_from);
+		pimap_text_get_line(pool, set->pimap_mms_from);
 	if (channel->user == NULL || channel->password == NULL ||
 	    channel->sender.vasp_id == NULL || channel->sender.vas_id == NULL ||
 	    channel->sender.number == NULL ||

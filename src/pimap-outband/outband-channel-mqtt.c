@@ -30,6 +30,7 @@
 #include "dns-lookup.h"
 #include "pimap-mqtt.h"
 #include "pimap-settings.h"
+#include "pimap-text.h"
 #include "outband-channel.h"
 
 #include <mosquitto.h>
@@ -127,7 +128,7 @@ static void mqtt_channel_check(struct mqtt_channel *channel, int ret);
 /* Returns NULL if it can't be in MQTT. */
 static const char *mqtt_get_string(pool_t pool, const char *value)
 {
-	const char *line = outband_channel_get_line(pool, value);
+	const char *line = pimap_text_get_line(pool, value);
 
 	return line != NULL && strlen(line) <= UINT16_MAX &&
 		mosquitto_validate_utf8(line, strlen(line)) ==

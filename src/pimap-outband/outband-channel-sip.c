@@ -27,6 +27,7 @@
 #include "str.h"
 #include "pimap-settings.h"
 #include "pimap-sip.h"
+#include "pimap-text.h"
 #include "outband-channel.h"
 #include "outband-payload.h"
 #include "outband-sip.h"
@@ -99,9 +100,9 @@ sip_channel_get_settings(struct sip_channel *channel,
 					   sip_set_r->from, error);
 		return -1;
 	}
-	sip_set_r->user = outband_channel_get_line(channel->pool,
+	sip_set_r->user = pimap_text_get_line(channel->pool,
 					       set->pimap_sip_user);
-	sip_set_r->password = outband_channel_get_line(channel->pool,
+	sip_set_r->password = pimap_text_get_line(channel->pool,
 						   set->pimap_sip_password);
 	if (sip_set_r->user == NULL || sip_set_r->password == NULL) {
 		*error_r = "pimap_sip_user and pimap_sip_password must be of "

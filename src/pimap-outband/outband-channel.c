@@ -23,16 +23,3 @@ const struct outband_channel_vfuncs *const outband_channels[] = {
 #endif
 	NULL
 };
-
-const char *outband_channel_get_line(pool_t pool, const char *value)
-{
-	size_t i, len = strlen(value);
-
-	while (len > 0 && (value[len-1] == '\n' || value[len-1] == '\r'))
-		len--;
-	for (i = 0; i < len; i++) {
-		if ((unsigned char)value[i] < 0x20 || value[i] == 0x7f)
-			return NULL;
-	}
-	return p_strndup(pool, value, len);
-}

@@ -102,10 +102,6 @@ struct outband_channel {
 	size_t max_size;
 };
 
-/* A value of the configuration as protocols can have it: what is read from a file ends
-   its line. Returns NULL if it has control characters otherwise. */
-const char *outband_channel_get_line(pool_t pool, const char *value);
-
 extern const struct outband_channel_vfuncs outband_channel_jms;
 extern const struct outband_channel_vfuncs outband_channel_mail;
 extern const struct outband_channel_vfuncs outband_channel_mms;

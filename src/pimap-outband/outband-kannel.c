@@ -6,6 +6,7 @@
 #include "hex-binary.h"
 #include "str.h"
 #include "http-client.h"
+#include "pimap-text.h"
 #include "outband-http.h"
 #include "outband-kannel.h"
 
@@ -51,9 +52,9 @@ int outband_kannel_init(const struct outband_kannel_settings *set,
 	pool = pool_alloconly_create("outband kannel", 512);
 	kannel = p_new(pool, struct outband_kannel, 1);
 	kannel->pool = pool;
-	kannel->user = outband_channel_get_line(pool, set->user);
-	kannel->password = outband_channel_get_line(pool, set->password);
-	kannel->from = outband_channel_get_line(pool, set->from);
+	kannel->user = pimap_text_get_line(pool, set->user);
+	kannel->password = pimap_text_get_line(pool, set->password);
+	kannel->from = pimap_text_get_line(pool, set->from);
 	if (kannel->user == NULL || kannel->password == NULL ||
 	    kannel->from == NULL) {
 		*error_r = t_strdup_printf("%s %s: user, password and sender "
