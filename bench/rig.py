@@ -88,7 +88,7 @@ def processes(folder):
     name = "dovecot-%s/" % os.path.basename(os.path.realpath(folder + "/run"))
     result = {}
     for pid in filter(str.isdigit, os.listdir("/proc")):
-        with contextlib.suppress(OSError), open("/proc/%s/cmdline" % pid) as file:
+        with contextlib.suppress(OSError), open("/proc/%s/cmdline" % pid, errors="replace") as file:
             title = file.read()
             if title.startswith(name):
                 result[int(pid)] = title[len(name):].partition("\0")[0].partition(" ")[0]

@@ -239,7 +239,7 @@ class Site:
             now = float(file.read().split()[0])
         for path in glob.glob("/proc/[0-9]*"):
             with contextlib.suppress(OSError, IndexError):
-                with open(path + "/cmdline") as file:
+                with open(path + "/cmdline", errors="replace") as file:
                     line = file.read()
                 if service is None:
                     if line.startswith(title) or os.path.realpath(path + "/cwd") == self.run:

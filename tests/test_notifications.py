@@ -60,7 +60,7 @@ class Site:
         title = "dovecot-%s/%s" % (os.path.basename(os.path.realpath(
             self.server.path + "/run")), service)
         for path in glob.glob("/proc/[0-9]*/cmdline"):
-            with contextlib.suppress(OSError), open(path) as file:
+            with contextlib.suppress(OSError), open(path, errors="replace") as file:
                 if file.read().startswith(title):
                     yield int(path.split("/")[2])
 

@@ -108,7 +108,7 @@ def loaded(name):
     """Does a process of Dovecot's imap have that library?"""
     for maps in glob.glob("/proc/[0-9]*/maps"):
         try:
-            with open(os.path.dirname(maps) + "/cmdline") as line:
+            with open(os.path.dirname(maps) + "/cmdline", errors="replace") as line:
                 if "/imap\0" not in line.read() + "\0":
                     continue
             with open(maps) as text:
