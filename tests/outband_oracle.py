@@ -558,11 +558,9 @@ class Judgement:
 
     @staticmethod
     def is_of(note, life):
-        """Sender and subject. One may be missing: Dovecot's cache is seen to say now and
-        then that a message has no such field, when the cache has just come to know it."""
         sender, subject = note.fields
-        return sender in (None, "%s <%s@example.org>" % (2 * (life.props.sender,))) and \
-            subject in (None, life.props.subject)
+        return sender == "%s <%s@example.org>" % (2 * (life.props.sender,)) and \
+            subject == life.props.subject
 
     def may(self, folder, periods, lives, notes):
         """What may be told of a UID"""
