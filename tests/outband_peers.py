@@ -112,15 +112,20 @@ class Relay:
         self.before = lambda command, argument: None
         outer = self
 
+        self.connections = set()
+
         class Handler(socketserver.StreamRequestHandler):
             def say(self, reply):
                 self.wfile.write(reply.encode() + b"\r\n")
 
             def handle(self):
+                outer.connections.add(self.connection)
                 try:
                     self.session()
                 except ConnectionError:
                     pass
+                finally:
+                    outer.connections.discard(self.connection)
 
             def session(self):
                 sender, recipients = None, []
@@ -164,9 +169,14 @@ class Relay:
         threading.Thread(target=self.server.serve_forever, args=(0.02,),
                          daemon=True).start()
 
+    def cut(self):
+        for connection in list(self.connections):
+            connection.shutdown(socket.SHUT_RDWR)
+
     def stop(self):
         self.server.shutdown()
         self.server.server_close()
+        self.cut()
 
 
 def hint(server, *fields, wait=True):

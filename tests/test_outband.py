@@ -214,6 +214,67 @@ def test_relay_is_down_and_comes_back(outband):
     assert len(outband.server.faults()) == 1
 
 
+def connections(relay):
+    """A list that grows with each"""
+    found = []
+    relay.before = lambda said, _: said == "CONNECT" and found.append(time.monotonic())
+    return found
+
+
+def test_connections_are_used_again(outband):
+    found = connections(outband.relay)
+    for count in range(1, 11):
+        outband.folder.count = count
+        hint(outband.server, "HINT", "joe@example.com", GUID)
+        wait_for(lambda count=count: len(outband.relay.mails) == count)
+    assert seqs(outband.relay.mails) == list(range(1, 11))
+    assert len(found) < 4
+
+
+def test_idle_connections_are_closed(outband):
+    found = connections(outband.relay)
+    quits = []
+    count = outband.relay.before
+    outband.relay.before = lambda said, arg: (count(said, arg), said == "QUIT" and
+                                              quits.append(time.monotonic()))
+    outband.folder.count = 1
+    hint(outband.server, "HINT", "joe@example.com", GUID)
+    wait_for(lambda: quits)
+    assert 1 < quits[0] - found[0] < 6
+    outband.folder.count = 2
+    hint(outband.server, "HINT", "joe@example.com", GUID)
+    wait_for(lambda: len(outband.relay.mails) == 2)
+    assert len(found) == 2
+
+
+@pytest.mark.parametrize("how", ["421", "cut at MAIL", "cut while idle", "cut at END"])
+def test_relay_ends_connections(outband, how):
+    """That is no fault of it, and the next one goes at once by another."""
+    relay = outband.relay
+    outband.folder.count = 1
+    hint(outband.server, "HINT", "joe@example.com", GUID)
+    wait_for(lambda: relay.mails)
+    if how == "421":
+        relay.replies["MAIL"] = "421 enough by this connection"
+    found = []
+
+    def before(said, _):
+        if said == "CONNECT":
+            found.append(said)
+            relay.replies.pop("MAIL", None)
+        elif not found and how == "cut at " + said:
+            raise ConnectionError
+    relay.before = before
+    if how == "cut while idle":
+        relay.cut()
+    start = time.monotonic()
+    outband.folder.count = 2
+    hint(outband.server, "HINT", "joe@example.com", GUID)
+    wait_for(lambda: len(relay.mails) == 2)
+    assert time.monotonic() - start < 1
+    assert seqs(relay.mails) == [1, 2] and found == ["CONNECT"]
+
+
 def test_refused_for_now(outband):
     outband.expected.append("(it is tried on)")
     outband.folder.count = 1
@@ -223,6 +284,7 @@ def test_refused_for_now(outband):
             # against the sender, not the notification
             ("MAIL", "550 not you"), ("CONNECT", "554 no"))):
         outband.relay.replies[command] = reply
+        outband.relay.cut()
         tried = threading.Event()
         outband.relay.before = \
             lambda said, _, command=command, tried=tried: said == command and tried.set()

@@ -22,6 +22,8 @@
 #define MAIL_CONNECT_TIMEOUT_MSECS (30*1000)
 #define MAIL_COMMAND_TIMEOUT_MSECS (60*1000)
 #define MAIL_MAX_REPLY_SIZE (16*1024)
+/* A relay has better uses for a connection than to wait for our next mail. */
+#define MAIL_IDLE_TIMEOUT_MSECS (2*1000)
 
 struct mail_channel {
 	struct outband_channel channel;
@@ -34,19 +36,36 @@ struct mail_channel {
 	struct smtp_address *from;
 
 	struct smtp_client *client;
+	/* those that wait for the next mail, the last used first */
+	struct mail_conn *idle;
 	struct mail_send *sends;
 };
 
-/* One mail that is being sent, over a connection of its own: the relay may be slow
+struct mail_conn {
+	struct mail_conn *prev, *next;
+	struct mail_channel *channel;
+	struct smtp_client_connection *conn;
+	/* while it is idle */
+	struct timeout *to_idle;
+};
+
+/* One mail that is being sent. It has a connection for itself: the relay may be slow
    with one, and not with another. */
 struct mail_send {
 	struct mail_send *prev, *next;
 	struct mail_channel *channel;
 	pool_t pool;
 
-	struct smtp_client_connection *conn;
+	const struct smtp_address *to;
+	string_t *mail;
+
+	struct mail_conn *conn;
 	struct smtp_client_transaction *trans;
 	struct timeout *to_finish;
+	/* its connection has sent others before */
+	bool reused;
+	/* the relay has ended the connection, or just won't have more by it */
+	bool conn_ended;
 
 	struct outband_channel_result result;
 	outband_channel_callback_t *callback;
@@ -110,15 +129,75 @@ mail_channel_init(const struct outband_channel_env *env,
 	return 1;
 }
 
-static void mail_send_free(struct mail_send *send)
+static void mail_conn_free(struct mail_conn *conn)
 {
-	DLLIST_REMOVE(&send->channel->sends, send);
+	if (conn->to_idle != NULL) {
+		timeout_remove(&conn->to_idle);
+		DLLIST_REMOVE(&conn->channel->idle, conn);
+	}
+	smtp_client_connection_close(&conn->conn);
+	i_free(conn);
+}
+
+static bool mail_conn_is_ready(struct mail_conn *conn)
+{
+	return smtp_client_connection_get_state(conn->conn) ==
+		SMTP_CLIENT_CONNECTION_STATE_READY;
+}
+
+/* One that is idle, or else a new one */
+static struct mail_conn *
+mail_conn_get(struct mail_channel *channel, bool *reused_r)
+{
+	struct mail_conn *conn;
+
+	while ((conn = channel->idle) != NULL) {
+		if (!mail_conn_is_ready(conn)) {
+			mail_conn_free(conn);
+			continue;
+		}
+		timeout_remove(&conn->to_idle);
+		DLLIST_REMOVE(&channel->idle, conn);
+		*reused_r = TRUE;
+		return conn;
+	}
+	conn = i_new(struct mail_conn, 1);
+	conn->channel = channel;
+	conn->conn = smtp_client_connection_create(channel->client,
+		SMTP_PROTOCOL_SMTP, channel->host, channel->port,
+		SMTP_CLIENT_SSL_MODE_NONE, NULL);
+	*reused_r = FALSE;
+	return conn;
+}
+
+static void mail_conn_put(struct mail_conn *conn)
+{
+	conn->to_idle = timeout_add_short(MAIL_IDLE_TIMEOUT_MSECS,
+					  mail_conn_free, conn);
+	DLLIST_PREPEND(&conn->channel->idle, conn);
+}
+
+/* What is under way ends; its connection is kept if it is fit for others. */
+static void mail_send_end(struct mail_send *send)
+{
 	if (send->trans != NULL)
 		smtp_client_transaction_destroy(&send->trans);
-	if (send->conn != NULL)
-		smtp_client_connection_close(&send->conn);
+	if (send->conn == NULL)
+		;
+	else if (send->result.outcome == OUTBAND_CHANNEL_SENT &&
+		 mail_conn_is_ready(send->conn))
+		mail_conn_put(send->conn);
+	else
+		mail_conn_free(send->conn);
+	send->conn = NULL;
 	/* of one that is broken off they have told that it has finished */
 	timeout_remove(&send->to_finish);
+}
+
+static void mail_send_free(struct mail_send *send)
+{
+	mail_send_end(send);
+	DLLIST_REMOVE(&send->channel->sends, send);
 	pool_unref(&send->pool);
 }
 
@@ -130,13 +209,27 @@ static void mail_channel_deinit(struct outband_channel *_channel)
 		channel->sends->callback = NULL;
 		mail_send_free(channel->sends);
 	}
+	while (channel->idle != NULL)
+		mail_conn_free(channel->idle);
 	smtp_client_deinit(&channel->client);
 	event_unref(&channel->event);
 	pool_unref(&channel->pool);
 }
 
+static void mail_send_start(struct mail_send *send);
+
 static void mail_send_finish(struct mail_send *send)
 {
+	if (send->reused && send->conn_ended) {
+		/* Relays end connections after some time, or some mails. That is no
+		   fault. */
+		mail_send_end(send);
+		while (send->channel->idle != NULL)
+			mail_conn_free(send->channel->idle);
+		mail_send_start(send);
+		return;
+	}
+
 	outband_channel_callback_t *callback = send->callback;
 	void *context = send->context;
 	struct outband_channel_result result = send->result;
@@ -167,6 +260,10 @@ mail_send_result(struct mail_send *send, const char *what, bool final,
 		result->outcome = OUTBAND_CHANNEL_SENT;
 		return;
 	}
+	send->conn_ended =
+		reply->status == SMTP_CLIENT_COMMAND_ERROR_CONNECTION_LOST ||
+		/* 421 */
+		reply->status == SMTP_CLIENT_COMMAND_ERROR_CONNECTION_CLOSED;
 	/* codes that lib-smtp has made itself are none of the relay's */
 	result->outcome = final && smtp_reply_is_remote(reply) &&
 		!smtp_reply_is_temp_fail(reply) ?
@@ -212,6 +309,28 @@ static void mail_send_transaction_finished(struct mail_send *send)
 	mail_send_finish_later(send);
 }
 
+static void mail_send_start(struct mail_send *send)
+{
+	struct istream *input;
+
+	i_zero(&send->result);
+	/* what no callback says is neither sent nor refused */
+	send->result.outcome = OUTBAND_CHANNEL_RETRY;
+	send->result.fault = TRUE;
+	send->conn_ended = FALSE;
+	send->conn = mail_conn_get(send->channel, &send->reused);
+	/* nobody is to answer it, by a bounce either */
+	send->trans = smtp_client_transaction_create(send->conn->conn,
+		&no_sender, NULL, 0, mail_send_transaction_finished, send);
+	smtp_client_transaction_start(send->trans, mail_send_from, send);
+	smtp_client_transaction_add_rcpt(send->trans, send->to, NULL,
+		mail_send_rcpt, mail_send_rcpt_data, send);
+	input = i_stream_create_from_data(str_data(send->mail),
+					  str_len(send->mail));
+	smtp_client_transaction_send(send->trans, input, mail_send_data, send);
+	i_stream_unref(&input);
+}
+
 static void
 mail_channel_send(struct outband_channel *_channel,
 		  const struct outband_row *row,
@@ -220,8 +339,6 @@ mail_channel_send(struct outband_channel *_channel,
 	struct mail_channel *channel = MAIL_CHANNEL(_channel);
 	struct mail_send *send;
 	struct smtp_address *to;
-	struct istream *input;
-	string_t *mail;
 	const char *error;
 	pool_t pool;
 
@@ -231,9 +348,6 @@ mail_channel_send(struct outband_channel *_channel,
 	send->channel = channel;
 	send->callback = callback;
 	send->context = context;
-	/* what no callback says is neither sent nor refused */
-	send->result.outcome = OUTBAND_CHANNEL_RETRY;
-	send->result.fault = TRUE;
 	DLLIST_PREPEND(&channel->sends, send);
 
 	if (smtp_address_parse_mailbox(pool, row->address, 0, &to,
@@ -245,20 +359,11 @@ mail_channel_send(struct outband_channel *_channel,
 		return;
 	}
 
-	mail = str_new(pool, 1024);
-	outband_message_append(mail, row, channel->from, to, my_hostdomain());
-	send->conn = smtp_client_connection_create(channel->client,
-		SMTP_PROTOCOL_SMTP, channel->host, channel->port,
-		SMTP_CLIENT_SSL_MODE_NONE, NULL);
-	/* nobody is to answer it, by a bounce either */
-	send->trans = smtp_client_transaction_create(send->conn, &no_sender,
-		NULL, 0, mail_send_transaction_finished, send);
-	smtp_client_transaction_start(send->trans, mail_send_from, send);
-	smtp_client_transaction_add_rcpt(send->trans, to, NULL, mail_send_rcpt,
-					 mail_send_rcpt_data, send);
-	input = i_stream_create_from_data(str_data(mail), str_len(mail));
-	smtp_client_transaction_send(send->trans, input, mail_send_data, send);
-	i_stream_unref(&input);
+	send->to = to;
+	send->mail = str_new(pool, 1024);
+	outband_message_append(send->mail, row, channel->from, to,
+			       my_hostdomain());
+	mail_send_start(send);
 }
 
 const struct outband_channel_vfuncs outband_channel_mail = {
