@@ -19,7 +19,7 @@ static void check_uids(const ARRAY_TYPE(seq_range) *uids, uint32_t next_uid)
 
 static void check_state(const struct pimap_look_state *state)
 {
-	const struct pimap_look_message *message;
+	const struct pimap_newest *newest = &state->newest;
 	uint32_t last = 0;
 	unsigned int i;
 
@@ -27,12 +27,13 @@ static void check_state(const struct pimap_look_state *state)
 	for (i = 0; i < PIMAP_LOOK_TRIES; i++)
 		check_uids(&state->undecided[i], state->next_uid);
 	check_uids(&state->pushed, state->next_uid);
-	i_assert(array_count(&state->newest) <= PIMAP_LOOK_NEWEST);
-	array_foreach(&state->newest, message) {
-		i_assert(message->uid > last && message->uid < state->next_uid);
-		last = message->uid;
+	i_assert(newest->count <= PIMAP_NEWEST_MAX);
+	for (i = 0; i < newest->count; i++) {
+		i_assert(newest->messages[i].uid > last &&
+			 newest->messages[i].uid < state->next_uid);
+		last = newest->messages[i].uid;
 	}
-	i_assert(state->newest_known || array_count(&state->newest) == 0);
+	i_assert(newest->known || newest->count == 0);
 	i_assert(state->pushed_type == PIMAP_LOOK_PUSHED_UIDS ||
 		 array_count(&state->pushed) == 0);
 }

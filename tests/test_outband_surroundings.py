@@ -439,6 +439,41 @@ def test_user_is_removed_while_queued():
         site.stop()
 
 
+def test_folder_goes_back_before_the_first_look():
+    """R-13.4: between the command that switched the channel on, and the first look, with
+    just as many deliveries"""
+    site = Site("maildir")
+    try:
+        phone = site.device("joe", "ALL")
+        phone.ok("XSETPIMAPPREF PIMAP_OUTBAND_FORMAT EXTENDED")
+        phone.ok("XSETPIMAPPREF PIMAP_OUTBAND_CHANNEL NONE")
+        site.deliver("joe", b"first")
+        folder = site.server.path + "/mail/joe/maildir"
+        subprocess.run(["cp", "-a", folder, folder + ".kept"], check=True)
+        for _ in range(3):
+            site.deliver("joe", b"lost by the restore")
+        site.server.doveadm("service", "stop", "pimap-outband")
+        site.server.doveadm("pimap", "pref", "set", "-u", "joe", "P1", "PIMAP_OUTBAND_CHANNEL",
+                            "MAIL")
+        site.server.close_clients()
+        # nobody has it open meanwhile
+        site.kill("pimap-worker")
+        shutil.copy2(folder + "/dovecot-pimap-profile", folder + ".kept/")
+        shutil.rmtree(folder)
+        os.rename(folder + ".kept", folder)
+        for _ in range(2):
+            site.deliver("joe", b"after")
+        # from now on there is a service, but LMTP may be what was before the reload
+        site.server.reload()
+        wait_for(lambda: list(site.pids("pimap-outband")), 30)
+        time.sleep(2)
+        site.deliver("joe", b"after")
+        wait_for(lambda: len(site.relay.mails) == 1, 30)
+        assert "STATE_COMPARISON_SYNC" in site.relay.mails[0].text
+    finally:
+        site.stop()
+
+
 @pytest.mark.parametrize("again", [0, 3, 5])
 def test_folder_goes_back(again):
     """R-13.4: a restored folder is one STATE_COMPARISON_SYNC, also where just as many or

@@ -302,7 +302,7 @@ def test_went_back(user, worker, client, profile):
     inbox = worker.folders(user)["INBOX"]
     uidvalidity = client.status("INBOX", "UIDVALIDITY")["UIDVALIDITY"]
     now = worker.look(user, inbox).states["P1"]
-    assert now.startswith("2:0:%d:3::::" % uidvalidity)
+    assert now.startswith("3:0:%d:3::::" % uidvalidity)
     for state in ("1:0:%d:4:::" % uidvalidity, "1:0:%d:1:::" % (uidvalidity + 1),
                   "1:0:%d:9:4::" % uidvalidity):
         look = worker.look(user, inbox, {"P1": state})
@@ -467,7 +467,7 @@ def test_invalid_states(server, user, worker, client, profile):
     append(client, "INBOX", "a")
     inbox = worker.folders(user)["INBOX"]
     uidvalidity = client.status("INBOX", "UIDVALIDITY")["UIDVALIDITY"]
-    for state in ("", "x", "2:0:%d:2:::" % uidvalidity, "3:0:%d:2::::0:-:-" % uidvalidity,
+    for state in ("", "x", "2:0:%d:2:::" % uidvalidity, "4:0:%d:2::::0:-:-" % uidvalidity,
                   "1:0:%d:2:2::" % uidvalidity, "\t\n\r\x01"):
         before = len(server.faults())
         assert worker.look(user, inbox, {"P1": state}).new("P1") == [1]

@@ -423,7 +423,7 @@ def test_went_back(folder):
                                       if item[1] is not None))
     modseq = int(good["ALL"].split(":")[7])
     went_back = [
-        with_newest(u7="0123456789abcdef0123456789abcdef"),
+        with_newest(u7="01234567"),
         with_newest(u3=known["10"]),
         # one that wasn't there
         with_newest(u6=None),
@@ -461,6 +461,30 @@ def test_went_back(folder):
         ":" + state.split(":")[8] + ":", "::") for device, state in folder.states.items()}
     folder.append("12", "13")
     assert folder.look() == [("STATE_COMPARISON_SYNC", 0)]
+
+
+def test_baseline_of_a_folder_that_went_back(folder):
+    """Just as many messages have come since"""
+    folder.append(*["m%d" % number for number in range(10)])
+    folder.look()
+    status = folder.client.status("INBOX", "UIDVALIDITY")
+    modseq, known = folder.states["ALL"].split(":")[7:9]
+    assert len(newest(folder.states["ALL"])) == 8
+    for generation, (text, expected) in enumerate((
+            (known, []), ("-", []), (known.replace(",10.", ",9."), None),
+            (known.replace("10.", "10.0" if "10.0" not in known else "10.1")[:-1],
+             [("STATE_COMPARISON_SYNC", 0)]),
+            (known.replace(",9.", ",11."), None),
+            (",".join(known.split(",")[:-1]), [("STATE_COMPARISON_SYNC", 0)]),
+            ("", [("STATE_COMPARISON_SYNC", 0)]))):
+        for device in ("ALL", "NEW"):
+            folder.profile.known(device, folder.guid, 2000 + generation, status["UIDVALIDITY"],
+                                 11, modseq, 10, text)
+        folder.profile.write()
+        folder.states = {}
+        if expected is not None:
+            assert folder.look() == expected, text
+            assert folder.look() == []
 
 
 @pytest.mark.parametrize("server", ["maildir"], indirect=True)

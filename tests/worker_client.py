@@ -131,7 +131,7 @@ class Profile:
         self.devices[name].append("folder\t%s\t%s\t%s\t%s" % (guid, vname, view, notify))
 
     def known(self, name, guid, generation, uidvalidity, uidnext, *more):
-        """more: HIGHESTMODSEQ and the number of messages"""
+        """more: HIGHESTMODSEQ, the number of messages, the newest of them"""
         lines = self.devices[name]
         lines[:] = [line for line in lines if not line.startswith("known\t" + guid)]
         lines.append("\t".join(map(str, ("known", guid, generation, uidvalidity, uidnext) + more)))

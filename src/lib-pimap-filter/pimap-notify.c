@@ -11,6 +11,7 @@
 #include "mail-user.h"
 #include "mailbox-list-iter.h"
 #include "pimap-folder.h"
+#include "pimap-newest.h"
 #include "pimap-notify.h"
 #include "pimap-pref.h"
 #include "pimap-scope.h"
@@ -367,6 +368,50 @@ static bool notify_wants_changes(const struct notify_change *change)
 	return FALSE;
 }
 
+void pimap_notify_add_newest(struct pimap_newest *newest, struct mail *mail,
+			     uint32_t uid)
+{
+	guid_128_t guid_128;
+	const char *guid;
+
+	if (mail_set_uid(mail, uid) &&
+	    mail_get_special(mail, MAIL_FETCH_GUID, &guid) == 0 &&
+	    guid[0] != '\0') {
+		mail_generate_guid_128_hash(guid, guid_128);
+		pimap_newest_add(newest, uid, guid_128);
+	} else {
+		pimap_newest_add(newest, uid, NULL);
+	}
+}
+
+void pimap_notify_get_newest(struct mailbox *box, struct mail *mail,
+			     struct pimap_newest *newest_r)
+{
+	uint32_t seq, count, uid;
+
+	i_zero(newest_r);
+	newest_r->known = TRUE;
+	count = mail_index_view_get_messages_count(box->view);
+	seq = count > PIMAP_NEWEST_MAX ? count - PIMAP_NEWEST_MAX + 1 : 1;
+	for (; seq <= count; seq++) {
+		mail_index_lookup_uid(box->view, seq, &uid);
+		pimap_notify_add_newest(newest_r, mail, uid);
+	}
+}
+
+static void
+notify_get_newest(struct mailbox *box, struct pimap_newest *newest_r)
+{
+	struct mailbox_transaction_context *trans;
+	struct mail *mail;
+
+	trans = mailbox_transaction_begin(box, 0, __func__);
+	mail = mail_alloc(trans, MAIL_FETCH_GUID, NULL);
+	pimap_notify_get_newest(box, mail, newest_r);
+	mail_free(&mail);
+	mailbox_transaction_rollback(&trans);
+}
+
 static int
 notify_get_baseline(struct mailbox *box, const guid_128_t guid,
 		    const struct notify_change *change,
@@ -392,6 +437,7 @@ notify_get_baseline(struct mailbox *box, const guid_128_t guid,
 		baseline_r->modseq = pimap_view_get_synced_modseq(box->view);
 		baseline_r->messages = status.messages;
 	}
+	notify_get_newest(box, &baseline_r->newest);
 	return 0;
 }
 

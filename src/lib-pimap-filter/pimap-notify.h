@@ -4,8 +4,10 @@
 
 #include "guid.h"
 
+struct mail;
 struct mailbox;
 struct pimap_device;
+struct pimap_newest;
 struct pimap_profile;
 struct pimap_user;
 
@@ -64,6 +66,13 @@ int pimap_notify_update_baselines(struct pimap_user *puser,
 				  const struct pimap_profile *old,
 				  struct pimap_profile *profile,
 				  const char **error_r);
+
+/* The newest messages of a synced folder, and one of those, by any of its mails. Both
+   block on the disk. */
+void pimap_notify_add_newest(struct pimap_newest *newest, struct mail *mail,
+			     uint32_t uid);
+void pimap_notify_get_newest(struct mailbox *box, struct mail *mail,
+			     struct pimap_newest *newest_r);
 
 /* FALSE: somebody is just making the folder, or it is an INBOX that isn't there yet. Who
    opens a folder finishes it, and CREATE says then that it is there already; two who make

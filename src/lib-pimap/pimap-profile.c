@@ -12,7 +12,7 @@
      device  id    mode   view  notify
      folder  guid  vname  view  notify    of the device above
      pref    name  value                  of the device above
-     known   guid  generation  uidvalidity  uidnext [modseq messages]
+     known   guid  generation  uidvalidity  uidnext [modseq messages [newest]]
                                           likewise: a baseline
      end     crc32                        of all the lines before it
 
@@ -489,11 +489,13 @@ pimap_device_print(const struct pimap_device *device, string_t *dest)
 	array_foreach(&device->prefs, pref)
 		print_fields(dest, "pref", pref->name, pref->value, NULL);
 	array_foreach(&device->baselines, baseline) {
-		str_printfa(dest, "known\t%s\t%u\t%u\t%u\t%"PRIu64"\t%u\n",
+		str_printfa(dest, "known\t%s\t%u\t%u\t%u\t%"PRIu64"\t%u\t",
 			    guid_128_to_string(baseline->guid),
 			    baseline->generation, baseline->uid_validity,
 			    baseline->next_uid, baseline->modseq,
 			    baseline->messages);
+		pimap_newest_print(&baseline->newest, dest);
+		str_append_c(dest, '\n');
 	}
 }
 
@@ -642,17 +644,20 @@ parse_baseline(struct pimap_device *device, const char *const *args)
 	struct pimap_baseline baseline;
 
 	i_zero(&baseline);
-	if ((count != 4 && count != 6) ||
+	if ((count != 4 && count != 6 && count != 7) ||
 	    guid_128_from_string(args[0], baseline.guid) < 0 ||
 	    str_to_uint32(args[1], &baseline.generation) < 0 ||
 	    str_to_uint32(args[2], &baseline.uid_validity) < 0 ||
 	    str_to_uint32(args[3], &baseline.next_uid) < 0)
 		return -1;
 	/* older ones have no more */
-	if (count == 6 &&
+	if (count > 4 &&
 	    (str_to_uint64(args[4], &baseline.modseq) < 0 ||
 	     str_to_uint32(args[5], &baseline.messages) < 0 ||
 	     baseline.messages >= I_MAX(baseline.next_uid, 1)))
+		return -1;
+	if (count > 6 && pimap_newest_parse(args[6], baseline.next_uid,
+					    &baseline.newest) < 0)
 		return -1;
 	array_push_back(&device->baselines, &baseline);
 	return 0;

@@ -3,6 +3,7 @@
 #define PIMAP_PROFILE_H
 
 #include "guid.h"
+#include "pimap-newest.h"
 
 struct pimap_settings;
 
@@ -76,6 +77,7 @@ struct pimap_baseline {
 	/* HIGHESTMODSEQ, 0: not known, and the number of messages */
 	uint64_t modseq;
 	uint32_t messages;
+	struct pimap_newest newest;
 };
 
 struct pimap_pref {

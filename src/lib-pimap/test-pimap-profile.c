@@ -18,7 +18,9 @@ static const guid_128_t test_guid = { 1, 2, 3 };
 
 static const struct pimap_baseline test_baselines[] = {
 	{ .guid = { 1, 2, 3 }, .generation = 7, .uid_validity = 8,
-	  .next_uid = 9, .modseq = UINT64_MAX, .messages = 8 },
+	  .next_uid = 9, .modseq = UINT64_MAX, .messages = 8,
+	  .newest = { .known = TRUE, .count = 2, .messages = {
+		{ .uid = 3 }, { .uid = 8, .hash = 0xabc } } } },
 	{ .guid = { 4 }, .generation = 1, .uid_validity = UINT32_MAX,
 	  .next_uid = 1 },
 };

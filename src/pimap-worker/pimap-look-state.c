@@ -1,22 +1,24 @@
 /* SPDX-License-Identifier: LGPL-2.1-only */
 /* Accounted states as text:
 
-     2:<baseline's generation>:<UIDVALIDITY>:<UIDNEXT>:<once>:<twice>:...
+     3:<baseline's generation>:<UIDVALIDITY>:<UIDNEXT>:<once>:<twice>:...
       :<HIGHESTMODSEQ>:<newest>:<pushed>
 
    After UIDNEXT the UIDs of messages that couldn't be read so often: empty, or
-   UIDs and ranges of them, rising, separated by commas. Of the newest ones
-   <UID>.<GUID>, separated by commas, or "-" if they aren't known. What is pushed is
-   "-", <filters>=<UIDs> or <filters>*<number of messages>.
+   UIDs and ranges of them, rising, separated by commas. The newest ones are as in
+   pimap-newest.h. What is pushed is "-", <filters>=<UIDs> or <filters>*<number of
+   messages>.
 
-   Version 1 ends before HIGHESTMODSEQ. It is still read. */
+   Version 1 ends before HIGHESTMODSEQ, in version 2 the newest ones have whole GUIDs,
+   which are left out. Both are still read. */
 
 #include "lib.h"
 #include "array.h"
 #include "str.h"
 #include "pimap-look-state.h"
 
-#define STATE_VERSION "2"
+#define STATE_VERSION "3"
+#define STATE_VERSION_2 "2"
 #define STATE_VERSION_1 "1"
 
 #define STATE_FIELDS_1 (4 + PIMAP_LOOK_TRIES)
@@ -87,37 +89,6 @@ static bool state_undecided_are_valid(const struct pimap_look_state *state)
 }
 
 static bool
-state_parse_newest(struct pimap_look_state *state, const char *text)
-{
-	const char *const *messages, *p;
-	struct pimap_look_message *message;
-	uint32_t last_uid = 0;
-
-	if (strcmp(text, "-") == 0)
-		return TRUE;
-	state->newest_known = TRUE;
-	if (text[0] == '\0')
-		return TRUE;
-	messages = t_strsplit(text, ",");
-	if (str_array_length(messages) > PIMAP_LOOK_NEWEST)
-		return FALSE;
-	for (; *messages != NULL; messages++) {
-		message = array_append_space(&state->newest);
-		p = strchr(*messages, '.');
-		if (p == NULL ||
-		    str_to_uint32(t_strdup_until(*messages, p),
-				  &message->uid) < 0 ||
-		    message->uid <= last_uid ||
-		    message->uid >= state->next_uid ||
-		    (p[1] != '\0' &&
-		     guid_128_from_string(p + 1, message->guid) < 0))
-			return FALSE;
-		last_uid = message->uid;
-	}
-	return TRUE;
-}
-
-static bool
 state_parse_pushed(struct pimap_look_state *state, const char *text)
 {
 	const char *rest;
@@ -149,7 +120,8 @@ state_parse_fields(const char *const *fields, struct pimap_look_state *state)
 
 	if (count == 0)
 		return -1;
-	if (strcmp(fields[0], STATE_VERSION) == 0) {
+	if (strcmp(fields[0], STATE_VERSION) == 0 ||
+	    strcmp(fields[0], STATE_VERSION_2) == 0) {
 		if (count != STATE_FIELDS)
 			return -1;
 	} else if (strcmp(fields[0], STATE_VERSION_1) != 0 ||
@@ -169,9 +141,12 @@ state_parse_fields(const char *const *fields, struct pimap_look_state *state)
 		return -1;
 	if (count == STATE_FIELDS_1)
 		return 0;
+	if (strcmp(fields[0], STATE_VERSION) == 0 &&
+	    pimap_newest_parse(fields[STATE_FIELDS_1+1], state->next_uid,
+			       &state->newest) < 0)
+		return -1;
 	fields += STATE_FIELDS_1;
 	return str_to_uint64(fields[0], &state->modseq) == 0 &&
-		state_parse_newest(state, fields[1]) &&
 		state_parse_pushed(state, fields[2]) ? 0 : -1;
 }
 
@@ -200,7 +175,6 @@ void pimap_look_state_init(pool_t pool, uint32_t generation,
 	state_r->next_uid = I_MAX(next_uid, 1);
 	for (i = 0; i < PIMAP_LOOK_TRIES; i++)
 		p_array_init(&state_r->undecided[i], pool, 4);
-	p_array_init(&state_r->newest, pool, PIMAP_LOOK_NEWEST);
 	p_array_init(&state_r->pushed, pool, 4);
 }
 
@@ -214,22 +188,6 @@ state_print_uids(const ARRAY_TYPE(seq_range) *uids, string_t *dest)
 		str_printfa(dest, "%s%u", sep, range->seq1);
 		if (range->seq2 > range->seq1)
 			str_printfa(dest, "-%u", range->seq2);
-		sep = ",";
-	}
-}
-
-static void
-state_print_newest(const struct pimap_look_state *state, string_t *dest)
-{
-	const struct pimap_look_message *message;
-	const char *sep = "";
-
-	if (!state->newest_known)
-		str_append_c(dest, '-');
-	else array_foreach(&state->newest, message) {
-		str_printfa(dest, "%s%u.", sep, message->uid);
-		if (!guid_128_is_empty(message->guid))
-			str_append(dest, guid_128_to_string(message->guid));
 		sep = ",";
 	}
 }
@@ -260,7 +218,7 @@ void pimap_look_state_print(const struct pimap_look_state *state,
 		state_print_uids(&state->undecided[i], dest);
 	}
 	str_printfa(dest, ":%"PRIu64":", state->modseq);
-	state_print_newest(state, dest);
+	pimap_newest_print(&state->newest, dest);
 	str_append_c(dest, ':');
 	if (state->pushed_type == PIMAP_LOOK_PUSHED_NONE) {
 		str_append_c(dest, '-');

@@ -2,24 +2,14 @@
 #ifndef PIMAP_LOOK_STATE_H
 #define PIMAP_LOOK_STATE_H
 
-#include "guid.h"
 #include "seq-range-array.h"
+#include "pimap-newest.h"
 
 /* A message that can't be read is tried again so many times, then it is told as SYNC
    (R-1.10). */
 #define PIMAP_LOOK_TRIES 3
 /* A look that can't read more messages than these gives one SYNC in their place. */
 #define PIMAP_LOOK_MAX_UNDECIDED 100
-
-/* As many of the newest messages are kept as tell that a folder went back
-   (R-13.4). */
-#define PIMAP_LOOK_NEWEST 8
-
-struct pimap_look_message {
-	uint32_t uid;
-	/* empty: it couldn't be read */
-	guid_128_t guid;
-};
 
 enum pimap_look_pushed {
 	/* not kept: there is no event filter ALL, or it begins now */
@@ -40,10 +30,7 @@ struct pimap_look_state {
 
 	/* the folder's HIGHESTMODSEQ, 0: not known */
 	uint64_t modseq;
-	/* The newest ones, rising; if they are fewer than PIMAP_LOOK_NEWEST there
-	   were no others. */
-	ARRAY(struct pimap_look_message) newest;
-	bool newest_known;
+	struct pimap_newest newest;
 
 	/* For event filter ALL: what was told or accounted for as being of the
 	   push repository, and of which filters (any number that tells them

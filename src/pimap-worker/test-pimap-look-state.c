@@ -8,14 +8,14 @@
 static void test_pimap_look_state_round_trip(void)
 {
 	static const char *const texts[] = {
-		"2:0:0:1::::0:-:-",
-		"2:4294967295:4294967295:4294967295:4294967294::"
+		"3:0:0:1::::0:-:-",
+		"3:4294967295:4294967295:4294967295:4294967294::"
 			":18446744073709551615:4294967294.:"
 			"ffffffffffffffff=1-4294967294",
-		"2:7:1764028800:200:1,3-5,199::2:1::0000000000000000=",
-		"2:7:1764028800:200::1-100::12345:1.,3.0123456789abcdef"
-			"0123456789abcdef:0123456789abcdef=1,3-5,7",
-		"2:7:1:1000:100-148:200-249:999:7:1.,2.,3.,4.,5.,6.,7.,999."
+		"3:7:1764028800:200:1,3-5,199::2:1::0000000000000000=",
+		"3:7:1764028800:200::1-100::12345:1.,3.0123abcd"
+			":0123456789abcdef=1,3-5,7",
+		"3:7:1:1000:100-148:200-249:999:7:1.,2.,3.,4.,5.,6.,7.,999."
 			":0000000000000001*999",
 	};
 	struct pimap_look_state state;
@@ -37,7 +37,7 @@ static void test_pimap_look_state_round_trip(void)
 
 static void test_pimap_look_state_fields(void)
 {
-	const struct pimap_look_message *message;
+	const struct pimap_newest_message *message;
 	struct pimap_look_state state;
 	pool_t pool = pool_alloconly_create("state", 256);
 	string_t *str = t_str_new(128);
@@ -58,20 +58,18 @@ static void test_pimap_look_state_fields(void)
 	test_assert(seq_range_exists(&state.undecided[2], 1));
 	test_assert(seq_range_exists(&state.undecided[2], 2));
 	/* there was no more to it once */
-	test_assert(state.modseq == 0 && !state.newest_known);
+	test_assert(state.modseq == 0 && !state.newest.known);
 	test_assert(state.pushed_type == PIMAP_LOOK_PUSHED_NONE);
 
-	test_assert(pimap_look_state_parse(pool, "2:2:3:40:5-6,9:8:1-2:77:"
-		"5.,39.00112233445566778899aabbccddeeff:"
+	test_assert(pimap_look_state_parse(pool, "3:2:3:40:5-6,9:8:1-2:77:"
+		"5.,39.00ffeedd:"
 		"00000000000000ff=1-3,9", &state) == 0);
 	test_assert(seq_range_count(&state.undecided[2]) == 2);
 	test_assert(state.modseq == 77);
-	test_assert(state.newest_known && array_count(&state.newest) == 2);
-	message = array_front(&state.newest);
-	test_assert(message[0].uid == 5 && guid_128_is_empty(message[0].guid));
-	test_assert(message[1].uid == 39);
-	test_assert_strcmp(guid_128_to_string(message[1].guid),
-			   "00112233445566778899aabbccddeeff");
+	test_assert(state.newest.known && state.newest.count == 2);
+	message = state.newest.messages;
+	test_assert(message[0].uid == 5 && message[0].hash == 0);
+	test_assert(message[1].uid == 39 && message[1].hash == 0xffeedd);
 	test_assert(state.pushed_type == PIMAP_LOOK_PUSHED_UIDS);
 	test_assert(state.pushed_filters == 0xff);
 	test_assert(seq_range_count(&state.pushed) == 4);
@@ -79,14 +77,18 @@ static void test_pimap_look_state_fields(void)
 	test_assert(pimap_look_state_pushed_fits(&state, 5));
 	test_assert(!pimap_look_state_pushed_fits(&state, 4));
 	test_assert(pimap_look_state_parse(pool,
-		"2:2:3:40::::77::0000000000000000*39", &state) == 0);
-	test_assert(state.newest_known && array_count(&state.newest) == 0);
+		"3:2:3:40::::77::0000000000000000*39", &state) == 0);
+	test_assert(state.newest.known && state.newest.count == 0);
 	test_assert(state.pushed_type == PIMAP_LOOK_PUSHED_COUNT);
 	test_assert(state.pushed_count == 39);
+	/* they were others once */
+	test_assert(pimap_look_state_parse(pool, "2:2:3:40::::77:"
+		"39.00112233445566778899aabbccddeeff:-", &state) == 0);
+	test_assert(state.modseq == 77 && !state.newest.known);
 
 	pimap_look_state_init(pool, 2, 3, 0, &state);
 	pimap_look_state_print(&state, str);
-	test_assert_strcmp(str_c(str), "2:2:3:1::::0:-:-");
+	test_assert_strcmp(str_c(str), "3:2:3:1::::0:-:-");
 	pool_unref(&pool);
 	test_end();
 }
@@ -97,9 +99,9 @@ static void test_pimap_look_state_hostile(void)
 		"", "1", ":", "::::::", "1:2:3:4::", "1:2:3:4::::",
 		"1:2:3:4:5:::",
 		/* another version */
-		"0:2:3:4:::", "3:2:3:4:::", "01:2:3:4:::", " 1:2:3:4:::",
-		"2:2:3:4:::", "1:2:3:4::::1:-:-", "2:2:3:4::::1:-",
-		"2:2:3:4::::1:-:-:", "3:2:3:4::::1:-:-",
+		"0:2:3:4:::", "4:2:3:4:::", "01:2:3:4:::", " 1:2:3:4:::",
+		"3:2:3:4:::", "1:2:3:4::::1:-:-", "3:2:3:4::::1:-",
+		"3:2:3:4::::1:-:-:", "4:2:3:4::::1:-:-", "2:2:3:4::::1:-",
 		/* no numbers, or too large ones */
 		"1::3:4:::", "1:-2:3:4:::", "1:+2:3:4:::", "1:x:3:4:::",
 		"1:2 :3:4:::", "1:2:4294967296:4:::",
@@ -121,36 +123,36 @@ static void test_pimap_look_state_hostile(void)
 		"1:2:3:4294967295:1-60,70-110::",
 		"1:2:3:4294967295:1-60:70-109:999",
 		/* HIGHESTMODSEQ */
-		"2:2:3:4:::::-:-", "2:2:3:4::::-1:-:-", "2:2:3:4::::x:-:-",
-		"2:2:3:4::::18446744073709551616:-:-",
+		"3:2:3:4:::::-:-", "3:2:3:4::::-1:-:-", "3:2:3:4::::x:-:-",
+		"3:2:3:4::::18446744073709551616:-:-",
 		/* the newest */
-		"2:2:3:4::::1:1:-", "2:2:3:4::::1:0.:-", "2:2:3:4::::1:4.:-",
-		"2:2:3:4::::1:2.,1.:-", "2:2:3:4::::1:1.,1.:-",
-		"2:2:3:4::::1:1.,:-", "2:2:3:4::::1:,1.:-", "2:2:3:4::::1:.:-",
-		"2:2:3:4::::1:1.00:-", "2:2:3:4::::1:--:-",
-		"2:2:3:4::::1:1.00112233445566778899aabbccddeefg:-",
-		"2:2:3:4::::1:1.00112233445566778899aabbccddeeff0:-",
-		"2:2:3:90::::1:1.,2.,3.,4.,5.,6.,7.,8.,9.:-",
+		"3:2:3:4::::1:1:-", "3:2:3:4::::1:0.:-", "3:2:3:4::::1:4.:-",
+		"3:2:3:4::::1:2.,1.:-", "3:2:3:4::::1:1.,1.:-",
+		"3:2:3:4::::1:1.,:-", "3:2:3:4::::1:,1.:-", "3:2:3:4::::1:.:-",
+		"3:2:3:4::::1:1.00:-", "3:2:3:4::::1:--:-",
+		"3:2:3:4::::1:1.0011223g:-", "3:2:3:4::::1:1.0x112233:-",
+		"3:2:3:4::::1:1.001122334:-", "3:2:3:4::::1:1.0011223:-",
+		"3:2:3:90::::1:1.,2.,3.,4.,5.,6.,7.,8.,9.:-",
 		/* what was pushed */
-		"2:2:3:4::::1:-:", "2:2:3:4::::1:-:1", "2:2:3:4::::1:-:1=",
-		"2:2:3:4::::1:-:=", "2:2:3:4::::1:-:=1-2",
-		"2:2:3:4::::1:-:0123456789abcdef", "2:2:3:4::::1:-:--",
-		"2:2:3:4::::1:-:0123456789abcdeg=",
-		"2:2:3:4::::1:-:0123456789abcdef1",
-		"2:2:3:4::::1:-:0123456789abcdef=0",
-		"2:2:3:4::::1:-:0123456789abcdef=4",
-		"2:2:3:4::::1:-:0123456789abcdef=1-4",
-		"2:2:3:4::::1:-:0123456789abcdef=2-1",
-		"2:2:3:4::::1:-:0123456789abcdef=2,1",
-		"2:2:3:4::::1:-:0123456789abcdef=1-2,2",
-		"2:2:3:4::::1:-:0123456789abcdef=1,",
-		"2:2:3:4::::1:-:0123456789abcdef=1,,2",
-		"2:2:3:4::::1:-:0123456789abcdef=-",
-		"2:2:3:4::::1:-:0123456789abcdef=*",
-		"2:2:3:4::::1:-:0123456789abcdef*",
-		"2:2:3:4::::1:-:0123456789abcdef*4",
-		"2:2:3:4::::1:-:0123456789abcdef*-1",
-		"2:2:3:4::::1:-:0123456789abcdef*1,2",
+		"3:2:3:4::::1:-:", "3:2:3:4::::1:-:1", "3:2:3:4::::1:-:1=",
+		"3:2:3:4::::1:-:=", "3:2:3:4::::1:-:=1-2",
+		"3:2:3:4::::1:-:0123456789abcdef", "3:2:3:4::::1:-:--",
+		"3:2:3:4::::1:-:0123456789abcdeg=",
+		"3:2:3:4::::1:-:0123456789abcdef1",
+		"3:2:3:4::::1:-:0123456789abcdef=0",
+		"3:2:3:4::::1:-:0123456789abcdef=4",
+		"3:2:3:4::::1:-:0123456789abcdef=1-4",
+		"3:2:3:4::::1:-:0123456789abcdef=2-1",
+		"3:2:3:4::::1:-:0123456789abcdef=2,1",
+		"3:2:3:4::::1:-:0123456789abcdef=1-2,2",
+		"3:2:3:4::::1:-:0123456789abcdef=1,",
+		"3:2:3:4::::1:-:0123456789abcdef=1,,2",
+		"3:2:3:4::::1:-:0123456789abcdef=-",
+		"3:2:3:4::::1:-:0123456789abcdef=*",
+		"3:2:3:4::::1:-:0123456789abcdef*",
+		"3:2:3:4::::1:-:0123456789abcdef*4",
+		"3:2:3:4::::1:-:0123456789abcdef*-1",
+		"3:2:3:4::::1:-:0123456789abcdef*1,2",
 	};
 	struct pimap_look_state state;
 	unsigned int i;
@@ -171,8 +173,8 @@ static void test_pimap_look_state_random(void)
 	static const char chars[] = "0123456789:,-:::\t x.=*f";
 	static const char *const starts[] = {
 		"1:2:3:9",
-		"2:2:3:99::::1:-:0123456789abcdef",
-		"2:2:3:99::::1:1.00112233445566778899aabbccddeeff"
+		"3:2:3:99::::1:-:0123456789abcdef",
+		"3:2:3:99::::1:1.00112233"
 	};
 	struct pimap_look_state state;
 	char text[80];
@@ -201,8 +203,7 @@ static void test_pimap_look_state_random(void)
 			for (j = total = 0; j < PIMAP_LOOK_TRIES; j++)
 				total += seq_range_count(&state.undecided[j]);
 			test_assert(total <= PIMAP_LOOK_MAX_UNDECIDED);
-			test_assert(array_count(&state.newest) <=
-				    PIMAP_LOOK_NEWEST);
+			test_assert(state.newest.count <= PIMAP_NEWEST_MAX);
 			valid[i % N_ELEMENTS(starts)]++;
 		}
 		pool_unref(&pool);

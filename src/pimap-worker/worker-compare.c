@@ -16,6 +16,7 @@
 #include "mail-index-modseq.h"
 #include "mail-storage-private.h"
 #include "pimap-look.h"
+#include "pimap-notify.h"
 #include "worker-look.h"
 
 #define EVENT_NEW "NEW_MESSAGE"
@@ -63,70 +64,33 @@ look_event_cmp(const struct look_event *event1, const struct look_event *event2)
 
 /* A folder that went back */
 
-static void
-look_get_guid(struct mail *mail, uint32_t uid,
-	      struct pimap_look_message *message_r)
-{
-	const char *guid;
-
-	i_zero(message_r);
-	message_r->uid = uid;
-	if (mail_set_uid(mail, uid) &&
-	    mail_get_special(mail, MAIL_FETCH_GUID, &guid) == 0 &&
-	    guid[0] != '\0')
-		mail_generate_guid_128_hash(guid, message_r->guid);
-}
-
-/* One that couldn't be read then, or can't be now, is taken for the same. */
-static bool
-look_guid_differs(const struct pimap_look_message *message1,
-		  const struct pimap_look_message *message2)
-{
-	return !guid_128_is_empty(message1->guid) &&
-		!guid_128_is_empty(message2->guid) &&
-		!guid_128_equals(message1->guid, message2->guid);
-}
-
-static const struct pimap_look_message *
-look_find_newest(const struct pimap_look_state *state, uint32_t uid)
-{
-	const struct pimap_look_message *message;
-
-	array_foreach(&state->newest, message) {
-		if (message->uid == uid)
-			return message;
-	}
-	return NULL;
-}
-
 static bool
 look_newest_differ(const struct look_device *ldev, struct mail *mail)
 {
-	const struct pimap_look_state *state = &ldev->state;
-	const struct pimap_look_message *old;
-	struct pimap_look_message now;
+	const struct pimap_newest *old = &ldev->state.newest;
+	const struct pimap_newest_message *message;
+	struct pimap_newest now;
 	ARRAY_TYPE(seq_range) uids;
 	struct seq_range_iter iter;
 	unsigned int i = 0;
-	uint32_t first_uid = 1, uid;
+	uint32_t uid;
 
-	if (!state->newest_known)
+	if (!old->known)
 		return FALSE;
-	if (array_count(&state->newest) == PIMAP_LOOK_NEWEST) {
-		old = array_front(&state->newest);
-		first_uid = old->uid;
-	}
-	t_array_init(&uids, PIMAP_LOOK_NEWEST);
-	look_get_existing(ldev->look, first_uid, state->next_uid - 1, &uids);
-	if (seq_range_count(&uids) > array_count(&state->newest))
+	t_array_init(&uids, PIMAP_NEWEST_MAX);
+	look_get_existing(ldev->look, old->count == PIMAP_NEWEST_MAX ?
+			  old->messages[0].uid : 1,
+			  ldev->state.next_uid - 1, &uids);
+	if (seq_range_count(&uids) > old->count)
 		return TRUE;
 	seq_range_array_iter_init(&iter, &uids);
 	while (seq_range_array_iter_nth(&iter, i++, &uid)) {
-		old = look_find_newest(state, uid);
-		if (old == NULL)
+		message = pimap_newest_find(old, uid);
+		if (message == NULL)
 			return TRUE;
-		look_get_guid(mail, uid, &now);
-		if (look_guid_differs(old, &now))
+		now.count = 0;
+		pimap_notify_add_newest(&now, mail, uid);
+		if (pimap_newest_differs(message, &now.messages[0]))
 			return TRUE;
 	}
 	return FALSE;
@@ -134,26 +98,18 @@ look_newest_differ(const struct look_device *ldev, struct mail *mail)
 
 static void look_update_newest(struct look_device *ldev, struct mail *mail)
 {
-	const struct look *look = ldev->look;
-	struct pimap_look_state *state = &ldev->state;
-	struct pimap_look_message newest[PIMAP_LOOK_NEWEST];
-	const struct pimap_look_message *old;
-	uint32_t seq, uid, count;
-	unsigned int i, n;
+	const struct pimap_newest old = ldev->state.newest;
+	struct pimap_newest *now = &ldev->state.newest;
+	const struct pimap_newest_message *message;
+	unsigned int i;
 
-	count = mail_index_view_get_messages_count(look->box->view);
-	n = I_MIN(count, PIMAP_LOOK_NEWEST);
-	for (i = 0; i < n; i++) {
-		seq = count - n + 1 + i;
-		mail_index_lookup_uid(look->box->view, seq, &uid);
-		look_get_guid(mail, uid, &newest[i]);
-		old = look_find_newest(state, uid);
-		if (old != NULL && guid_128_is_empty(newest[i].guid))
-			guid_128_copy(newest[i].guid, old->guid);
+	pimap_notify_get_newest(ldev->look->box, mail, now);
+	/* what can't be read any more is what it was */
+	for (i = 0; i < now->count; i++) {
+		message = pimap_newest_find(&old, now->messages[i].uid);
+		if (message != NULL && now->messages[i].hash == 0)
+			now->messages[i].hash = message->hash;
 	}
-	array_clear(&state->newest);
-	array_append(&state->newest, newest, n);
-	state->newest_known = TRUE;
 }
 
 static bool look_went_back(const struct look_device *ldev, struct mail *mail)

@@ -105,6 +105,7 @@ static void look_get_state(struct look_device *ldev, const char *text)
 		pimap_look_state_init(ldev->pool, baseline->generation,
 				      baseline->uid_validity,
 				      baseline->next_uid, &ldev->state);
+		ldev->state.newest = baseline->newest;
 		if (baseline->modseq == 0)
 			return;
 		/* what the device saw isn't known, but what has changed since */
