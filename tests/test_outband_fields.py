@@ -100,6 +100,37 @@ def test_fields_of_headers(site, user):
             assert all(ord(char) >= 0x20 and not 0x7f <= ord(char) < 0xa0 for char in field)
 
 
+@pytest.mark.parametrize("keys", ["SUBJECT new", "FROM ann", "HEADER X-Kind odd", "ALL",
+                                  "LARGER 5 HEADER X-Kind odd", "BODY body SUBJECT new"])
+def test_fields_of_filtered(site, user, keys):
+    """Where the parts of a message are known to Dovecot's cache, which header is asked for
+    after which other one makes no difference, neither to that cache."""
+    user = user.lower()
+    client = site.client(user)
+    text = (HEAD + b"X-Kind: odd\r\nX-PIMAP-Notification: %s\r\nFrom: ann@peer.example\r\n"
+            b"Subject: new\r\n\r\nbody\r\n")
+    client.ok("SELECT INBOX")
+    client.append("INBOX", [text % b""])
+    client.ok("NOOP")
+    client.ok("FETCH 1:* BODYSTRUCTURE")
+    client.append("INBOX", [text.replace(b"X-PIMAP-Notification: %s\r\n", b""), text % b"1"])
+    make_profile(site, client, user)
+    profile = Profile(site, user)
+    profile.filters["keys"] = keys
+    profile.device("P1", notify="Ukeys")
+    profile.devices["P1"].append("pref\tPIMAP_OUTBAND_FORMAT\tEXTENDED")
+    profile.write()
+    with Worker(site) as worker:
+        found = fields(worker, user)["P1"]
+    # a notification isn't notified
+    assert found == [["ann@peer.example", "new", "body"]]
+    client.ok("NOOP")
+    for items in client.ok("FETCH 1:* (BODY.PEEK[HEADER.FIELDS (FROM)] "
+                           "BODY.PEEK[HEADER.FIELDS (SUBJECT)])").fetched().values():
+        assert items["BODY[HEADER.FIELDS (FROM)]"] == b"From: ann@peer.example\r\n\r\n"
+        assert items["BODY[HEADER.FIELDS (SUBJECT)]"] == b"Subject: new\r\n\r\n"
+
+
 def test_fields_of_bodies(site, user):
     """The first text part, at most 50 octets here, whole characters"""
     client = site.client(user)

@@ -12,6 +12,9 @@ struct worker_fields {
 #define WORKER_FIELDS_MAX_SENDER 320
 #define WORKER_FIELDS_MAX_SUBJECT 1000
 
+/* The headers that they are in: a search that finds the mail has them as wanted ones */
+#define WORKER_FIELDS_HEADERS "From", "Subject"
+
 /* Reads them, allocated from the pool. body_size: of the body, 0 for none */
 void worker_fields_read(struct mail *mail, pool_t pool, size_t body_size,
 			struct worker_fields *fields_r);

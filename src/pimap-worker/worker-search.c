@@ -34,6 +34,21 @@ bool look_search_is_full(const struct look_search *search)
 			PIMAP_LOOK_MAX_UNDECIDED;
 }
 
+/* All that are read of a message that passes, so that it is done at once */
+static struct mailbox_header_lookup_ctx *
+search_get_headers(const struct look_search *search)
+{
+	static const char *const headers[] = {
+		PIMAP_ADDRESS_MAIL_HEADER, WORKER_FIELDS_HEADERS, NULL
+	};
+	static const char *const notification_header[] = {
+		PIMAP_ADDRESS_MAIL_HEADER, NULL
+	};
+
+	return mailbox_header_lookup_init(search->look->box,
+		search->want_fields ? headers : notification_header);
+}
+
 /* A notification by mail isn't notified in its turn (R-14.5). Returns -1 if it can't
    be read. */
 static int search_is_notification(struct mail *mail)
@@ -41,6 +56,29 @@ static int search_is_notification(struct mail *mail)
 	const char *value;
 
 	return mail_get_first_header(mail, PIMAP_ADDRESS_MAIL_HEADER, &value);
+}
+
+/* Adds one that passes. Returns FALSE if it can't be read. */
+static bool look_search_add(struct look_search *search, struct mail *mail)
+{
+	struct look_found *found;
+	time_t received;
+	int ret;
+
+	ret = search_is_notification(mail);
+	if (ret > 0)
+		return TRUE;
+	if (ret < 0 || mail_get_received_date(mail, &received) < 0)
+		return mail->expunged;
+	found = array_append_space(&search->found);
+	found->uid = mail->uid;
+	found->received = received;
+	if (search->want_fields) {
+		worker_fields_read(mail, search->pool,
+			search->look->puser->set->pimap_outband_body,
+			&found->fields);
+	}
+	return TRUE;
 }
 
 /* Finds those of the messages with these sequences that pass. Returns 0 if some
@@ -51,13 +89,12 @@ look_search_once(struct look_search *search, const ARRAY_TYPE(seq_range) *seqs,
 {
 	struct mailbox *box = search->look->box;
 	struct mailbox_transaction_context *trans;
+	struct mailbox_header_lookup_ctx *headers;
 	struct mail_search_context *search_ctx;
 	struct pimap_criteria criteria;
 	struct mail_search_arg *arg;
-	struct look_found *found;
-	struct mail *mail;
-	time_t received;
-	int ret2, ret = 1;
+	struct mail *mail, *passed;
+	int ret = 1;
 
 	/* a search leaves its marks: they are built anew for each one */
 	if (pimap_criteria_build(search->criteria,
@@ -75,27 +112,22 @@ look_search_once(struct look_search *search, const ARRAY_TYPE(seq_range) *seqs,
 
 	mail_search_args_init(criteria.args, box, FALSE, NULL);
 	trans = mailbox_transaction_begin(box, 0, __func__);
+	headers = search_get_headers(search);
 	search_ctx = mailbox_search_init(trans, criteria.args, NULL,
-					 MAIL_FETCH_RECEIVED_DATE, NULL);
+					 MAIL_FETCH_RECEIVED_DATE, headers);
+	/* Not the search's own: where criteria have read a header, Dovecot (2.3.19.1,
+	   2.4.1) reads the next one from a wrong place, keeps in its cache that there
+	   is none, or panics. */
+	passed = mail_alloc(trans, MAIL_FETCH_RECEIVED_DATE, headers);
+	mailbox_header_lookup_unref(&headers);
 	pimap_mailbox_search_hide_progress(search_ctx);
 	while (!look_search_is_full(search) &&
 	       mailbox_search_next(search_ctx, &mail)) {
-		ret2 = search_is_notification(mail);
-		if (ret2 > 0)
-			continue;
-		if (ret2 == 0 && mail_get_received_date(mail, &received) == 0) {
-			found = array_append_space(&search->found);
-			found->uid = mail->uid;
-			found->received = received;
-			if (search->want_fields) {
-				worker_fields_read(mail, search->pool,
-					search->look->puser->set->
-						pimap_outband_body,
-					&found->fields);
-			}
-		} else if (!mail->expunged)
+		mail_set_seq(passed, mail->seq);
+		if (!look_search_add(search, passed))
 			ret = 0;
 	}
+	mail_free(&passed);
 	if (mailbox_search_deinit(&search_ctx) < 0)
 		ret = 0;
 	mail_search_args_deinit(criteria.args);
