@@ -303,8 +303,8 @@ def test_went_back(user, worker, client, profile):
     uidvalidity = client.status("INBOX", "UIDVALIDITY")["UIDVALIDITY"]
     now = worker.look(user, inbox).states["P1"]
     assert now.startswith("3:0:%d:3::::" % uidvalidity)
-    for state in ("1:0:%d:4:::" % uidvalidity, "1:0:%d:1:::" % (uidvalidity + 1),
-                  "1:0:%d:9:4::" % uidvalidity):
+    for state in ("3:0:%d:4::::0:-:-" % uidvalidity, "3:0:%d:1::::0:-:-" % (uidvalidity + 1),
+                  "3:0:%d:9:4:::0:-:-" % uidvalidity):
         look = worker.look(user, inbox, {"P1": state})
         (event, uid, when), = look.events["P1"]
         assert (event, uid) == ("STATE_COMPARISON_SYNC", 0)
@@ -468,7 +468,7 @@ def test_invalid_states(server, user, worker, client, profile):
     inbox = worker.folders(user)["INBOX"]
     uidvalidity = client.status("INBOX", "UIDVALIDITY")["UIDVALIDITY"]
     for state in ("", "x", "2:0:%d:2:::" % uidvalidity, "4:0:%d:2::::0:-:-" % uidvalidity,
-                  "1:0:%d:2:2::" % uidvalidity, "\t\n\r\x01"):
+                  "3:0:%d:2:2:::0:-:-" % uidvalidity, "\t\n\r\x01"):
         before = len(server.faults())
         assert worker.look(user, inbox, {"P1": state}).new("P1") == [1]
     assert server.logs("The state of device P1 is invalid")
@@ -608,7 +608,7 @@ def test_invalid_jobs(server, user, client, profile):
     guid = 32 * "0"
     for line in ("", "FOLDERS", "FOLDERS\t", "FOLDERS\tjoe\tx", "LOOK", "LOOK\tjoe",
                  "LOOK\tjoe\tx", "LOOK\tjoe\t" + guid[1:], "LOOK\tjoe\t%s\tP1" % guid,
-                 "LOOK\tjoe\t%s\tP1\t1:0:1:1:\tP2" % guid, "folders\tjoe", "SLEEP\tjoe",
+                 "LOOK\tjoe\t%s\tP1\t3:0:1:1:\tP2" % guid, "folders\tjoe", "SLEEP\tjoe",
                  "LOOK\tjoe\t%s\tP1\t%s" % (guid, 1024*1024 * "x")):
         with Worker(server) as worker:
             try:
@@ -635,8 +635,8 @@ def test_long_job(user, worker, client, profile):
     """As many devices as fit into a line"""
     append(client, "INBOX", "a")
     inbox = worker.folders(user)["INBOX"]
-    states = {"d%d" % n: "1:0:1:%d:::" % n for n in range(30000)}
-    states["P1"] = "1:0:%d:1:::" % client.status("INBOX", "UIDVALIDITY")["UIDVALIDITY"]
+    states = {"d%d" % n: "3:0:1:%d::::0:-:-" % n for n in range(30000)}
+    states["P1"] = "3:0:%d:1::::0:-:-" % client.status("INBOX", "UIDVALIDITY")["UIDVALIDITY"]
     assert worker.look(user, inbox, states).new("P1") == [1]
 
 

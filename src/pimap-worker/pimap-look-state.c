@@ -6,11 +6,8 @@
 
    After UIDNEXT the UIDs of messages that couldn't be read so often: empty, or
    UIDs and ranges of them, rising, separated by commas. The newest ones are as in
-   pimap-newest.h. What is pushed is "-", <filters>=<UIDs> or <filters>*<number of
-   messages>.
-
-   Version 1 ends before HIGHESTMODSEQ, in version 2 the newest ones have whole GUIDs,
-   which are left out. Both are still read. */
+   pimap-newest.h. What is pushed is "-", <filters>*<number of messages>, or that and
+   =<UIDs>. */
 
 #include "lib.h"
 #include "array.h"
@@ -18,11 +15,10 @@
 #include "pimap-look-state.h"
 
 #define STATE_VERSION "3"
-#define STATE_VERSION_2 "2"
-#define STATE_VERSION_1 "1"
 
-#define STATE_FIELDS_1 (4 + PIMAP_LOOK_TRIES)
-#define STATE_FIELDS (STATE_FIELDS_1 + 3)
+/* before HIGHESTMODSEQ */
+#define STATE_FIELDS_HEAD (4 + PIMAP_LOOK_TRIES)
+#define STATE_FIELDS (STATE_FIELDS_HEAD + 3)
 
 #define STATE_FILTERS_LEN 16
 
@@ -96,38 +92,31 @@ state_parse_pushed(struct pimap_look_state *state, const char *text)
 	if (strcmp(text, "-") == 0)
 		return TRUE;
 	if (strlen(text) <= STATE_FILTERS_LEN ||
+	    text[STATE_FILTERS_LEN] != '*' ||
 	    str_to_uint64_hex(t_strndup(text, STATE_FILTERS_LEN),
-			      &state->pushed_filters) < 0)
+			      &state->pushed_filters) < 0 ||
+	    str_parse_uint32(text + STATE_FILTERS_LEN + 1,
+			     &state->pushed_count, &rest) < 0 ||
+	    state->pushed_count >= state->next_uid)
 		return FALSE;
-	rest = text + STATE_FILTERS_LEN + 1;
-	switch (text[STATE_FILTERS_LEN]) {
-	case '=':
-		state->pushed_type = PIMAP_LOOK_PUSHED_UIDS;
-		return state_parse_uids(state, &state->pushed, rest);
-	case '*':
+	if (*rest == '\0') {
 		state->pushed_type = PIMAP_LOOK_PUSHED_COUNT;
-		return str_to_uint32(rest, &state->pushed_count) == 0 &&
-			state->pushed_count < state->next_uid;
+		return TRUE;
 	}
-	return FALSE;
+	state->pushed_type = PIMAP_LOOK_PUSHED_UIDS;
+	return *rest == '=' &&
+		state_parse_uids(state, &state->pushed, rest + 1) &&
+		seq_range_count(&state->pushed) <= state->pushed_count;
 }
 
 static int
 state_parse_fields(const char *const *fields, struct pimap_look_state *state)
 {
-	const unsigned int count = str_array_length(fields);
 	unsigned int i;
 
-	if (count == 0)
-		return -1;
-	if (strcmp(fields[0], STATE_VERSION) == 0 ||
-	    strcmp(fields[0], STATE_VERSION_2) == 0) {
-		if (count != STATE_FIELDS)
-			return -1;
-	} else if (strcmp(fields[0], STATE_VERSION_1) != 0 ||
-		   count != STATE_FIELDS_1)
-		return -1;
-	if (str_to_uint32(fields[1], &state->generation) < 0 ||
+	if (str_array_length(fields) != STATE_FIELDS ||
+	    strcmp(fields[0], STATE_VERSION) != 0 ||
+	    str_to_uint32(fields[1], &state->generation) < 0 ||
 	    str_to_uint32(fields[2], &state->uid_validity) < 0 ||
 	    str_to_uint32(fields[3], &state->next_uid) < 0 ||
 	    state->next_uid == 0)
@@ -137,16 +126,11 @@ state_parse_fields(const char *const *fields, struct pimap_look_state *state)
 				      fields[4+i]))
 			return -1;
 	}
-	if (!state_undecided_are_valid(state))
-		return -1;
-	if (count == STATE_FIELDS_1)
-		return 0;
-	if (strcmp(fields[0], STATE_VERSION) == 0 &&
-	    pimap_newest_parse(fields[STATE_FIELDS_1+1], state->next_uid,
-			       &state->newest) < 0)
-		return -1;
-	fields += STATE_FIELDS_1;
-	return str_to_uint64(fields[0], &state->modseq) == 0 &&
+	fields += STATE_FIELDS_HEAD;
+	return state_undecided_are_valid(state) &&
+		str_to_uint64(fields[0], &state->modseq) == 0 &&
+		pimap_newest_parse(fields[1], state->next_uid,
+				   &state->newest) == 0 &&
 		state_parse_pushed(state, fields[2]) ? 0 : -1;
 }
 
@@ -224,10 +208,9 @@ void pimap_look_state_print(const struct pimap_look_state *state,
 		str_append_c(dest, '-');
 		return;
 	}
-	str_printfa(dest, "%016"PRIx64, state->pushed_filters);
-	if (state->pushed_type == PIMAP_LOOK_PUSHED_COUNT)
-		str_printfa(dest, "*%u", state->pushed_count);
-	else {
+	str_printfa(dest, "%016"PRIx64"*%u", state->pushed_filters,
+		    state->pushed_count);
+	if (state->pushed_type == PIMAP_LOOK_PUSHED_UIDS) {
 		str_append_c(dest, '=');
 		state_print_uids(&state->pushed, dest);
 	}

@@ -15,7 +15,7 @@ enum pimap_look_pushed {
 	/* not kept: there is no event filter ALL, or it begins now */
 	PIMAP_LOOK_PUSHED_NONE,
 	PIMAP_LOOK_PUSHED_UIDS,
-	/* they are too many: only how many messages there were */
+	/* they are too many, or not known: only how many messages there were */
 	PIMAP_LOOK_PUSHED_COUNT
 };
 
@@ -38,6 +38,7 @@ struct pimap_look_state {
 	enum pimap_look_pushed pushed_type;
 	uint64_t pushed_filters;
 	ARRAY_TYPE(seq_range) pushed;
+	/* how many messages there were, these and others */
 	uint32_t pushed_count;
 };
 

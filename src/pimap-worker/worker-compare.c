@@ -6,7 +6,8 @@
    also tells of others, if they have been expunged, or have a modseq above the
    accounted one: the push set says whether the device knows them. What enters or
    leaves that set otherwise, by time or because the filters are others, is only
-   accounted for.
+   accounted for. What has gone since the filters are others, or doesn't pass any more,
+   may have been of the set in between: that is told as SYNC.
 
    In one look a message has one event at most. */
 
@@ -30,10 +31,12 @@ struct look_compare {
 	/* what there is below the accounted UIDNEXT: all of it is evaluated,
 	   because it isn't known what the filters select */
 	bool whole;
-	/* UIDs: new to the device; with changes */
-	ARRAY_TYPE(seq_range) fresh, changed;
+	/* UIDs: new to the device; with changes; expunged by the device itself */
+	ARRAY_TYPE(seq_range) fresh, changed, own_expunges;
 	/* those of them that couldn't be evaluated */
 	ARRAY_TYPE(seq_range) unreadable;
+	/* the filters are others than those of the push set, and not by time */
+	bool filters_changed;
 	/* something isn't known: the device must look itself */
 	bool sync;
 };
@@ -206,23 +209,27 @@ static void look_find_gone(struct look_compare *cmp)
 	}
 	seq_range_array_iter_init(&iter, &gone);
 	while (seq_range_array_iter_nth(&iter, i++, &uid)) {
-		if (!look_is_own_expunge(ldev, uid))
+		if (!seq_range_exists(&cmp->own_expunges, uid))
 			look_add_event(ldev, EVENT_DELETED, uid, ioloop_time);
 	}
 	(void)seq_range_array_remove_seq_range(&ldev->state.pushed, &gone);
+	ldev->state.pushed_count -= seq_range_count(&gone);
+	(void)seq_range_array_remove_seq_range(&cmp->own_expunges, &gone);
 }
 
-/* The push set isn't known, but how many messages there were. */
+/* Others of which it isn't known whether they were in the push set: just how many
+   messages there were is */
 static void look_count_gone(struct look_compare *cmp)
 {
 	const struct look_device *ldev = cmp->ldev;
-	uint32_t seq1, seq2 = 0;
+	ARRAY_TYPE(seq_range) accounted;
 
-	if (ldev->state.next_uid > 1) {
-		mailbox_get_seq_range(ldev->look->box, 1,
-				      ldev->state.next_uid - 1, &seq1, &seq2);
-	}
-	if (seq2 < ldev->state.pushed_count)
+	t_array_init(&accounted, 8);
+	look_get_existing(ldev->look, 1, ldev->state.next_uid - 1, &accounted);
+	seq_range_array_merge(&accounted, &cmp->own_expunges);
+	seq_range_array_remove_range(&accounted, ldev->state.next_uid,
+				     (uint32_t)-1);
+	if (seq_range_count(&accounted) < ldev->state.pushed_count)
 		cmp->sync = TRUE;
 }
 
@@ -252,7 +259,7 @@ look_find_left(struct look_compare *cmp, const ARRAY_TYPE(seq_range) *judged,
 	       const ARRAY_TYPE(seq_range) *passed, struct mail *mail)
 {
 	struct look_device *ldev = cmp->ldev;
-	ARRAY_TYPE(seq_range) left;
+	ARRAY_TYPE(seq_range) left, others;
 	struct seq_range_iter iter;
 	unsigned int i = 0;
 	time_t received;
@@ -261,15 +268,20 @@ look_find_left(struct look_compare *cmp, const ARRAY_TYPE(seq_range) *judged,
 	t_array_init(&left, 8);
 	array_append_array(&left, judged);
 	(void)seq_range_array_remove_seq_range(&left, passed);
-	if (ldev->state.pushed_type == PIMAP_LOOK_PUSHED_COUNT) {
+	if (ldev->state.pushed_type == PIMAP_LOOK_PUSHED_COUNT ||
+	    cmp->filters_changed) {
 		/* they may have been in it */
-		(void)seq_range_array_intersect(&left, &cmp->changed);
-		seq_range_array_iter_init(&iter, &left);
+		t_array_init(&others, 8);
+		array_append_array(&others, &left);
+		(void)seq_range_array_intersect(&others, &cmp->changed);
+		(void)seq_range_array_remove_seq_range(&others,
+						       &ldev->state.pushed);
+		seq_range_array_iter_init(&iter, &others);
 		while (seq_range_array_iter_nth(&iter, i++, &uid)) {
 			if (!look_is_own_change(ldev, uid))
 				cmp->sync = TRUE;
 		}
-		return;
+		i = 0;
 	}
 	seq_range_array_intersect(&left, &ldev->state.pushed);
 	seq_range_array_iter_init(&iter, &left);
@@ -393,11 +405,10 @@ static void look_update_pushed(struct look_compare *cmp)
 	if (state->pushed_type == PIMAP_LOOK_PUSHED_UIDS &&
 	    !pimap_look_state_pushed_fits(state, ldev->look->max_pushed_size))
 		state->pushed_type = PIMAP_LOOK_PUSHED_COUNT;
-	if (state->pushed_type == PIMAP_LOOK_PUSHED_COUNT) {
+	if (state->pushed_type == PIMAP_LOOK_PUSHED_COUNT)
 		array_clear(&state->pushed);
-		state->pushed_count = mail_index_view_get_messages_count(
-			ldev->look->box->view);
-	}
+	state->pushed_count =
+		mail_index_view_get_messages_count(ldev->look->box->view);
 }
 
 static int
@@ -410,15 +421,21 @@ look_find(struct look_device *ldev, struct mail *mail, const char **error_r)
 	t_array_init(&cmp.fresh, 8);
 	t_array_init(&cmp.changed, 8);
 	t_array_init(&cmp.unreadable, 8);
+	t_array_init(&cmp.own_expunges, 8);
+	look_get_own_expunges(ldev, &cmp.own_expunges);
 	look_get_fresh(&cmp);
 	if (ldev->all) {
+		cmp.filters_changed =
+			state->pushed_type != PIMAP_LOOK_PUSHED_NONE &&
+			(state->pushed_filters >> 32) != (ldev->filters >> 32);
 		cmp.whole = state->pushed_type == PIMAP_LOOK_PUSHED_NONE ||
 			state->pushed_filters != ldev->filters;
 		if (state->pushed_type != PIMAP_LOOK_PUSHED_NONE)
 			look_get_changed(&cmp);
 		if (state->pushed_type == PIMAP_LOOK_PUSHED_UIDS)
 			look_find_gone(&cmp);
-		else if (state->pushed_type == PIMAP_LOOK_PUSHED_COUNT)
+		if (state->pushed_type == PIMAP_LOOK_PUSHED_COUNT ||
+		    cmp.filters_changed)
 			look_count_gone(&cmp);
 	}
 	if (look_judge(&cmp, mail, error_r) < 0 ||

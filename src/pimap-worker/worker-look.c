@@ -116,18 +116,17 @@ static void look_get_state(struct look_device *ldev, const char *text)
 }
 
 /* As long as it is the same, what the criteria select of messages that don't change
-   is the same. */
+   is the same. What time alone makes another is in the lower 32 bits. */
 static uint64_t
 look_get_filters(const char *criteria, const char *zone, time_t expires)
 {
 	unsigned char digest[SHA1_RESULTLEN];
-	const char *text;
+	const char *text = t_strdup_printf("%s\n%s", criteria, zone);
 
-	/* what expires after a minute isn't evaluated anew at each look */
-	text = t_strdup_printf("%s\n%s\n%"PRIdTIME_T, criteria, zone,
-			       (expires + 59) / 60);
 	sha1_get_digest(text, strlen(text), digest);
-	return be64_to_cpu_unaligned(digest);
+	/* what expires after a minute isn't evaluated anew at each look */
+	return ((uint64_t)be32_to_cpu_unaligned(digest) << 32) |
+		(uint32_t)((expires + 59) / 60);
 }
 
 int look_get_criteria(struct look_device *ldev, const char **error_r)

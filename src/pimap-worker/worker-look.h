@@ -118,10 +118,12 @@ bool look_note_parse(pool_t pool, const char *text, struct look_note *note_r);
 /* Takes the notes that are among a job's states, as far as they may be believed, into
    the data stack. */
 void look_add_notes(struct look *look, const char *const *states);
-/* TRUE if the device isn't told that the message has come, has gone, or has changed
-   since the state that is accounted. */
+/* Adds those that the device isn't told of that they have gone. */
+void look_get_own_expunges(const struct look_device *ldev,
+			   ARRAY_TYPE(seq_range) *uids);
+/* TRUE if the device isn't told that the message has come, or has changed since the
+   state that is accounted. */
 bool look_is_own_message(const struct look_device *ldev, uint32_t uid);
-bool look_is_own_expunge(const struct look_device *ldev, uint32_t uid);
 bool look_is_own_change(const struct look_device *ldev, uint32_t uid);
 
 /* worker-compare.c */

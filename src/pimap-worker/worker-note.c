@@ -84,16 +84,15 @@ note_is_for(const struct look_note *note, const struct look_device *ldev)
 		 strcmp(note->device, ldev->device->id) == 0);
 }
 
-bool look_is_own_expunge(const struct look_device *ldev, uint32_t uid)
+void look_get_own_expunges(const struct look_device *ldev,
+			   ARRAY_TYPE(seq_range) *uids)
 {
 	const struct look_note *note;
 
 	array_foreach(&ldev->look->notes, note) {
-		if (note_is_for(note, ldev) &&
-		    seq_range_exists(&note->expunged, uid))
-			return TRUE;
+		if (note_is_for(note, ldev))
+			seq_range_array_merge(uids, &note->expunged);
 	}
-	return FALSE;
 }
 
 /* The one of the device's own session which the change with that modseq was in */
