@@ -305,7 +305,9 @@ store_join_transaction(struct outband_store *store, const char *user,
 	ret = queue_change(store, "joined", t_strdup_printf(
 			"%s, in the place of %"PRId64, event, count),
 			STMT_QUEUE_JOIN, error_r, id, event, folders,
-			(int64_t)ioloop_time, outband_sql_int(row, 3));
+			(int64_t)ioloop_time, outband_sql_int(row, 3),
+			/* no filter drops what is of the list of folders */
+			row[8]);
 	if (ret <= 0)
 		return ret;
 	return queue_change(store, "done",

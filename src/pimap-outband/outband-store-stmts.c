@@ -3,6 +3,7 @@
    outband_store_schemas[], a new statement one of outband_store_stmts[]. */
 
 #include "lib.h"
+#include "pimap-look.h"
 #include "outband-store-private.h"
 
 /* Its rows are the versions that it has come through. */
@@ -239,15 +240,17 @@ const struct outband_sql_stmt outband_store_stmts[STMT_COUNT] = {
 		" count(CASE event WHEN 'STATE_COMPARISON_SYNC' THEN 1 END),"
 		" count(CASE event WHEN 'FULL_SYNC' THEN 1 END),"
 		" coalesce(max(CASE WHEN generation <> $3 THEN guid END), ''),"
-		" count(CASE WHEN generation <> $3 THEN 1 END)"
+		" count(CASE WHEN generation <> $3 THEN 1 END),"
+		" coalesce(max(CASE guid WHEN '"PIMAP_LOOK_LIST_GUID"'"
+		"  THEN guid END), '')"
 		" FROM queue"QUEUE_JOINABLE, "tti" },
 	[STMT_QUEUE_JOIN] = {
 		"UPDATE queue SET event = $2,"
-		" guid = CASE $3 WHEN 1 THEN guid ELSE '' END,"
+		" guid = CASE $3 WHEN 1 THEN guid ELSE $6 END,"
 		" folder = CASE $3 WHEN 1 THEN folder ELSE 'INBOX' END,"
 		" uid = 0, time = $4, fields = '', created = $5,"
 		" end_modseq = 0"
-		" WHERE id = $1 AND seq IS NULL RETURNING id", "itiii" },
+		" WHERE id = $1 AND seq IS NULL RETURNING id", "itiiit" },
 	[STMT_QUEUE_JOINED_DROP] = {
 		"DELETE FROM queue"QUEUE_JOINABLE" AND id <> $3 RETURNING id",
 		"tti" },

@@ -4,6 +4,7 @@
 #include "str.h"
 #include "ioloop.h"
 #include "test-common.h"
+#include "pimap-look.h"
 #include "outband-sql.h"
 #include "outband-store.h"
 
@@ -1581,6 +1582,40 @@ static void test_outband_store_join(void)
 	test_end();
 }
 
+/* What is joined of several folders is of none, or of their list if some of it is. */
+static void test_outband_store_join_list(void)
+{
+	static const char *const guids[] = {
+		GUID, "99999999999999999999999999999999", PIMAP_LOOK_LIST_GUID
+	};
+	ARRAY_TYPE(outband_accounted) before;
+	ARRAY_TYPE(outband_found) found;
+	struct outband_store *store;
+	struct outband_row row;
+	unsigned int i, count;
+
+	test_begin("outband store: joined with the list of folders");
+	for (count = 2; count <= N_ELEMENTS(guids); count++) {
+		remove_all();
+		store = open_store();
+		for (i = 0; i < count; i++) {
+			i_zero(&found);
+			before = accounted(store, guids[i]);
+			add_found(&found, "phone", 1, "s1", 1);
+			test_assert(commit(store, guids[i], &before,
+					   &found) == 1);
+		}
+		test_assert(join(store, 1) == 1);
+		test_assert(head(store, "phone", &row) == 1);
+		test_assert_strcmp(row.event.name, "FULL_SYNC");
+		test_assert_strcmp(row.guid, count == 2 ? "" :
+				   PIMAP_LOOK_LIST_GUID);
+		test_assert_strcmp(row.folder, "INBOX");
+		outband_store_close(&store);
+	}
+	test_end();
+}
+
 static void test_outband_store_held(void)
 {
 	ARRAY_TYPE(outband_accounted) before;
@@ -1689,6 +1724,7 @@ int main(int argc, char *argv[])
 		test_outband_store_made_at_once,
 		test_outband_store_disconnected,
 		test_outband_store_join,
+		test_outband_store_join_list,
 		test_outband_store_held,
 		NULL
 	};
