@@ -2,6 +2,7 @@
 """The two sides of the service pimap-outband, for its tests: a worker that finds
 what a test says, and a mail relay that keeps what it gets."""
 import collections
+import contextlib
 import os
 import socket
 import socketserver
@@ -171,7 +172,8 @@ class Relay:
 
     def cut(self):
         for connection in list(self.connections):
-            connection.shutdown(socket.SHUT_RDWR)
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
     def stop(self):
         self.server.shutdown()

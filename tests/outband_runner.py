@@ -105,6 +105,8 @@ class Site:
         self.phones = None
         self.chance = random.Random("chaos %s" % seed)
         self.gentle = False
+        # users who wait for long already: their server isn't killed any more
+        self.spared = set()
         self.kills = collections.Counter()
         self.peer = Peer()
         self.peer.mails = Mails(self.peer)
@@ -356,6 +358,8 @@ class Site:
                 self.kill("pimap-worker")
             elif act < 0.4:
                 self.kill("lmtp")
+            elif self.spared:
+                pass
             elif act < 0.5:
                 self.kill("imap")
             elif act < 0.53:

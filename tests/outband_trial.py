@@ -126,13 +126,18 @@ class Trial:
 
     def insist(self, what):
         """Until it is known to be done: what can be done again"""
-        deadline = time.time() + PATIENCE
+        start = time.time()
         while True:
             try:
-                return what()
+                result = what()
+                self.site.spared.discard(self.user)
+                return result
             except Gone:
                 self.disconnect()
-                if time.time() > deadline:
+                if time.time() > start + PATIENCE / 3:
+                    # it is killed faster than it can do that
+                    self.site.spared.add(self.user)
+                if time.time() > start + PATIENCE:
                     raise AssertionError("a server doesn't come back") from None
                 time.sleep(0.05)
 
