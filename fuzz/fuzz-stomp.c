@@ -7,7 +7,6 @@
 #include "test-common.h"
 #include "outband-channel-jms.c"
 #include "outband-payload.c"
-#include "outband-tls.c"
 #include "stomp-frame.c"
 
 #define FUZZ_MAX_SENDS 4

@@ -5,7 +5,6 @@
 #include "fuzz-outband.h"
 #include "outband-channel-webpush.c"
 #include "outband-payload.c"
-#include "outband-tls.c"
 #include "webpush-crypto.c"
 
 static struct webpush_channel channel;

@@ -113,17 +113,22 @@ class MMSC:
         self.messages, self.wrong = [], []
         self.port, self.server = 0, None
         self.released = threading.Event()
+        self.path = "/mm7?x=y"
         self.start()
-        self.url = "http://127.0.0.1:%d/mm7?x=y" % self.port
+        self.url = "http://127.0.0.1:%d%s" % (self.port, self.path)
 
     def take(self, handler):
-        body = handler.rfile.read(int(handler.headers["Content-Length"]))
+        size = int(handler.headers["Content-Length"])
+        body = handler.rfile.read(size)
+        if len(body) < size:
+            handler.close_connection = True  # it was cut
+            return
         secret = base64.b64encode(("%s:%s" % (self.USER, self.PASSWORD)).encode()).decode()
         if handler.headers["Authorization"] != "Basic " + secret:
             self.send(handler, 401, "<html>no</html>")
             return
         try:
-            assert handler.path == "/mm7?x=y"
+            assert handler.path == self.path
             message = parse(handler.headers, body)
         except Exception as error:
             self.wrong.append((repr(error), body))

@@ -181,6 +181,7 @@ class Gateway:
     def __init__(self, statuses):
         self.statuses = list(statuses)
         self.requests = []
+        self.text = b"3: \x1b[1mmore\r\nof it"
         gateway = self
         self.released = threading.Event()
 
@@ -202,7 +203,7 @@ class Gateway:
                     gateway.released.wait(60)
                     self.close_connection = True
                     return
-                body = b"3: \x1b[1mmore\r\nof it" + 100000 * b"x"
+                body = gateway.text + 100000 * b"x"
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()

@@ -82,15 +82,16 @@ def check_vapid(header, origin):
     return claims, params["k"]
 
 
-def certificate(path, names, issuer=None):
-    """Makes path.pem, the certificate and its key. Returns the issuer of others."""
+def certificate(path, names, issuer=None, days=2):
+    """Makes path.pem, the certificate and its key, which is valid so long, or has been. Returns
+    the issuer of others."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, os.path.basename(path))])
     now = datetime.datetime.utcnow()
     builder = x509.CertificateBuilder().subject_name(name).public_key(key.public_key()) \
         .issuer_name(issuer[0] if issuer else name).serial_number(x509.random_serial_number()) \
-        .not_valid_before(now - datetime.timedelta(days=1)) \
-        .not_valid_after(now + datetime.timedelta(days=2)) \
+        .not_valid_before(now - datetime.timedelta(days=3)) \
+        .not_valid_after(now + datetime.timedelta(days=days)) \
         .add_extension(x509.BasicConstraints(ca=issuer is None, path_length=None), critical=True)
     if names:
         alt = [x509.IPAddress(ipaddress.ip_address(name)) if name[0].isdigit() or ":" in name

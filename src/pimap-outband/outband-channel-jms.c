@@ -36,9 +36,9 @@
 #include "pimap-settings.h"
 #include "pimap-stomp.h"
 #include "pimap-text.h"
+#include "pimap-tls.h"
 #include "outband-channel.h"
 #include "outband-payload.h"
-#include "outband-tls.h"
 #include "stomp-frame.h"
 
 #define JMS_MAX_SENDS 100
@@ -533,7 +533,8 @@ static int jms_handle_frames(struct jms_channel *channel, const char **error_r)
 static const char *jms_get_stream_error(struct jms_channel *channel)
 {
 	if (channel->ssl != NULL && ssl_iostream_has_handshake_failed(channel->ssl))
-		return ssl_iostream_get_last_error(channel->ssl);
+		return pimap_tls_fix_error(
+			ssl_iostream_get_last_error(channel->ssl));
 	if (channel->input->stream_errno != 0)
 		return i_stream_get_error(channel->input);
 	if (channel->output->stream_errno != 0)
@@ -617,9 +618,9 @@ static void jms_connected(struct jms_channel *channel)
 	channel->output = o_stream_create_fd(channel->fd, SIZE_MAX);
 	o_stream_set_no_error_handling(channel->output, TRUE);
 	if (channel->url.ssl &&
-	    outband_tls_start(channel->ssl_ctx, channel->url.host,
-			      channel->event, &channel->input, &channel->output,
-			      &channel->ssl, &error) < 0) {
+	    pimap_tls_start(channel->ssl_ctx, channel->url.host,
+			    channel->event, &channel->input, &channel->output,
+			    &channel->ssl, &error) < 0) {
 		jms_disconnect(channel, error);
 		return;
 	}
@@ -676,8 +677,8 @@ static void jms_connect(struct jms_channel *channel)
 	channel->to_connect = timeout_add(JMS_TIMEOUT_MSECS,
 					  jms_connect_timeout, channel);
 	if (channel->url.ssl &&
-	    outband_tls_prepare(channel->set->pimap_jms_ca, &channel->ssl_ctx,
-				&error) < 0) {
+	    pimap_tls_prepare(channel->set->pimap_jms_ca, &channel->ssl_ctx,
+			      &error) < 0) {
 		/* the file may come to be there */
 		jms_disconnect(channel, error);
 		return;

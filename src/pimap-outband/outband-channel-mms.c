@@ -37,6 +37,7 @@ mms_channel_init(const struct outband_channel_env *env,
 	const struct outband_http_settings http_set = {
 		.name = "pimap_mms_url",
 		.url = set->pimap_mms_url,
+		.ca = set->pimap_mms_ca,
 		.connections = MMS_MAX_SENDS,
 		.max_answer = OUTBAND_MM7_MAX_ANSWER,
 		.judge = outband_mm7_judge,
@@ -124,6 +125,8 @@ mms_channel_send(struct outband_channel *_channel,
 	}
 	type = outband_mm7_submit(body, &channel->sender, &msg);
 	req = outband_http_request(channel->http, callback, context);
+	if (req == NULL)
+		return;
 	if (channel->user[0] != '\0') {
 		http_client_request_set_auth_simple(req, channel->user,
 						    channel->password);

@@ -32,6 +32,7 @@ sms_channel_init(const struct outband_channel_env *env,
 	const struct outband_kannel_settings kannel_set = {
 		.name = "pimap_sms_url",
 		.url = set->pimap_sms_url,
+		.ca = set->pimap_sms_ca,
 		.user = set->pimap_sms_user,
 		.password = set->pimap_sms_password,
 		.from = set->pimap_sms_from,

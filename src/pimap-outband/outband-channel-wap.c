@@ -64,6 +64,7 @@ wap_channel_init(const struct outband_channel_env *env,
 	const struct outband_kannel_settings kannel_set = {
 		.name = "pimap_wap_push_url",
 		.url = set->pimap_wap_push_url,
+		.ca = set->pimap_wap_push_ca,
 		.user = set->pimap_wap_push_user,
 		.password = set->pimap_wap_push_password,
 		.from = set->pimap_wap_push_from,

@@ -22,10 +22,10 @@
 #include "http-response-parser.h"
 #include "iostream-ssl.h"
 #include "pimap-settings.h"
+#include "pimap-tls.h"
 #include "pimap-webpush.h"
 #include "outband-channel.h"
 #include "outband-payload.h"
-#include "outband-tls.h"
 #include "webpush-crypto.h"
 
 #define WEBPUSH_MAX_SENDS 50
@@ -226,8 +226,8 @@ webpush_channel_prepare(struct webpush_channel *channel, const char **error_r)
 		e_info(channel->event, "Web Push: devices subscribe with the "
 		       "key %s", webpush_key_get_public(channel->key));
 	}
-	return outband_tls_prepare(channel->set->pimap_webpush_ca,
-				   &channel->ssl_ctx, error_r);
+	return pimap_tls_prepare(channel->set->pimap_webpush_ca,
+				 &channel->ssl_ctx, error_r);
 }
 
 static void webpush_send_ended(struct webpush_send *send)
@@ -326,7 +326,8 @@ static void webpush_send_input(struct webpush_send *send)
 	if (ret > 0)
 		webpush_send_answered(send, &response);
 	else if (send->ssl != NULL && ssl_iostream_has_handshake_failed(send->ssl))
-		webpush_send_lost(send, ssl_iostream_get_last_error(send->ssl));
+		webpush_send_lost(send, pimap_tls_fix_error(
+			ssl_iostream_get_last_error(send->ssl)));
 	else if (send->input->stream_errno != 0)
 		webpush_send_lost(send, i_stream_get_error(send->input));
 	else if (ret < 0)
@@ -418,9 +419,9 @@ static void webpush_send_connected(struct webpush_send *send)
 	send->input = i_stream_create_fd(send->fd, WEBPUSH_MAX_INPUT);
 	send->output = o_stream_create_fd(send->fd, SIZE_MAX);
 	o_stream_set_no_error_handling(send->output, TRUE);
-	if (outband_tls_start(send->channel->ssl_ctx, send->addr.host,
-			      send->channel->event, &send->input, &send->output,
-			      &send->ssl, &error) < 0) {
+	if (pimap_tls_start(send->channel->ssl_ctx, send->addr.host,
+			    send->channel->event, &send->input, &send->output,
+			    &send->ssl, &error) < 0) {
 		webpush_send_lost(send, error);
 		return;
 	}

@@ -21,6 +21,8 @@ struct outband_http_settings {
 	/* what the URL is called in the configuration */
 	const char *name;
 	const char *url;
+	/* a file with certificates of authorities, "" = the system's */
+	const char *ca;
 	/* at the same time */
 	unsigned int connections;
 	/* of an answer's text: more isn't read */
@@ -35,8 +37,8 @@ int outband_http_init(const struct outband_http_settings *set,
 /* What is being sent is broken off, without a callback. */
 void outband_http_deinit(struct outband_http **http);
 
-/* Returns a request for the caller to add headers and the payload to, and to submit. It
-   doesn't block, and the callback is called once, later. */
+/* Returns a request for the caller to add headers and the payload to, and to submit, or
+   NULL if it can't be made. It doesn't block, and the callback is called once, later. */
 struct http_client_request *
 outband_http_request(struct outband_http *http,
 		     outband_channel_callback_t *callback, void *context);

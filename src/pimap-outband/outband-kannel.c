@@ -10,7 +10,7 @@
 #include "outband-http.h"
 #include "outband-kannel.h"
 
-#define KANNEL_MAX_ANSWER 256
+#define KANNEL_MAX_ANSWER 1024
 
 struct outband_kannel {
 	pool_t pool;
@@ -42,6 +42,7 @@ int outband_kannel_init(const struct outband_kannel_settings *set,
 	const struct outband_http_settings http_set = {
 		.name = set->name,
 		.url = set->url,
+		.ca = set->ca,
 		.connections = set->connections,
 		.max_answer = KANNEL_MAX_ANSWER,
 		.judge = kannel_judge,
@@ -57,8 +58,8 @@ int outband_kannel_init(const struct outband_kannel_settings *set,
 	kannel->from = pimap_text_get_line(pool, set->from);
 	if (kannel->user == NULL || kannel->password == NULL ||
 	    kannel->from == NULL) {
-		*error_r = t_strdup_printf("%s %s: user, password and sender "
-			"must be of one line", set->name, set->url);
+		*error_r = t_strdup_printf("%s: user, password and sender "
+			"must be of one line", set->name);
 		pool_unref(&pool);
 		return -1;
 	}
@@ -93,6 +94,8 @@ void outband_kannel_send(struct outband_kannel *kannel,
 	struct http_client_request *req =
 		outband_http_request(kannel->http, callback, context);
 
+	if (req == NULL)
+		return;
 	outband_http_add_header(req, "Content-Type",
 				msg->coding == OUTBAND_KANNEL_OCTETS ?
 				"application/octet-stream" :

@@ -20,6 +20,8 @@ struct outband_kannel_settings {
 	const char *name;
 	/* of sendsms */
 	const char *url;
+	/* as outband_http_settings.ca */
+	const char *ca;
 	const char *user, *password;
 	/* "": the gateway's own sender */
 	const char *from;

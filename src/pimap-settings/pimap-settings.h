@@ -120,11 +120,13 @@ struct pimap_settings {
 	const char *pimap_mqtt_prefix;
 	const char *pimap_mqtt_client_id;
 	/* The channel MMS: URL of the MMSC's MM7, "" = there is none; what it knows
-	   this server by, by HTTP and in MM7, "" = nothing; the sender's number, ""
-	   = the MMSC's own; what numbers must match, "" = there are none (R-14.5) */
+	   this server by, by HTTP and in MM7, "" = nothing; path of certificates that
+	   it may have, "" = the system's; the sender's number, "" = the MMSC's own;
+	   what numbers must match, "" = there are none (R-14.5) */
 	const char *pimap_mms_url;
 	const char *pimap_mms_user;
 	const char *pimap_mms_password;
+	const char *pimap_mms_ca;
 	const char *pimap_mms_vasp_id;
 	const char *pimap_mms_vas_id;
 	const char *pimap_mms_from;
@@ -143,12 +145,13 @@ struct pimap_settings {
 	const char *pimap_sip_pattern;
 	const char *pimap_sip_method;
 	/* The channel SMS: URL of the gateway's sendsms, "" = there is none; what it
-	   knows this server by; the sender, "" = the gateway's own; what numbers
-	   must match, "" = there are none (R-14.5); of how many parts a
-	   notification may be */
+	   knows this server by; path of certificates that it may have, "" = the
+	   system's; the sender, "" = the gateway's own; what numbers must match,
+	   "" = there are none (R-14.5); of how many parts a notification may be */
 	const char *pimap_sms_url;
 	const char *pimap_sms_user;
 	const char *pimap_sms_password;
+	const char *pimap_sms_ca;
 	const char *pimap_sms_from;
 	const char *pimap_sms_pattern;
 	unsigned int pimap_sms_parts;
@@ -167,6 +170,7 @@ struct pimap_settings {
 	const char *pimap_wap_push_url;
 	const char *pimap_wap_push_user;
 	const char *pimap_wap_push_password;
+	const char *pimap_wap_push_ca;
 	const char *pimap_wap_push_from;
 	const char *pimap_wap_push_pattern;
 	/* The channel WEBPUSH: how push services reach the administrator, a URL,
