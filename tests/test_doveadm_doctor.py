@@ -8,6 +8,7 @@ import re
 import shutil
 import socket
 import subprocess
+import tempfile
 import threading
 
 import pytest
@@ -15,6 +16,8 @@ import pytest
 from conftest import DOVECOT_24, Server, settings
 from outband_peers import Relay
 from sipp import Proxy, response
+from tls_peer import TLS
+from webpush_peer import certificate as make_certificate
 
 SITE = ["configuration", "modules", "settings", "timezone", "separator", "passdb", "master",
         "userdb", "plugins", "chroot", "capability", "connections", "outband",
@@ -490,8 +493,11 @@ def test_gateway(doctor, relay, channel):
     doctor.finds(conf(url=""), channels="there is no %surl: nothing is sent" % prefix)
     doctor.finds(conf(pattern=""), channels="%spattern isn't set: no device can" % prefix)
     doctor.finds(conf(url="http://nowhere.invalid/"), channels="there is no such host")
-    doctor.finds(conf(url="https://127.0.0.1/"), channels="only http:// is supported")
     doctor.finds(conf(url="127.0.0.1:13013"), channels="Until it is mended")
+    doctor.finds(conf(url="https://u:geheim@127.0.0.1/"),
+                 channels="%surl: it isn't an http:// or https:// URL: " % prefix)
+    doctor.finds(conf(ca="/nowhere.pem"), channels="%sca is set, but %surl = http://127.0.0.1:%d/"
+                 "cgi-bin/sendsms is without TLS. Make it https://" % (prefix, prefix, relay.port))
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         doctor.finds(conf(url="http://127.0.0.1:%d/" % unused.getsockname()[1]),
@@ -533,7 +539,54 @@ def test_sip(doctor, tcp):
                  channels="pimap_sip_from = notify@example.com: not sip:user@host")
 
 
-def test_jms_broker(doctor, relay):
+@pytest.fixture(scope="module")
+def tls():
+    """A peer with TLS, of a certificate for this host; tls.ca is that of its authority"""
+    path = tempfile.mkdtemp(prefix="pimap-doctor-tls.")
+    os.chmod(path, 0o755)
+    issuer = make_certificate(path + "/ca", ())
+    make_certificate(path + "/good", ("localhost", "127.0.0.1"), issuer)
+    make_certificate(path + "/other", ("sms.example.com",), issuer)
+    make_certificate(path + "/expired", ("localhost", "127.0.0.1"), issuer, days=-1)
+    relay = Relay()
+    tls = TLS(relay.port, path + "/good.pem")
+    tls.path, tls.ca = path, path + "/ca.pem"
+    yield tls
+    tls.stop()
+    relay.stop()
+    shutil.rmtree(path)
+
+
+@pytest.mark.parametrize("channel", ["sms", "wap_push", "mms"])
+def test_gateway_by_https(doctor, tls, channel):
+    """Whether the channel would accept its certificate"""
+    prefix = "pimap_%s_" % channel
+    values = {"pimap_channels": channel, prefix + "pattern": "+49*", prefix + "ca": tls.ca,
+              prefix + "url": "https://localhost:%d/x?password=geheim" % tls.port}
+
+    def finds(words, **other):
+        text = doctor.finds(doctor.good + settings(dict(
+            values, **{prefix + name: value for name, value in other.items()})), channels=words)
+        assert "geheim" not in str(text)
+    shown = "%surl = https://localhost:%d/x can't be reached: " % (prefix, tls.port)
+    assert doctor.run(doctor.good + settings(values), code=0)
+    finds([shown, "local issuer certificate"], ca="")
+    finds("%sca = /nowhere.pem: dovecot can't read it: No such file" % prefix, ca="/nowhere.pem")
+    finds("there is no certificate", ca="/etc/hostname")
+    try:
+        for pem, words in ((tls.path + "/other.pem", "doesn't match expected host name localhost"),
+                           (tls.path + "/expired.pem", "certificate has expired"),
+                           ("cut", "Connection closed"), ("plain", "wrong version number")):
+            tls.pem = pem
+            finds([shown, words])
+        tls.pem = "hang"
+        if channel == "sms":
+            finds([shown, "it doesn't answer TLS"])
+    finally:
+        tls.pem = tls.good
+
+
+def test_jms_broker(doctor, relay, tls):
     """What JMS couldn't send with"""
     # it listens, that is all
     values = {"pimap_channels": "jms", "pimap_jms_prefix": "/queue/pimap.",
@@ -545,9 +598,10 @@ def test_jms_broker(doctor, relay):
     folder = doctor.server.path
     key = openssl(folder + "/jms.pem", "ecparam", "-name", "prime256v1", "-genkey", "-noout")
     certificate = openssl(folder + "/jms-ca.pem", "req", "-x509", "-key", key, "-subj", "/CN=x")
-    ssl = "stomp+ssl://localhost:%d" % relay.port
+    ssl = "stomp+ssl://localhost:%d" % tls.port
     assert doctor.run(conf(), code=0)
-    assert doctor.run(conf(url=ssl, ca=certificate), code=0)
+    assert doctor.run(conf(url=ssl, ca=tls.ca), code=0)
+    doctor.finds(conf(url=ssl, ca=certificate), channels="local issuer certificate")
     doctor.finds(conf(url=""), channels="there is no pimap_jms_url: nothing is sent")
     doctor.finds(conf(prefix=""), channels="pimap_jms_prefix isn't set: no device can")
     doctor.finds(conf(prefix="/queue/*."), channels="pimap_jms_prefix = /queue/*.: there is a")
@@ -563,16 +617,18 @@ def test_jms_broker(doctor, relay):
                      channels="can't be reached: Connection refused")
 
 
-def test_mqtt_broker(doctor, relay):
+def test_mqtt_broker(doctor, relay, tls):
     # it listens, that is all
     values = {"pimap_channels": "mqtt", "pimap_mqtt_prefix": "pimap",
-              "pimap_mqtt_url": "mqtts://127.0.0.1:%d" % relay.port}
+              "pimap_mqtt_url": "mqtts://127.0.0.1:%d" % tls.port, "pimap_mqtt_ca": tls.ca}
 
     def conf(**other):
         return doctor.good + settings(dict(
             values, **{"pimap_mqtt_" + name: value for name, value in other.items()}))
     assert doctor.run(conf(), code=0)
-    assert doctor.run(conf(url="mqtt://localhost:%d/" % relay.port), code=0)
+    assert doctor.run(conf(url="mqtt://localhost:%d/" % relay.port, ca=""), code=0)
+    doctor.finds(conf(url="mqtt://localhost:%d/" % relay.port), channels="without TLS. Make it mqtts")
+    doctor.finds(conf(ca=""), channels="local issuer certificate")
     doctor.finds(conf(url=""), channels="there is no pimap_mqtt_url: nothing is sent")
     doctor.finds(conf(prefix=""), channels="pimap_mqtt_prefix isn't set: no device can")
     doctor.finds(conf(url="mqtt://nowhere.invalid"), channels="there is no such host")

@@ -8,6 +8,7 @@
 #include "pimap-channel.h"
 #include "pimap-compat.h"
 #include "pimap-control.h"
+#include "pimap-gateway.h"
 #include "pimap-idle.h"
 #include "pimap-keys.h"
 #include "pimap-look.h"
@@ -261,14 +262,24 @@ void doctor_check_outband(struct doctor *doctor)
 
 /* channels */
 
+/* A peer, by the value of a setting */
+struct doctor_peer {
+	const char *setting, *value;
+	const char *host;
+	in_port_t port;
+	/* the file of authorities, "" = the system's; NULL = there is no TLS */
+	const char *ca;
+};
+
 /* Returns 0, or -1 and error_r. */
 static int
-doctor_connect(const struct ip_addr *ip, in_port_t port, const char **error_r)
+doctor_connect(const struct doctor_peer *peer, const struct ip_addr *ip,
+	       const char **error_r)
 {
 	struct pollfd pfd = { .events = POLLOUT };
 	int fd, err;
 
-	fd = net_connect_ip(ip, port, NULL);
+	fd = net_connect_ip(ip, peer->port, NULL);
 	if (fd < 0) {
 		*error_r = t_strdup_printf("%m");
 		return -1;
@@ -276,6 +287,11 @@ doctor_connect(const struct ip_addr *ip, in_port_t port, const char **error_r)
 	pfd.fd = fd;
 	err = poll(&pfd, 1, DOCTOR_CONNECT_MSECS) > 0 ? net_geterror(fd) :
 		ETIMEDOUT;
+	if (err == 0 && peer->ca != NULL) {
+		/* closes it */
+		return doctor_start_tls(fd, peer->host, peer->ca,
+					DOCTOR_CONNECT_MSECS, error_r);
+	}
 	(void)close(fd);
 	if (err == 0)
 		return 0;
@@ -283,11 +299,18 @@ doctor_connect(const struct ip_addr *ip, in_port_t port, const char **error_r)
 	return -1;
 }
 
+static int
+doctor_ask_proxy(const struct doctor_peer *peer, const struct ip_addr *ip,
+		 const char **error_r)
+{
+	return doctor_ask_sip(ip, peer->port, error_r);
+}
+
 /* connect: returns 0, or -1 and error_r */
 static void
-doctor_check_host_by(struct doctor *doctor, const char *setting,
-		     const char *host, in_port_t port,
-		     int (*connect)(const struct ip_addr *ip, in_port_t port,
+doctor_check_peer_by(struct doctor *doctor, const struct doctor_peer *peer,
+		     int (*connect)(const struct doctor_peer *peer,
+				    const struct ip_addr *ip,
 				    const char **error_r))
 {
 	const char *error = "it has no address";
@@ -295,26 +318,73 @@ doctor_check_host_by(struct doctor *doctor, const char *setting,
 	unsigned int i, count;
 	int ret;
 
-	ret = net_gethostbyname(host, &ips, &count);
+	ret = net_gethostbyname(peer->host, &ips, &count);
 	if (ret != 0) {
 		doctor_fail(doctor, "%s = %s: there is no such host: %s",
-			    setting, doctor_get(doctor, setting),
-			    net_gethosterror(ret));
+			    peer->setting, peer->value, net_gethosterror(ret));
 		return;
 	}
 	for (i = 0; i < count; i++) {
-		if (connect(&ips[i], port, &error) == 0)
+		if (connect(peer, &ips[i], &error) == 0)
 			return;
 	}
 	doctor_fail(doctor, "%s = %s can't be reached: %s. Notifications wait "
-		    "until it can", setting, doctor_get(doctor, setting), error);
+		    "until it can", peer->setting, peer->value, error);
 }
 
 static void
 doctor_check_host(struct doctor *doctor, const char *setting, const char *host,
 		  in_port_t port)
 {
-	doctor_check_host_by(doctor, setting, host, port, doctor_connect);
+	const struct doctor_peer peer = {
+		.setting = setting,
+		.value = doctor_get(doctor, setting),
+		.host = host,
+		.port = port,
+	};
+
+	doctor_check_peer_by(doctor, &peer, doctor_connect);
+}
+
+/* A setting of the service's */
+static const char *doctor_get_outband(struct doctor *doctor, const char *key)
+{
+	const struct pimap_conf *outband =
+		doctor_find_block(doctor->global, "service", "pimap-outband");
+
+	return outband == NULL ? "" : doctor_get_expanded(doctor, outband, key);
+}
+
+/* Of a peer that may have TLS: scheme is how its URL begins then, value the URL as it may
+   be shown. */
+static void
+doctor_check_tls(struct doctor *doctor, const struct pimap_channel_def *def,
+		 const char *value, const char *host, in_port_t port, bool tls,
+		 const char *scheme)
+{
+	const char *ca_name = t_strdup_printf("pimap_%s_ca",
+					      t_str_lcase(def->name));
+	struct doctor_peer peer = {
+		.setting = def->peer_name,
+		.value = value,
+		.host = host,
+		.port = port,
+	};
+	unsigned int failures = doctor->failures;
+	const char *ca = doctor_get(doctor, ca_name);
+
+	if (!tls && *ca != '\0') {
+		doctor_fail(doctor, "%s is set, but %s = %s is without TLS. "
+			"Make it %s", ca_name, def->peer_name, value, scheme);
+	} else if (tls) {
+		doctor_check_file(doctor, ca_name, def->name,
+				  doctor_get_outband(doctor, "user"),
+				  doctor_get_outband(doctor, "extra_groups"));
+		/* without it nothing can be said of the certificate */
+		if (doctor->failures == failures)
+			peer.ca = ca;
+	}
+	doctor_check_peer_by(doctor, &peer, doctor_connect);
 }
 
 static void
@@ -349,7 +419,8 @@ doctor_check_mqtt(struct doctor *doctor, const struct pimap_channel_def *def,
 			"pimap-outband doesn't start", def->peer_name, value,
 			error);
 	} else {
-		doctor_check_host(doctor, def->peer_name, url.host, url.port);
+		doctor_check_tls(doctor, def, value, url.host, url.port,
+				 url.tls, "mqtts://");
 	}
 }
 
@@ -367,35 +438,25 @@ static void
 doctor_check_gateway(struct doctor *doctor, const struct pimap_channel_def *def,
 		     const char *value)
 {
-	const char *error = "only http:// is supported";
 	struct http_url *url;
+	const char *error;
 
-	if (http_url_parse(value, NULL, 0, pool_datastack_create(), &url,
-			   &error) < 0 || url->have_ssl) {
-		doctor_fail(doctor, "%s = %s: %s. Until it is mended "
-			"pimap-outband doesn't start", def->peer_name, value,
-			error);
+	if (pimap_gateway_url_parse(value, &url, &error) < 0) {
+		/* there may be a password in it */
+		doctor_fail(doctor, "%s: %s. Until it is mended pimap-outband "
+			"doesn't start", def->peer_name, error);
 	} else {
-		doctor_check_host(doctor, def->peer_name, url->host.name,
-				  http_url_get_port(url));
+		doctor_check_tls(doctor, def, pimap_gateway_url_show(url),
+				 url->host.name, http_url_get_port(url),
+				 url->have_ssl, "https://");
 	}
-}
-
-/* A setting of the service's */
-static const char *doctor_get_outband(struct doctor *doctor, const char *key)
-{
-	const struct pimap_conf *outband =
-		doctor_find_block(doctor->global, "service", "pimap-outband");
-
-	return outband == NULL ? "" : doctor_get_expanded(doctor, outband, key);
 }
 
 static void
 doctor_check_jms(struct doctor *doctor, const struct pimap_channel_def *def,
 		 const char *value)
 {
-	const char *prefix = doctor_get(doctor, def->pattern_name);
-	const char *ca = doctor_get(doctor, "pimap_jms_ca"), *error;
+	const char *prefix = doctor_get(doctor, def->pattern_name), *error;
 	struct pimap_stomp_url url;
 
 	if (!pimap_stomp_prefix_is_valid(prefix, &error)) {
@@ -409,15 +470,8 @@ doctor_check_jms(struct doctor *doctor, const struct pimap_channel_def *def,
 			error);
 		return;
 	}
-	if (!url.ssl && *ca != '\0') {
-		doctor_fail(doctor, "pimap_jms_ca is set, but %s = %s is without "
-			"TLS. Make it stomp+ssl://", def->peer_name, value);
-	} else if (*ca != '\0') {
-		doctor_check_file(doctor, "pimap_jms_ca", def->name,
-				  doctor_get_outband(doctor, "user"),
-				  doctor_get_outband(doctor, "extra_groups"));
-	}
-	doctor_check_host(doctor, def->peer_name, url.host, url.port);
+	doctor_check_tls(doctor, def, value, url.host, url.port, url.ssl,
+			 "stomp+ssl://");
 }
 
 static void
@@ -425,6 +479,10 @@ doctor_check_sip(struct doctor *doctor, const struct pimap_channel_def *def,
 		 const char *value)
 {
 	const char *from = doctor_get(doctor, "pimap_sip_from"), *error;
+	struct doctor_peer peer = {
+		.setting = def->peer_name,
+		.value = value,
+	};
 	struct pimap_sip_proxy proxy;
 
 	if (from[0] != '\0' && !pimap_sip_uri_is_valid(from, &error)) {
@@ -436,9 +494,10 @@ doctor_check_sip(struct doctor *doctor, const struct pimap_channel_def *def,
 			"pimap-outband doesn't start", def->peer_name, value,
 			error);
 	} else {
-		doctor_check_host_by(doctor, def->peer_name, proxy.host,
-				     proxy.port, proxy.tcp ? doctor_connect :
-				     doctor_ask_sip);
+		peer.host = proxy.host;
+		peer.port = proxy.port;
+		doctor_check_peer_by(doctor, &peer, proxy.tcp ?
+				     doctor_connect : doctor_ask_proxy);
 	}
 }
 

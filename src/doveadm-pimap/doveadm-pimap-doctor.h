@@ -54,6 +54,12 @@ void doctor_check_channels(struct doctor *doctor);
 int doctor_ask_sip(const struct ip_addr *ip, in_port_t port,
 		   const char **error_r);
 
+/* doveadm-pimap-doctor-tls.c: has a peer that is connected a certificate of its name's
+   by these authorities? They are in the file ca, "" = the system's. Closes fd. Returns 0, or
+   -1 and error_r. */
+int doctor_start_tls(int fd, const char *host, const char *ca,
+		     unsigned int timeout_msecs, const char **error_r);
+
 /* doveadm-pimap-doctor-webpush.c: of the check of channels. The service is that user's,
    and in these groups. */
 void doctor_check_webpush(struct doctor *doctor, const char *user,
