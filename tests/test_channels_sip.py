@@ -18,7 +18,9 @@ from outband_peers import wait_for
 from sipp import Proxy, Sipp, free_port, response
 from test_outband_channels import Outband, lend
 from test_outband_surroundings import NameServer
+from test_channels_https import FAILURES, certificates
 from test_channels_sms import ODD, read
+from tls_peer import TLS
 
 ADDRESS = "sip:joe@example.com"
 USER, PASSWORD = "dovecot", "s&cret +%"
@@ -749,7 +751,7 @@ def test_notify(format, tcp):
 
 @pytest.mark.expects_faults
 @pytest.mark.parametrize("values", [
-    {"pimap_sip_proxy": "127.0.0.1:x"}, {"pimap_sip_proxy": "127.0.0.1;transport=tls"},
+    {"pimap_sip_proxy": "127.0.0.1:x"}, {"pimap_sip_proxy": "127.0.0.1;transport=sctp"},
     {"pimap_sip_from": "joe@example.com"}, {"pimap_sip_from": "sip:joe@example.com>"},
     {"pimap_sip_method": "invite"}])
 def test_settings_that_are_wrong(values):
@@ -816,3 +818,137 @@ def test_outband_test(sipp):
             "sip:joe@example.org", fails=True)
     finally:
         server.stop()
+
+
+# TLS: SIPp, as Debian has it, doesn't speak it itself
+
+class Secure:
+    """The service, and a proxy behind TLS that takes all by TCP"""
+
+    def __init__(self, certificates, port, host="127.0.0.1", ca="ca.pem", **values):
+        self.tls = TLS(port, certificates + "/good.pem")
+        self.sip = SIP("%s:%d;transport=tls" % (host, self.tls.port), **dict(
+            {"pimap_sip_ca": "%s/%s" % (certificates, ca)} if ca else {}, **values))
+        self.server = self.sip.server
+
+    def sent(self):
+        return self.server.log().count("by SIP): sent")
+
+    def stop(self):
+        self.tls.stop()
+        self.sip.stop()
+
+
+@pytest.mark.parametrize("sipp", [("200", True)], indirect=True)
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_tls(sipp, certificates, host):
+    """With the certificate for the address or the name, by one connection"""
+    one = Secure(certificates, sipp.port, host)
+    try:
+        one.sip.format = "EXTENDED"
+        one.sip.new("Joe <joe@example.com>", "x" * 1000, count=50)
+        one.sip.new(device="other")
+        one.sip.wait_sent(51)
+        assert len(sipp.messages) == 51 and one.tls.count == 1
+        assert all(message.headers["via"].startswith("SIP/2.0/TLS 127.0.0.1:")
+                   for message in sipp.messages)
+        assert one.tls.names == [host] and one.server.faults() == []
+    finally:
+        one.stop()
+
+
+def test_tls_notify(certificates):
+    """What the device is told of where it came from"""
+    proxy = Proxy(lambda proxy, message, reply: reply(response(message, "200 OK")), True)
+    one = Secure(certificates, proxy.port, pimap_sip_method="notify")
+    try:
+        one.sip.new()
+        one.sip.wait_sent()
+        message, = proxy.messages
+        assert re.fullmatch(r"<sip:127\.0\.0\.1:\d+;transport=tls>", message.headers["contact"])
+    finally:
+        one.stop()
+        proxy.stop()
+
+
+@pytest.mark.expects_faults
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion")
+def test_tls_tried_again(certificates):
+    """Nothing is said to who isn't the proxy. The log says once what is wrong, and when it is
+    mended it is sent."""
+    proxy = Proxy(lambda proxy, message, reply: reply(response(message, "200 OK")), True)
+    one = Secure(certificates, proxy.port)
+    try:
+        for number, (pem, words) in enumerate(FAILURES, 1):
+            one.tls.drop()
+            one.tls.pem = pem if pem in ("cut", "reset", "plain", "old") else \
+                "%s/%s.pem" % (certificates, pem)
+            one.tls.plain = b"SIP/2.0 400 Bad Request\r\nContent-Length: 0\r\n\r\n"
+            one.tls.passed = b""
+            before = len(one.server.log())
+            one.sip.new()
+            wait_for(lambda: one.server.log()[before:].count("by SIP): retry: 127.0.0.1: ") >= 2,
+                     30)
+            fault, = one.server.faults()[number - 1:]
+            assert words in fault and "ssl_client" not in fault, fault
+            assert one.tls.passed == b"" and one.sent() == number - 1
+            one.tls.pem = one.tls.good
+            wait_for(lambda: one.sent() == number, 60)
+        assert len(proxy.messages) == len(FAILURES)
+    finally:
+        one.stop()
+        proxy.stop()
+
+
+@pytest.mark.expects_faults
+@pytest.mark.parametrize("ca, words", [
+    (None, "unable to get local issuer certificate"), ("nowhere.pem", "No such file")])
+def test_tls_authorities(certificates, ca, words):
+    proxy = Proxy(lambda proxy, message, reply: reply(response(message, "200 OK")), True)
+    one = Secure(certificates, proxy.port, ca=ca)
+    path = certificates + "/nowhere.pem"
+    try:
+        one.sip.new()
+        assert one.server.logs("by SIP): retry: 127.0.0.1: ")
+        fault, = one.server.faults()
+        assert words in fault, fault
+        time.sleep(2.5)
+        assert len(one.server.faults()) == 1
+        assert one.tls.passed == b"" and one.sent() == 0
+        if ca is not None:
+            os.symlink("ca.pem", path)
+            one.sip.wait_sent()
+    finally:
+        if os.path.lexists(path):
+            os.unlink(path)
+        one.stop()
+        proxy.stop()
+
+
+@pytest.mark.expects_faults
+@pytest.mark.parametrize("sipp", [("200", True)], indirect=True)
+def test_tls_restarted(sipp, certificates):
+    """What speaks TLS again and again: nothing is lost, and each device's are in order"""
+    total = int(os.environ.get("PIMAP_NOTIFICATIONS", "200"))
+    one = Secure(certificates, sipp.port, pimap_join_count="0", pimap_limit_device="0",
+                 pimap_limit_user="0")
+    one.sip.format = "EXTENDED"
+    try:
+        for number in range(5):
+            one.sip.addresses["d%d" % number] = "sip:d%d@example.com" % number
+            one.sip.new(device="d%d" % number, count=total // 5)
+        for number in range(5):
+            wait_for(lambda: len(sipp.received) >= total * (number + 1) // 7, 60)
+            one.tls.stop()
+            # it doesn't live through many connections that are lost
+            sipp.restart("200")
+            one.tls.start()
+        one.sip.wait_sent(total, 60)
+        numbers = {}
+        for message in sipp.messages:
+            numbers.setdefault(message.uri, []).append(int(message.body.split()[1]))
+        assert len(numbers) == 5
+        for found in numbers.values():
+            assert list(dict.fromkeys(found)) == list(range(1, total // 5 + 1))
+    finally:
+        one.stop()

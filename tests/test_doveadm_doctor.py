@@ -533,8 +533,9 @@ def test_sip(doctor, tcp):
     doctor.finds(conf(pimap_sip_pattern=""), channels="pimap_sip_pattern isn't set: no device can")
     doctor.finds(conf(pimap_sip_proxy="nowhere.invalid" + transport),
                  channels="there is no such host")
-    doctor.finds(conf(pimap_sip_proxy="127.0.0.1;transport=tls"),
-                 channels=["behind the ; may be transport=udp or transport=tcp", "doesn't start"])
+    doctor.finds(conf(pimap_sip_proxy="127.0.0.1;transport=sctp"),
+                 channels=["behind the ; may be transport=udp, transport=tcp or transport=tls",
+                           "doesn't start"])
     doctor.finds(conf(pimap_sip_from="notify@example.com"),
                  channels="pimap_sip_from = notify@example.com: not sip:user@host")
 
@@ -555,6 +556,20 @@ def tls():
     tls.stop()
     relay.stop()
     shutil.rmtree(path)
+
+
+def test_sip_by_tls(doctor, relay, tls):
+    def conf(**values):
+        return doctor.good + settings(dict({
+            "pimap_channels": "sip", "pimap_sip_pattern": "sip:*@example.com",
+            "pimap_sip_proxy": "localhost:%d;transport=tls" % tls.port, "pimap_sip_ca": tls.ca},
+            **values))
+    assert doctor.run(conf(), code=0)
+    doctor.finds(conf(pimap_sip_ca=""), channels="local issuer certificate")
+    doctor.finds(conf(pimap_sip_ca="/nowhere.pem"), channels="dovecot can't read it")
+    doctor.finds(conf(pimap_sip_proxy="localhost:%d;transport=tcp" % relay.port),
+                 channels="pimap_sip_ca is set, but pimap_sip_proxy = localhost:%d;transport=tcp is "
+                 "without TLS. Make it host;transport=tls" % relay.port)
 
 
 @pytest.mark.parametrize("channel", ["sms", "wap_push", "mms"])

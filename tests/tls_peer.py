@@ -6,13 +6,14 @@ import socket
 import ssl
 import struct
 import threading
+import time
 
 
 class TLS:
     """Passes on what comes to the port of the peer.
     pem: the file with the certificate and its key, which may be set anew; or "plain": without
-    TLS; "cut" or "reset": the connection ends in the handshake; "hang": it stays there; "old": TLS
-    1.1, with good.
+    TLS, and where plain is set that is the answer; "cut" or "reset": the connection ends in the
+    handshake; "hang": it stays there; "old": TLS 1.1, with good.
     names: those that clients wanted (SNI). passed: what they have said."""
 
     def __init__(self, peer, good):
@@ -20,6 +21,7 @@ class TLS:
         self.peer, self.port = peer, 0
         self.names, self.open = [], []
         self.passed, self.count = b"", 0
+        self.plain, self.active = None, 0
         self.start()
 
     def start(self):
@@ -47,10 +49,11 @@ class TLS:
 
     def serve(self, sock):
         self.open.append(sock)
+        self.active += 1
         try:
             sock.settimeout(60)
             if self.pem in ("cut", "reset", "hang"):
-                assert sock.recv(1000)[:1] == b"\x16"
+                assert sock.recv(16384)[:1] == b"\x16"
                 while self.pem == "hang" and sock.recv(1000) != b"":
                     pass
                 if self.pem == "reset":
@@ -59,6 +62,10 @@ class TLS:
             if self.pem != "plain":
                 sock = self.context().wrap_socket(sock, server_side=True)
                 self.open.append(sock)
+            elif self.plain is not None:
+                assert sock.recv(16384)[:1] == b"\x16"
+                sock.sendall(self.plain)
+                return
             with socket.create_connection(("127.0.0.1", self.peer)) as peer:
                 self.count += 1
                 self.pass_on(sock, peer)
@@ -66,6 +73,7 @@ class TLS:
             pass
         finally:
             sock.close()
+            self.active -= 1
 
     def pass_on(self, sock, peer):
         while True:
@@ -81,14 +89,22 @@ class TLS:
                         self.passed += data
                     target.sendall(data)
 
-    def drop(self):
-        """Ends the connections that there are"""
+    def shutdown(self, how):
         for sock in self.open:
             try:
-                sock.shutdown(socket.SHUT_RDWR)
+                # an SSLSocket's own would read on without TLS
+                socket.socket.shutdown(sock, how)
             except OSError:
                 pass
         self.open = []
+
+    def drop(self):
+        """Ends the connections that there are, and waits until clients know it"""
+        self.shutdown(socket.SHUT_WR)
+        deadline = time.monotonic() + 20
+        while self.active > 0:
+            assert time.monotonic() < deadline, "a connection stays"
+            time.sleep(0.02)
 
     def restart(self):
         self.stop()
@@ -98,4 +114,4 @@ class TLS:
         # what waits in accept() holds the port
         self.listener.shutdown(socket.SHUT_RDWR)
         self.listener.close()
-        self.drop()
+        self.shutdown(socket.SHUT_RDWR)

@@ -355,35 +355,45 @@ static const char *doctor_get_outband(struct doctor *doctor, const char *key)
 	return outband == NULL ? "" : doctor_get_expanded(doctor, outband, key);
 }
 
-/* Of a peer that may have TLS: scheme is how its URL begins then, value the URL as it may
-   be shown. */
+/* The file of authorities that a peer may have certificates of, "" = the system's; NULL
+   if there is no TLS, or nothing can be said of certificates. with_tls: what would have
+   it; value: the peer as it may be shown */
+static const char *
+doctor_check_ca(struct doctor *doctor, const struct pimap_channel_def *def,
+		const char *value, bool tls, const char *with_tls)
+{
+	const char *name = t_strdup_printf("pimap_%s_ca",
+					   t_str_lcase(def->name));
+	const char *path = doctor_get(doctor, name);
+	unsigned int failures = doctor->failures;
+
+	if (!tls) {
+		if (*path != '\0') {
+			doctor_fail(doctor, "%s is set, but %s = %s is without "
+				"TLS. Make it %s", name, def->peer_name, value,
+				with_tls);
+		}
+		return NULL;
+	}
+	doctor_check_file(doctor, name, def->name,
+			  doctor_get_outband(doctor, "user"),
+			  doctor_get_outband(doctor, "extra_groups"));
+	return doctor->failures == failures ? path : NULL;
+}
+
 static void
 doctor_check_tls(struct doctor *doctor, const struct pimap_channel_def *def,
 		 const char *value, const char *host, in_port_t port, bool tls,
-		 const char *scheme)
+		 const char *with_tls)
 {
-	const char *ca_name = t_strdup_printf("pimap_%s_ca",
-					      t_str_lcase(def->name));
-	struct doctor_peer peer = {
+	const struct doctor_peer peer = {
 		.setting = def->peer_name,
 		.value = value,
 		.host = host,
 		.port = port,
+		.ca = doctor_check_ca(doctor, def, value, tls, with_tls),
 	};
-	unsigned int failures = doctor->failures;
-	const char *ca = doctor_get(doctor, ca_name);
 
-	if (!tls && *ca != '\0') {
-		doctor_fail(doctor, "%s is set, but %s = %s is without TLS. "
-			"Make it %s", ca_name, def->peer_name, value, scheme);
-	} else if (tls) {
-		doctor_check_file(doctor, ca_name, def->name,
-				  doctor_get_outband(doctor, "user"),
-				  doctor_get_outband(doctor, "extra_groups"));
-		/* without it nothing can be said of the certificate */
-		if (doctor->failures == failures)
-			peer.ca = ca;
-	}
 	doctor_check_peer_by(doctor, &peer, doctor_connect);
 }
 
@@ -493,12 +503,14 @@ doctor_check_sip(struct doctor *doctor, const struct pimap_channel_def *def,
 		doctor_fail(doctor, "%s = %s: %s. Until it is mended "
 			"pimap-outband doesn't start", def->peer_name, value,
 			error);
-	} else {
-		peer.host = proxy.host;
-		peer.port = proxy.port;
-		doctor_check_peer_by(doctor, &peer, proxy.tcp ?
-				     doctor_connect : doctor_ask_proxy);
+		return;
 	}
+	peer.host = proxy.host;
+	peer.port = proxy.port;
+	peer.ca = doctor_check_ca(doctor, def, value, proxy.tls,
+				  "host;transport=tls");
+	doctor_check_peer_by(doctor, &peer, proxy.tcp ? doctor_connect :
+			     doctor_ask_proxy);
 }
 
 static void

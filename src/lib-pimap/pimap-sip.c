@@ -101,16 +101,19 @@ int pimap_sip_proxy_parse(const char *value, struct pimap_sip_proxy *proxy_r,
 
 	i_zero(proxy_r);
 	if (params != NULL) {
-		if (strcasecmp(params, ";transport=tcp") == 0)
+		if (strcasecmp(params, ";transport=tls") == 0)
+			proxy_r->tcp = proxy_r->tls = TRUE;
+		else if (strcasecmp(params, ";transport=tcp") == 0)
 			proxy_r->tcp = TRUE;
 		else if (strcasecmp(params, ";transport=udp") != 0) {
-			*error_r = "behind the ; may be transport=udp or "
-				"transport=tcp";
+			*error_r = "behind the ; may be transport=udp, "
+				"transport=tcp or transport=tls";
 			return -1;
 		}
 		value = t_strdup_until(value, params);
 	}
-	if (net_str2hostport(value, PIMAP_SIP_PORT, &proxy_r->host,
+	if (net_str2hostport(value, proxy_r->tls ? PIMAP_SIP_TLS_PORT :
+			     PIMAP_SIP_PORT, &proxy_r->host,
 			     &proxy_r->port) < 0 || proxy_r->port == 0 ||
 	    (net_addr2ip(proxy_r->host, &ip) < 0 &&
 	     ((end = sip_skip_host(proxy_r->host)) == NULL || *end != '\0'))) {

@@ -7,6 +7,7 @@
 /* Addresses of SIP (RFC 3261), as far as notifications need them. */
 
 #define PIMAP_SIP_PORT 5060
+#define PIMAP_SIP_TLS_PORT 5061
 /* of an address: it stands twice, with credentials three times, in a request that
    must fit into a datagram */
 #define PIMAP_SIP_MAX_URI 128
@@ -26,9 +27,11 @@ struct pimap_sip_proxy {
 	const char *host;
 	in_port_t port;
 	bool tcp;
+	/* over TCP */
+	bool tls;
 };
 
-/* host[:port][;transport=udp|tcp], from the data stack. Returns 0, or -1 and error_r,
+/* host[:port][;transport=udp|tcp|tls], from the data stack. Returns 0, or -1 and error_r,
    which says what it isn't. */
 int pimap_sip_proxy_parse(const char *value, struct pimap_sip_proxy *proxy_r,
 			  const char **error_r);

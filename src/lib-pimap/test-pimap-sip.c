@@ -95,17 +95,20 @@ static void test_pimap_sip_proxy(void)
 	static const struct {
 		const char *value, *host;
 		in_port_t port;
-		bool tcp;
+		bool tcp, tls;
 	} tests[] = {
-		{ "sip.example.com", "sip.example.com", 5060, FALSE },
-		{ "sip.example.com:5070", "sip.example.com", 5070, FALSE },
-		{ "127.0.0.1:5070;transport=tcp", "127.0.0.1", 5070, TRUE },
-		{ "localhost;Transport=UDP", "localhost", 5060, FALSE },
-		{ "[2001:db8::1]:5070", "2001:db8::1", 5070, FALSE },
-		{ "[::1];transport=tcp", "::1", 5060, TRUE },
+		{ "sip.example.com", "sip.example.com", 5060, FALSE, FALSE },
+		{ "sip.example.com:5070", "sip.example.com", 5070, FALSE, FALSE },
+		{ "127.0.0.1:5070;transport=tcp", "127.0.0.1", 5070, TRUE, FALSE },
+		{ "localhost;Transport=UDP", "localhost", 5060, FALSE, FALSE },
+		{ "[2001:db8::1]:5070", "2001:db8::1", 5070, FALSE, FALSE },
+		{ "[::1];transport=tcp", "::1", 5060, TRUE, FALSE },
+		{ "sip.example.com;transport=tls", "sip.example.com", 5061, TRUE,
+		  TRUE },
+		{ "127.0.0.1:5060;Transport=TLS", "127.0.0.1", 5060, TRUE, TRUE },
 	};
 	static const char *const invalid[] = {
-		":5060", "a:0", "a:65536", "a:x", "a b", "sip:a", "a;transport=tls",
+		":5060", "a:0", "a:65536", "a:x", "a b", "sip:a", "a;transport=sctp",
 		"a;lr", "a;transport=tcp;lr", "a;", ";transport=tcp", "a\r\nb",
 		"joe@a",
 	};
@@ -120,6 +123,7 @@ static void test_pimap_sip_proxy(void)
 		test_assert_strcmp_idx(proxy.host, tests[i].host, i);
 		test_assert_idx(proxy.port == tests[i].port, i);
 		test_assert_idx(proxy.tcp == tests[i].tcp, i);
+		test_assert_idx(proxy.tls == tests[i].tls, i);
 	}
 	for (i = 0; i < N_ELEMENTS(invalid); i++) {
 		test_assert_idx(pimap_sip_proxy_parse(invalid[i], &proxy,

@@ -92,6 +92,8 @@ sip_channel_get_settings(struct sip_channel *channel,
 	sip_set_r->host = p_strdup(channel->pool, proxy.host);
 	sip_set_r->port = proxy.port;
 	sip_set_r->tcp = proxy.tcp;
+	sip_set_r->tls = proxy.tls;
+	sip_set_r->ca = set->pimap_sip_ca;
 	sip_set_r->from = set->pimap_sip_from[0] != '\0' ?
 		set->pimap_sip_from :
 		p_strconcat(channel->pool, "sip:pimap@", my_hostdomain(), NULL);

@@ -9,8 +9,8 @@
    to the proxy's next address is another transaction, with the same Call-ID.
 
    All requests go by one socket of each kind, which are connected: the kernel lets
-   nothing through but what the proxy has sent. TCP is used where it is configured, and
-   for requests that are too long for a datagram (18.1.1). */
+   nothing through but what the proxy has sent. TCP is used where it is configured, with
+   or without TLS (26.2), and for requests that are too long for a datagram (18.1.1). */
 
 #include "lib.h"
 #include "buffer.h"
@@ -27,7 +27,9 @@
 #include "str-sanitize.h"
 #include "time-util.h"
 #include "dns-lookup.h"
+#include "iostream-ssl.h"
 #include "pimap-sip.h"
+#include "pimap-tls.h"
 #include "outband-sip.h"
 #include "sip-answer.h"
 #include "sip-digest.h"
@@ -80,6 +82,7 @@ struct sip_link {
 	struct io *io;
 	struct istream *input;
 	struct ostream *output;
+	struct ssl_iostream *ssl;
 	/* of a stream that is skipped */
 	size_t body_left;
 	/* our side, as Via names it, and the other one */
@@ -99,6 +102,7 @@ struct outband_sip {
 	struct sip_link links[2];
 	/* no TCP connection was taken */
 	bool no_tcp;
+	struct ssl_iostream_context *ssl_ctx;
 
 	struct sip_auth auth[SIP_LOGIN_COUNT];
 	struct sip_send *sends;
@@ -275,6 +279,11 @@ static void sip_append_logins(string_t *dest, struct sip_send *send)
 	}
 }
 
+static const char *sip_link_get_transport(const struct sip_link *link)
+{
+	return !link->tcp ? "UDP" : link->sip->set.tls ? "TLS" : "TCP";
+}
+
 static void
 sip_append_request(string_t *dest, struct sip_send *send,
 		   const struct sip_link *link)
@@ -289,13 +298,14 @@ sip_append_request(string_t *dest, struct sip_send *send,
 		    "To: <%s>\r\n"
 		    "Call-ID: %s\r\n"
 		    "CSeq: %u %s\r\n",
-		    set->method, send->uri, link->tcp ? "TCP" : "UDP",
+		    set->method, send->uri, sip_link_get_transport(link),
 		    link->local, send->branch, set->from, send->tag, msg->to,
 		    send->call_id, send->cseq, set->method);
 	/* only a MESSAGE must have none (RFC 3428) */
 	if (strcmp(set->method, "MESSAGE") != 0) {
 		str_printfa(dest, "Contact: <sip:%s%s>\r\n", link->local,
-			    link->tcp ? ";transport=tcp" : "");
+			    !link->tcp ? "" : set->tls ? ";transport=tls" :
+			    ";transport=tcp");
 	}
 	str_append(dest, set->headers);
 	sip_append_logins(dest, send);
@@ -310,6 +320,7 @@ sip_append_request(string_t *dest, struct sip_send *send,
 static void sip_link_close(struct sip_link *link)
 {
 	io_remove(&link->io);
+	ssl_iostream_destroy(&link->ssl);
 	i_stream_destroy(&link->input);
 	if (link->output != NULL)
 		o_stream_abort(link->output);
@@ -459,6 +470,16 @@ static int sip_link_read_message(struct sip_link *link, const char **error_r)
 	return 1;
 }
 
+static const char *sip_link_get_error(struct sip_link *link)
+{
+	if (link->ssl != NULL && ssl_iostream_has_handshake_failed(link->ssl)) {
+		return pimap_tls_fix_error(
+			ssl_iostream_get_last_error(link->ssl));
+	}
+	return link->input->stream_errno == 0 ? "the connection was closed" :
+		i_stream_get_error(link->input);
+}
+
 static void sip_link_read_stream(struct sip_link *link)
 {
 	const char *error;
@@ -466,9 +487,7 @@ static void sip_link_read_stream(struct sip_link *link)
 
 	ret = i_stream_read(link->input);
 	if (ret < 0 && ret != -2) {
-		sip_link_failed(link, link->input->stream_errno == 0 ?
-			"the connection was closed" :
-			i_stream_get_error(link->input));
+		sip_link_failed(link, sip_link_get_error(link));
 		return;
 	}
 	while (link->fd != -1) {
@@ -488,6 +507,7 @@ static void sip_link_connected(struct sip_link *link)
 {
 	struct outband_sip *sip = link->sip;
 	struct sip_send *send, *next;
+	const char *error;
 	int err = net_geterror(link->fd);
 
 	if (err != 0) {
@@ -501,6 +521,13 @@ static void sip_link_connected(struct sip_link *link)
 	link->input = i_stream_create_fd(link->fd, SIP_ANSWER_MAX_HEADER);
 	link->output = o_stream_create_fd(link->fd, SIZE_MAX);
 	o_stream_set_no_error_handling(link->output, TRUE);
+	if (sip->set.tls &&
+	    pimap_tls_start(sip->ssl_ctx, sip->set.host, sip->event,
+			    &link->input, &link->output, &link->ssl,
+			    &error) < 0) {
+		sip_link_failed(link, error);
+		return;
+	}
 	link->io = io_add_istream(link->input, sip_link_read_stream, link);
 	for (send = sip->sends; send != NULL; send = next) {
 		next = send->next;
@@ -518,6 +545,10 @@ static int sip_link_open(struct sip_link *link, const char **error_r)
 	in_port_t port;
 	const char *peer = pimap_sip_hostport(ip, sip->set.port);
 
+	/* the file may come to be there */
+	if (sip->set.tls &&
+	    pimap_tls_prepare(sip->set.ca, &sip->ssl_ctx, error_r) < 0)
+		return -1;
 	link->fd = link->tcp ? net_connect_ip(ip, sip->set.port, NULL) :
 		net_connect_udp(ip, sip->set.port, NULL);
 	if (link->fd == -1 ||
@@ -836,6 +867,8 @@ void outband_sip_deinit(struct outband_sip **_sip)
 	for (login = 0; login < SIP_LOGIN_COUNT; login++)
 		sip_auth_free(&sip->auth[login]);
 	hash_table_destroy(&sip->branches);
+	if (sip->ssl_ctx != NULL)
+		ssl_iostream_context_unref(&sip->ssl_ctx);
 	event_unref(&sip->event);
 	i_free(sip->ips);
 	i_free(sip->datagram);

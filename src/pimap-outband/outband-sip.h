@@ -3,7 +3,7 @@
 #define OUTBAND_SIP_H
 
 /* A client of SIP that sends requests of its own to one proxy: non-INVITE transactions
-   (RFC 3261, 17.1.2) over UDP and TCP, with digest authentication. */
+   (RFC 3261, 17.1.2) over UDP, TCP and TLS, with digest authentication. */
 
 struct event;
 struct outband_sip;
@@ -11,7 +11,9 @@ struct outband_sip;
 struct outband_sip_settings {
 	const char *host;
 	in_port_t port;
-	bool tcp;
+	/* tls: over TCP, by the authorities of the file, "" = the system's */
+	bool tcp, tls;
+	const char *ca;
 
 	/* the sender's URI */
 	const char *from;

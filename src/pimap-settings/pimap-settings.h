@@ -134,14 +134,16 @@ struct pimap_settings {
 	/* The channel PROGRAM: an absolute path, "" = there is none; seconds */
 	const char *pimap_program_path;
 	unsigned int pimap_program_timeout;
-	/* The channel SIP: host[:port][;transport=udp|tcp] of the outbound proxy,
-	   "" = there is none; the sender's address, "" = sip:pimap@ this host; what
-	   the proxy knows this server by; what addresses must match, "" = there are
+	/* The channel SIP: host[:port][;transport=udp|tcp|tls] of the outbound
+	   proxy, "" = there is none; the sender's address, "" = sip:pimap@ this
+	   host; what the proxy knows this server by; path of certificates that it
+	   may have, "" = the system's; what addresses must match, "" = there are
 	   none (R-14.5); how they are sent, "message" or "notify" (R-13.8) */
 	const char *pimap_sip_proxy;
 	const char *pimap_sip_from;
 	const char *pimap_sip_user;
 	const char *pimap_sip_password;
+	const char *pimap_sip_ca;
 	const char *pimap_sip_pattern;
 	const char *pimap_sip_method;
 	/* The channel SMS: URL of the gateway's sendsms, "" = there is none; what it
