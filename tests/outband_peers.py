@@ -181,6 +181,11 @@ class Relay:
         self.cut()
 
 
+def many(default):
+    """How many notifications a test sends while it restarts the peer again and again"""
+    return int(os.environ.get("PIMAP_NOTIFICATIONS", default))
+
+
 def hint(server, *fields, wait=True):
     """Sends one, and waits for the other side's version, or not, as a mail process
     does."""

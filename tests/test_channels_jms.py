@@ -13,7 +13,7 @@ import pytest
 
 from activemq import ActiveMQ
 from cases import lmtp, mail
-from outband_peers import Relay, wait_for
+from outband_peers import Relay, many, wait_for
 from stomp_broker import Broker, well
 from test_notifications import Site
 from test_outband_channels import Outband, lend
@@ -21,8 +21,6 @@ from test_channels_sms import ODD, read
 from webpush_peer import certificate
 
 EMN = '<emn mailbox="mailat:joe@example.com" timestamp="2004-02-20T06:40:00Z"></emn>'
-# of devices, each a destination
-MANY = int(os.environ.get("PIMAP_JMS_MANY", "200"))
 
 
 def conf(url, **values):
@@ -238,14 +236,15 @@ def test_limit(jms):
 def test_restarted(jms):
     """The broker again and again: nothing is lost, and each device's are in order"""
     activemq = jms.activemq
+    count = many(200) // 5
     jms.format = "EXTENDED"
     for number in range(5):
         jms.addresses["d%d" % number] = "/queue/pimap.d%d" % number
-        jms.new(device="d%d" % number, count=MANY // 5)
+        jms.new(device="d%d" % number, count=count)
     for number in range(5):
-        wait_for(lambda: jms.sent() >= MANY // 8 * (number + 1), 60)
+        wait_for(lambda: jms.sent() >= count * 5 // 8 * (number + 1), 60)
         activemq.restart(signal.SIGKILL if number % 2 else signal.SIGTERM)
-    wait_for(lambda: jms.sent() == MANY, 120)
+    wait_for(lambda: jms.sent() == 5 * count, 120)
     assert "by JMS): retry" in jms.server.log()
     numbers = {}
 
@@ -254,12 +253,12 @@ def test_restarted(jms):
         for message in activemq.messages[activemq.before:]:
             assert int(message.text.split()[1]) == message.seq
             numbers.setdefault(message.destination, []).append(message.seq)
-        return sum(len(set(found)) for found in numbers.values()) == MANY
+        return sum(len(set(found)) for found in numbers.values()) == 5 * count
     wait_for(all_came, 60)
     assert len(numbers) == 5
     for found in numbers.values():
         first = [number for n, number in enumerate(found) if number not in found[:n]]
-        assert first == list(range(1, MANY // 5 + 1))
+        assert first == list(range(1, count + 1))
 
 
 # With a broker of the tests' own

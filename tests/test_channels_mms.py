@@ -2,13 +2,12 @@
 """The channel MMS, with a small MMSC that validates what it is given."""
 
 import hashlib
-import os
 import time
 
 import pytest
 
 from mm7_peer import MMSC
-from outband_peers import wait_for
+from outband_peers import many, wait_for
 from test_outband_channels import Outband, lend
 from test_channels_sms import EMN, NUMBER, ODD, read
 
@@ -134,7 +133,7 @@ def test_pattern(mms):
 def test_restarted(mms):
     """The MMSC again and again: nothing is lost, each device's are in order, and what comes
     twice is the same"""
-    count = int(os.environ.get("PIMAP_NOTIFICATIONS", 250)) // 5
+    count = many(250) // 5
     mms.format = "EXTENDED"
     for number in range(5):
         mms.addresses["d%d" % number] = "+4917%07d" % number

@@ -17,7 +17,7 @@ import pytest
 
 from conftest import Server, settings
 from mqtt_broker import Broker, Fake, connack, packet, puback, string
-from outband_peers import wait_for
+from outband_peers import many, wait_for
 from test_outband_channels import Outband, set_pref
 from test_outband_surroundings import NameServer
 from test_channels_sms import ODD, read
@@ -26,8 +26,6 @@ from webpush_peer import certificate
 
 TOPIC = "pimap/joe/phone"
 EMN = '<emn mailbox="mailat:joe@example.com" timestamp="2004-02-20T06:40:00Z"></emn>'
-# in ./check; the whole is by hand
-COUNT = int(os.environ.get("PIMAP_MQTT_COUNT", "200"))
 
 
 class MQTT(Outband):
@@ -183,16 +181,15 @@ def test_nobody_has_subscribed(mqtt, peers, fault):
 
 
 @pytest.mark.expects_faults
-@pytest.mark.parametrize("count", [COUNT])
-def test_restarted(mqtt, count):
+def test_restarted(mqtt):
     """The broker again and again: nothing is lost, and each device's are in order"""
     mqtt.format = "EXTENDED"
-    per = count // 5
+    per = many(200) // 5
     for number in range(5):
         mqtt.addresses["d%d" % number] = mqtt.address + "/d%d" % number
         mqtt.new(device="d%d" % number, count=per)
     for number in range(1, 6):
-        wait_for(lambda number=number: len(mqtt.device.messages) >= number * count // 7, 120)
+        wait_for(lambda number=number: len(mqtt.device.messages) >= number * per * 5 // 7, 120)
         mqtt.broker.restart()
     wait_for(lambda: mqtt.sent() == 5 * per, 240)
     numbers, texts = {}, {}

@@ -4,7 +4,6 @@ do: what comes there, and what becomes of a notification by the answer."""
 
 import contextlib
 import hashlib
-import os
 import re
 import socket
 import subprocess
@@ -14,7 +13,7 @@ import time
 import pytest
 
 from conftest import DOVECOT_24, Server, settings
-from outband_peers import wait_for
+from outband_peers import many, wait_for
 from sipp import Proxy, Sipp, free_port, response
 from test_outband_channels import Outband, lend
 from test_outband_surroundings import NameServer
@@ -773,7 +772,7 @@ def test_settings_that_are_wrong(values):
 @both("200")
 def test_restarted(sipp):
     """The proxy again and again: nothing is lost, and each device's are in order"""
-    total = int(os.environ.get("PIMAP_NOTIFICATIONS", "200"))
+    total = many(200)
     sip = SIP(sipp.proxy, pimap_join_count="0", pimap_limit_device="0", pimap_limit_user="0")
     sip.format = "EXTENDED"
     try:

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from kannel import Kannel
-from outband_peers import wait_for
+from outband_peers import many, wait_for
 from smsd_peer import Smsd
 from test_outband_channels import Outband, lend
 
@@ -287,25 +287,26 @@ def test_nobody_listens():
 def test_restarted(sms):
     """The gateway again and again: nothing is lost, and each device's are in order"""
     kannel = sms.kannel
+    count = many(1000) // 5
     sms.format = "EXTENDED"
     for number in range(5):
         sms.addresses["d%d" % number] = "+4917%07d" % number
-        sms.new(device="d%d" % number, count=200)
+        sms.new(device="d%d" % number, count=count)
     for number in range(5):
-        wait_for(lambda: len(kannel.messages) >= kannel.before + 150 * (number + 1), 60)
+        wait_for(lambda: len(kannel.messages) >= kannel.before + count * 5 * (number + 1) // 7, 60)
         kannel.restart()
-    wait_for(lambda: sms.server.log().count("by SMS): sent") == 1000, 60)
+    wait_for(lambda: sms.server.log().count("by SMS): sent") == 5 * count, 60)
     numbers = {}
 
     def all_came():
         numbers.clear()
         for message in kannel.messages[kannel.before:]:
             numbers.setdefault(message.to, []).append(int(message.text.split()[1]))
-        return sum(len(set(found)) for found in numbers.values()) == 1000
+        return sum(len(set(found)) for found in numbers.values()) == 5 * count
     wait_for(all_came, 30)
     for found in numbers.values():
         first = [number for n, number in enumerate(found) if number not in found[:n]]
-        assert first == list(range(1, 201))
+        assert first == list(range(1, count + 1))
 
 
 # smstools
@@ -401,7 +402,7 @@ def test_spooled_restarted(spooled):
     """smsd is killed again and again: nothing is lost. It sends files in the order of its own."""
     smsd = spooled.smsd
     spooled.format = "EXTENDED"
-    count = int(os.environ.get("PIMAP_NOTIFICATIONS", 40))
+    count = many(40)
     spooled.new(count=count)
     for number in range(5):
         wait_for(lambda: len(smsd.messages) >= smsd.before + count * (number + 1) // 7, 120)

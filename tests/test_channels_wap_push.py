@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: LGPL-2.1-only
 """The channel WAP_PUSH, with Kannel as the gateway: the push that comes to the SMSC."""
 
-import os
 import subprocess
 
 import pytest
 
 from kannel import Kannel
-from outband_peers import wait_for
+from outband_peers import many, wait_for
 from test_outband_channels import Outband, lend
 from test_channels_sms import ODD
 
@@ -117,7 +116,7 @@ def test_pattern(wap):
 def test_restarted(wap):
     """The gateway again and again: nothing is lost, and each device's are in order; what comes
     twice is the same, octet for octet"""
-    count = int(os.environ.get("PIMAP_NOTIFICATIONS", 250)) // 5
+    count = many(250) // 5
     wap.format = "EXTENDED"
     kannel = wap.kannel
     for number in range(5):
