@@ -24,7 +24,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			i_assert(!result.fault ||
 				 result.outcome == OUTBAND_CHANNEL_RETRY);
 			if (result.error != NULL)
-				fuzz_check_line(result.error);
+				fuzz_check_reply(result.error);
 			/* only its word makes it one of these */
 			if (result.outcome == OUTBAND_CHANNEL_SENT) {
 				i_assert(strstr(p, "1000") != NULL ||

@@ -3,6 +3,7 @@
 #define FUZZ_OUTBAND_H
 
 #include "lib.h"
+#include "unichar.h"
 #include "fuzz.h"
 
 /* The service's files aren't in a library: each fuzzer includes those that it is
@@ -21,6 +22,17 @@ static inline void fuzz_check_line(const char *text)
 	i_assert(text != NULL);
 	for (; *text != '\0'; text++)
 		i_assert((unsigned char)*text >= 0x20 && *text != 0x7f);
+}
+
+/* What a peer has said, as it comes to be in the log: no C1 either */
+static inline void fuzz_check_reply(const char *text)
+{
+	fuzz_check_line(text);
+	i_assert(uni_utf8_str_is_valid(text));
+	for (; *text != '\0'; text++) {
+		i_assert((unsigned char)*text != 0xc2 ||
+			 (unsigned char)text[1] >= 0xa0);
+	}
 }
 
 /* str_begins() isn't the same in all versions of Dovecot */

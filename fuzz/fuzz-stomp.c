@@ -50,7 +50,7 @@ static unsigned int check_list(const struct jms_send *send, bool finished)
 			continue;
 		}
 		i_assert(result->outcome == OUTBAND_CHANNEL_RETRY);
-		fuzz_check_line(send->error);
+		fuzz_check_reply(send->error);
 		i_assert(strlen(send->error) < 1024);
 	}
 	return count;

@@ -49,6 +49,9 @@ bool pimap_pref_text_is_valid(const char *text)
 	for (p = text; *p != '\0'; p++) {
 		if ((unsigned char)*p < ' ' || *p == '\177')
 			return FALSE;
+		/* C1 */
+		if ((unsigned char)*p == 0xc2 && (unsigned char)p[1] < 0xa0)
+			return FALSE;
 	}
 	return strlen(text) <= PIMAP_PREF_TEXT_MAX &&
 		uni_utf8_str_is_valid(text);

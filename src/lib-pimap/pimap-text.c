@@ -68,6 +68,35 @@ void pimap_text_append_clean(string_t *dest, const char *text, size_t max)
 	}
 }
 
+const char *pimap_text_get_reply(const char *text, size_t max)
+{
+	string_t *dest = t_str_new(128);
+	size_t whole = 0;
+	unichar_t chr;
+	int len;
+
+	i_assert(max >= 3);
+	if (text == NULL)
+		return NULL;
+	for (; *text != '\0'; text += I_MAX(len, 1)) {
+		len = uni_utf8_get_char(text, &chr);
+		if (len <= 0 || text_is_left_out(chr) || chr < 0x20 ||
+		    (chr >= 0x7f && chr < 0xa0) ||
+		    chr == 0x2028 || chr == 0x2029)
+			str_append_c(dest, '?');
+		else
+			str_append_data(dest, text, len);
+		if (str_len(dest) > max) {
+			str_truncate(dest, whole);
+			str_append(dest, "...");
+			break;
+		}
+		if (str_len(dest) <= max - 3)
+			whole = str_len(dest);
+	}
+	return str_c(dest);
+}
+
 size_t pimap_text_cut(const char *text, size_t max)
 {
 	size_t len = strlen(text);

@@ -30,7 +30,6 @@
 #include "net.h"
 #include "ostream.h"
 #include "str.h"
-#include "str-sanitize.h"
 #include "dns-lookup.h"
 #include "iostream-ssl.h"
 #include "pimap-settings.h"
@@ -374,30 +373,13 @@ static void jms_beat(struct jms_channel *channel)
 	channel->wrote = FALSE;
 }
 
-/* Nothing of it can steer a terminal, or is longer than a line. */
-static const char *jms_sanitize(const char *text, size_t max)
-{
-	char *line = t_strdup_noconst(str_sanitize(text, max)), *p;
-
-	for (p = line; *p != '\0'; p++) {
-		/* str_sanitize() leaves these: DEL, and C1 in UTF-8 */
-		if (*p == 0x7f || ((unsigned char)*p == 0xc2 &&
-				   (unsigned char)p[1] < 0xa0))
-			*p = '?';
-		else if (((unsigned char)*p & 0xc0) == 0x80 && p > line &&
-			 p[-1] == '?')
-			*p = '?';
-	}
-	return line;
-}
-
 static const char *jms_get_message(const struct stomp_frame *frame)
 {
 	const char *text = stomp_frame_get(frame, "message");
 
 	if (text == NULL || *text == '\0')
 		text = t_strcut(t_strndup(frame->body, frame->body_size), '\n');
-	return jms_sanitize(text, JMS_MAX_ERROR);
+	return pimap_text_get_reply(text, JMS_MAX_ERROR);
 }
 
 /* Each returns 0, or -1 and error_r: the connection is to be ended. */
@@ -421,7 +403,7 @@ jms_handle_connected(struct jms_channel *channel,
 	}
 	if (null_strcmp(version, "1.2") != 0) {
 		*error_r = t_strdup_printf("It speaks STOMP %s, not 1.2",
-			version == NULL ? "1.0" : jms_sanitize(version, 20));
+			version == NULL ? "1.0" : pimap_text_get_reply(version, 20));
 		return -1;
 	}
 	if (beat != NULL && stomp_heart_beat_parse(beat, &sends, &wants) < 0) {
@@ -473,7 +455,7 @@ jms_handle_answer(struct jms_channel *channel, const struct stomp_frame *frame,
 
 	if (!refused && strcmp(frame->command, "RECEIPT") != 0) {
 		*error_r = t_strdup_printf("It has sent %s",
-			jms_sanitize(frame->command, 20));
+			pimap_text_get_reply(frame->command, 20));
 		return -1;
 	}
 	if (send == NULL) {

@@ -26,7 +26,6 @@
 #include "ioloop.h"
 #include "llist.h"
 #include "net.h"
-#include "str-sanitize.h"
 #include "dns-lookup.h"
 #include "pimap-mqtt.h"
 #include "pimap-settings.h"
@@ -453,7 +452,7 @@ mqtt_get_reason(int code, const mosquitto_property *props)
 					   &text, FALSE) != NULL &&
 	    text != NULL) {
 		reason = t_strdup_printf("%s: %s", reason,
-			str_sanitize_utf8(text, MQTT_MAX_REASON));
+			pimap_text_get_reply(text, MQTT_MAX_REASON));
 	}
 	free(text);
 	return reason;
@@ -519,7 +518,7 @@ mqtt_callback_log(struct mosquitto *mosq ATTR_UNUSED, void *context,
 	if (strncmp(text, "Error: ", 7) == 0)
 		text += 7;
 	text = t_str_rtrim(text, "\r\n");
-	channel->reason = i_strdup(str_sanitize(text, MQTT_MAX_REASON));
+	channel->reason = i_strdup(pimap_text_get_reply(text, MQTT_MAX_REASON));
 }
 
 static struct mqtt_send *mqtt_find_send(struct mqtt_channel *channel, int mid)

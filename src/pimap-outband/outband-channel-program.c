@@ -12,9 +12,9 @@
 #include "ioloop.h"
 #include "llist.h"
 #include "str.h"
-#include "str-sanitize.h"
 #include "fd-util.h"
 #include "pimap-settings.h"
+#include "pimap-text.h"
 #include "outband-channel.h"
 
 #include <fcntl.h>
@@ -197,7 +197,7 @@ program_send_exited(const struct child_wait_status *status,
 	e = event_create_passthrough(send->channel->event)->
 		set_name("pimap_program_finished");
 	e_debug(e->event(), "%s: %s", send->channel->path,
-		str_sanitize(str_c(send->output), PROGRAM_MAX_OUTPUT));
+		pimap_text_get_reply(str_c(send->output), PROGRAM_MAX_OUTPUT));
 	result->outcome = OUTBAND_CHANNEL_RETRY;
 	result->fault = TRUE;
 	if (send->timed_out) {

@@ -15,13 +15,13 @@
 #include "net.h"
 #include "ostream.h"
 #include "str.h"
-#include "str-sanitize.h"
 #include "dns-lookup.h"
 #include "http-date.h"
 #include "http-header.h"
 #include "http-response-parser.h"
 #include "iostream-ssl.h"
 #include "pimap-settings.h"
+#include "pimap-text.h"
 #include "pimap-tls.h"
 #include "pimap-webpush.h"
 #include "outband-channel.h"
@@ -269,7 +269,7 @@ webpush_send_answered(struct webpush_send *send,
 		      const struct http_response *response)
 {
 	const char *error = t_strdup_printf("%s: %u %s", send->addr.host,
-		response->status, str_sanitize(response->reason, 80));
+		response->status, pimap_text_get_reply(response->reason, 80));
 
 	send->result.retry_secs = webpush_get_retry_secs(response);
 	switch (response->status) {

@@ -6,12 +6,12 @@
 #include "istream.h"
 #include "llist.h"
 #include "str.h"
-#include "str-sanitize.h"
 #include "http-client.h"
 #include "http-url.h"
 #include "iostream-ssl.h"
 #include "pimap-compat.h"
 #include "pimap-gateway.h"
+#include "pimap-text.h"
 #include "pimap-tls.h"
 #include "outband-http.h"
 
@@ -248,11 +248,11 @@ static void http_send_finish(struct http_send *send)
 		} else {
 			str_printfa(error, "The gateway's answer is %u: ",
 				    send->status);
-			str_sanitize_append(error, str_c(send->answer),
-					    HTTP_MAX_ERROR);
+			str_append(error, pimap_text_get_reply(
+				str_c(send->answer), HTTP_MAX_ERROR));
 		}
 	}
-	result.error = t_str_replace(str_c(error), '\177', '?');
+	result.error = str_c(error);
 	http_send_free(send);
 	callback(&result, context);
 }

@@ -16,7 +16,7 @@
 #include "hex-binary.h"
 #include "sha2.h"
 #include "str.h"
-#include "str-sanitize.h"
+#include "pimap-text.h"
 #include "outband-mm7.h"
 
 #include <libxml/parser.h>
@@ -174,10 +174,9 @@ static const char *mm7_get_text(xmlNodePtr node, const char *name)
 	node = mm7_find(node, name, MM7_MAX_DEPTH);
 	content = node == NULL ? NULL : xmlNodeGetContent(node);
 	if (content != NULL) {
-		/* which leaves DEL */
-		text = t_str_replace(str_sanitize(
-			t_str_trim((const char *)content, " \t\r\n"),
-			MM7_MAX_TEXT), '\177', '?');
+		text = pimap_text_get_reply(t_str_trim((const char *)content,
+						       " \t\r\n"),
+					    MM7_MAX_TEXT);
 		xmlFree(content);
 	}
 	return text;

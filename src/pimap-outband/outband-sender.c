@@ -23,6 +23,7 @@
 #include "pimap-settings.h"
 #include "pimap-look.h"
 #include "pimap-pref.h"
+#include "pimap-text.h"
 #include "outband-channel.h"
 #include "outband-join.h"
 #include "outband-judge.h"
@@ -30,6 +31,8 @@
 #include "outband-seal.h"
 #include "outband-sender.h"
 
+/* of a channel's error */
+#define OUTBAND_SENDER_MAX_ERROR 1024
 /* when the store can't be written */
 #define OUTBAND_SENDER_STORE_RETRY_SECS 10
 /* when a notification couldn't be judged: after so many seconds, and so often. Then
@@ -361,10 +364,17 @@ outband_lane_retry(struct outband_lane *lane,
 }
 
 static void
-outband_lane_sent(const struct outband_channel_result *result, void *context)
+outband_lane_sent(const struct outband_channel_result *_result, void *context)
 {
+	struct outband_channel_result cleaned = *_result, *result = &cleaned;
 	struct outband_lane *lane = context;
 	struct outband_sender_channel *channel = lane->channel;
+
+	/* whoever said it, and whatever the channel made of it */
+	if (result->error != NULL) {
+		result->error = pimap_text_get_reply(result->error,
+						     OUTBAND_SENDER_MAX_ERROR);
+	}
 
 	lane->sending = FALSE;
 	channel->status.sending--;

@@ -24,11 +24,11 @@
 #include "ostream.h"
 #include "randgen.h"
 #include "str.h"
-#include "str-sanitize.h"
 #include "time-util.h"
 #include "dns-lookup.h"
 #include "iostream-ssl.h"
 #include "pimap-sip.h"
+#include "pimap-text.h"
 #include "pimap-tls.h"
 #include "outband-sip.h"
 #include "sip-answer.h"
@@ -792,7 +792,7 @@ sip_send_redirect(struct sip_send *send, const struct sip_answer *answer)
 		return "it is redirected again";
 	if (!set->uri_is_allowed(answer->contact, &error, set->context)) {
 		return t_strdup_printf("to %s, which isn't allowed: %s",
-				       str_sanitize(answer->contact, 80), error);
+				       pimap_text_get_reply(answer->contact, 80), error);
 	}
 	send->redirected = TRUE;
 	send->uri = p_strdup(send->pool, answer->contact);
@@ -825,7 +825,7 @@ sip_send_answered(struct sip_send *send, const struct sip_answer *answer)
 	send->result.retry_secs = answer->retry_secs;
 	sip_send_finish(send, t_strdup_printf("The answer of %s is %u %s%s%s%s",
 		send->sip->set.host, answer->status,
-		str_sanitize(answer->reason, 80), *why == '\0' ? "" : " (",
+		pimap_text_get_reply(answer->reason, 80), *why == '\0' ? "" : " (",
 		why, *why == '\0' ? "" : ")"));
 }
 

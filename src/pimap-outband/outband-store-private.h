@@ -84,7 +84,7 @@ extern const char *const outband_store_schema_version;
 extern const char *const outband_store_schemas[];
 extern const unsigned int outband_store_schemas_count;
 
-/* of a text that is kept for the administrator, in characters */
+/* of a text that is kept for the administrator */
 #define OUTBAND_STORE_TEXT_MAX 500
 /* where a row's windows are, behind QUEUE_COLUMNS */
 #define WINDOW_COLUMNS_FIRST 25

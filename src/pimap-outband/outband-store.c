@@ -10,8 +10,8 @@
 #include "lib.h"
 #include "array.h"
 #include "str.h"
-#include "str-sanitize.h"
 #include "ioloop.h"
+#include "pimap-text.h"
 #include "outband-store-private.h"
 
 int store_run(struct outband_store *store, enum outband_store_stmt stmt,
@@ -183,7 +183,7 @@ int store_next(struct outband_store *store, enum outband_store_stmt stmt,
 
 const char *store_text(const char *text)
 {
-	return str_sanitize_utf8(text, OUTBAND_STORE_TEXT_MAX);
+	return pimap_text_get_reply(text, OUTBAND_STORE_TEXT_MAX);
 }
 
 int step_add(struct outband_store *store, int64_t id, time_t time,

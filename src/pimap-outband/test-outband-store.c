@@ -986,12 +986,18 @@ static void test_outband_store_trace(void)
 	test_assert(strstr(text, "tried[busy 1]") != NULL);
 	test_assert(strstr(text, "tried[busy 300]") != NULL);
 	test_assert(strstr(text, "tried[busy 200]") == NULL);
-	/* and the length of a text, in characters, of which the last says so */
+	/* and the length of a text, whose end says so */
 	row.last_error = t_strdup_printf("%01000d", 1);
 	row.tries++;
 	test_assert(outband_store_retry(store, &row, 12345, &error) == 1);
 	(void)trace(store, row.id, "", 0, &steps);
-	test_assert(strlen(last_step(steps)->text) == 499 + strlen("\u2026"));
+	test_assert(strlen(last_step(steps)->text) == 500);
+	/* nor anything that steers a terminal, or isn't UTF-8 */
+	row.last_error = "a\x7f\xc2\x9b\x1b[1m\xff";
+	row.tries++;
+	test_assert(outband_store_retry(store, &row, 12345, &error) == 1);
+	(void)trace(store, row.id, "", 0, &steps);
+	test_assert_strcmp(last_step(steps)->text, "a???[1m?");
 
 	/* those that are too old, whoever is queued still */
 	id = row.id;
