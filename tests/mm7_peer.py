@@ -104,7 +104,8 @@ def parse(headers, body):
 
 class MMSC:
     """answers: what is said to each request, the last one to all others: a status of MM7's,
-    a negative one as a fault; ("http", status); "hang", or "half" of an answer."""
+    a negative one as a fault; ("http", status), with a text of its own if it is the third;
+    "hang", or "half" of an answer."""
 
     USER, PASSWORD = "vasp", "p:&s %+"
 
@@ -143,7 +144,7 @@ class MMSC:
             handler.close_connection = True
             return
         if isinstance(answer, tuple):
-            self.send(handler, answer[1], "<html>&amp;</html>")
+            self.send(handler, answer[1], (answer + ("<html>&amp;</html>",))[2])
             return
         if answer == 1000:
             self.messages.append(message)

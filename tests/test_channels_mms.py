@@ -67,6 +67,16 @@ def test_odd_subjects(mms):
         assert told == want or len(want) > 900 and want.startswith(told) and len(told) > 200
 
 
+def says(status, old="", new="", http=200):
+    """What the MMSC says, with something else in it"""
+    text = MMSC.answer("x", status)
+    assert old in text
+    return ("http", http, text.replace(old, new))
+
+
+PARTS = "--b\r\nContent-Type: text/xml\r\n\r\n%s\r\n--b\r\n\r\n<p>4004</p>\r\n--b--\r\n"
+
+
 @pytest.mark.expects_faults
 @pytest.mark.parametrize("answer, ends, told", [
     (1100, "sent", None), (3000, "tried", "3000"), (-4006, "tried", "4006"),
@@ -75,7 +85,20 @@ def test_odd_subjects(mms):
     (("http", 200), "tried", "no status (HTTP 200)"), (("http", 302), "tried", "302"),
     (2002, "given up", "2002"), (-2007, "given up", "2007"), (3002, "given up", "3002"),
     (("http", 413), "given up", "413"), (2003, "unregistered", "2003"),
-    (-2003, "unregistered", "2003")])
+    (-2003, "unregistered", "2003"),
+    # instantcom-mm7#2/#12, soaplite#6: by the status, in whatever form that is
+    (says(-3000), "tried", "3000"), (says(-4004), "given up", "4004"),
+    (says(1000, http=500), "sent", None),
+    (says(1000, "<MessageID>id</MessageID>"), "sent", None),
+    (("http", 200, MMSC.answer("x", 1000).replace("xmlns:env", "xmlns:S").replace("env:", "S:")),
+     "sent", None),
+    (("http", 200, PARTS % MMSC.answer("x", 1000)), "sent", None),
+    (("http", 200, PARTS % MMSC.answer("x", 4004)), "given up", "4004"),
+    (says(1000, "<StatusCode>1000</StatusCode>"), "tried", "no status (HTTP 200)"),
+    (says(1000, "1000", "1000 2003"), "tried", "no status (HTTP 200)"),
+    (("http", 200, ""), "tried", "no status (HTTP 200)"),
+    (("http", 202, ""), "tried", "no status (HTTP 202)"),
+    (("http", 200, MMSC.answer("x", 1000)[:-30]), "tried", "no status (HTTP 200)")])
 def test_statuses(answer, ends, told):
     mms = MMS(MMSC(answer, 1000))
     try:

@@ -185,6 +185,27 @@ def test_retry_after(sip, sipp):
     sip.wait_sent()
 
 
+def test_retry_after_of_a_device():
+    """pjsip#220: the device isn't there (480), and says when it will be. That is no fault."""
+    def handle(proxy, message, reply):
+        if len(proxy.messages) == 1:
+            reply(response(message, "480 Temporarily Unavailable", "Retry-After: 4 (in a lift)"))
+        else:
+            reply(response(message, "200 OK"))
+    proxy = Proxy(handle)
+    sip = SIP(proxy.proxy, pimap_outband_retry_max="20 s")
+    try:
+        sip.new(count=2)
+        sip.wait_sent(2)
+        waited = proxy.times[1] - proxy.times[0]
+        assert 3 < waited and len(proxy.messages) == 3
+        assert proxy.messages[0].body == proxy.messages[1].body
+        assert sip.server.faults() == []
+    finally:
+        sip.stop()
+        proxy.stop()
+
+
 @pytest.mark.expects_faults
 @both("404")
 def test_unregistered(sip, sipp):

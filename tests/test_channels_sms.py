@@ -175,8 +175,8 @@ def test_pattern(sms):
 
 
 class Gateway:
-    """Answers each request with the next of these statuses, the last one again and again;
-    None: never"""
+    """Answers each request with the next of these statuses, or status and body, the last one
+    again and again; None: never"""
 
     def __init__(self, statuses):
         self.statuses = list(statuses)
@@ -204,6 +204,8 @@ class Gateway:
                     self.close_connection = True
                     return
                 body = gateway.text + 100000 * b"x"
+                if isinstance(status, tuple):
+                    status, body = status
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
@@ -226,8 +228,15 @@ class Gateway:
 @pytest.mark.expects_faults
 @pytest.mark.parametrize("status, ends", [
     (503, "tried"), (500, "tried"), (404, "tried"), (401, "tried"), (400, "tried"),
-    (302, "tried"), (429, "tried"), (406, "given up"), (413, "given up")])
+    (302, "tried"), (429, "tried"), (406, "given up"), (413, "given up"),
+    # it has taken it, in Kannel's words, and in those of who answers as Kannel does
+    ((202, b""), "sent"), ((202, b"0: Accepted for delivery"), "sent"), (200, "sent"),
+    ((200, b"0: Accepted for delivery"), "sent"), ((200, b"3: Queued"), "sent"),
+    # somebody else is there, or it says otherwise
+    ((200, b"<html>Welcome</html>"), "tried"), ((200, b""), "tried"), ((204, b""), "tried"),
+    ((200, b"Authorization failed for sendsms"), "tried"), ((200, b"30: no"), "tried")])
 def test_statuses(status, ends):
+    """nyaruka/rapidpro#1078, playsms#159, vumi#812: only that it is accepted ends it"""
     gateway = Gateway([status, 202])
     sms = SMS(gateway.url)
     try:
@@ -239,6 +248,9 @@ def test_statuses(status, ends):
             assert {name: value for name, value in headers.items() if "Kannel" in name} == {
                 "X-Kannel-Username": Kannel.USER, "X-Kannel-Password": Kannel.PASSWORD,
                 "X-Kannel-From": "4711", "X-Kannel-To": NUMBER, "X-Kannel-Coding": "0"}
+        elif ends == "sent":
+            assert sms.server.logs("by SMS): sent")
+            assert len(gateway.requests) == 1 and sms.server.faults() == []
         else:
             assert sms.server.logs("given up: The gateway's answer is %d: 3: ?[1mmore" % status)
             assert len(gateway.requests) == 1

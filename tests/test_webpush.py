@@ -133,7 +133,9 @@ def test_webpush_large(push):
     assert len(push.service.requests[0][2]) <= 4096
 
 
-RETRY = [(429, {}), (429, {"Retry-After": "3"}), (503, {"Retry-After": "3"}), (500, {}), (502, {}),
+# 401, 403: vapid#56, pywebpush#74, web-push#258: each try is signed anew
+RETRY = [(401, {}), (403, {}),
+         (429, {}), (429, {"Retry-After": "3"}), (503, {"Retry-After": "3"}), (500, {}), (502, {}),
          (503, {"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}), (429, {"Retry-After": "soon"}),
          b"", b"HTTP/1.1 2", b"no HTTP\r\n\r\n", b"HTTP/1.1 100 Continue\r\n\r\n",
          b"HTTP/1.1 503 Busy\r\nRetry-After: 3\r\n\r\n",
@@ -153,11 +155,13 @@ def test_webpush_tries_again(push, answer):
     texts = push.texts()
     assert texts[0] == texts[1]
     assert push.service.requests[0][2][:16] != push.service.requests[1][2][:16]
+    signed = [headers["Authorization"] for _, headers, _ in push.service.requests]
+    assert all(check_vapid(header, push.origin) for header in signed) and len(set(signed)) == 3
     assert push.server.logs("Notification 2 (NEW_MESSAGE by WEBPUSH): sent")
 
 
 @pytest.mark.expects_faults
-@pytest.mark.parametrize("status", [400, 401, 403, 301, 302, 307, 308, 418])
+@pytest.mark.parametrize("status", [400, 301, 302, 307, 308, 418])
 def test_webpush_gives_up(push, status):
     other = PushService(push.path + "/service.pem")
     push.service.answer = lambda n: (status, {"Location": "https://localhost:%d/" % other.port}) \

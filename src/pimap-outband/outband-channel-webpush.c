@@ -285,6 +285,9 @@ webpush_send_answered(struct webpush_send *send,
 			return;
 		}
 		break;
+	/* a clock or the key is wrong, which can be mended: each try signs anew */
+	case 401:
+	case 403:
 	case 408:
 	case 425:
 	case 429:

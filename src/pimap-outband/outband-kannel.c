@@ -18,11 +18,22 @@ struct outband_kannel {
 	const char *user, *password, *from;
 };
 
+/* 202 is Kannel's word. Others that speak as it does say 200, and the same text; without
+   it anything may be there. */
+static bool kannel_has_accepted(unsigned int status, const string_t *answer)
+{
+	const char *text = str_c((string_t *)answer);
+
+	return status == 202 ||
+		(status == 200 && (strncmp(text, "0:", 2) == 0 ||
+				   strncmp(text, "3:", 2) == 0));
+}
+
 static void
-kannel_judge(unsigned int status, const string_t *answer ATTR_UNUSED,
+kannel_judge(unsigned int status, const string_t *answer,
 	     struct outband_channel_result *result_r)
 {
-	if (status / 100 == 2) {
+	if (kannel_has_accepted(status, answer)) {
 		result_r->outcome = OUTBAND_CHANNEL_SENT;
 	} else if (status == 406 || status == 413 || status == 414) {
 		/* the receiver is not served, or the message is too long */
