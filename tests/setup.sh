@@ -3,19 +3,24 @@
 # Sourced by demo, check and debian-chroot, which set $top: installs what is
 # missing on Debian (as root), and builds the tree.
 
-pimap_packages="autoconf automake patch libtool make gcc libc6-dev pkg-config dovecot-core
-dovecot-dev dovecot-imapd dovecot-ldap dovecot-lmtpd dovecot-managesieved
-dovecot-pop3d dovecot-sqlite dovecot-submissiond curl libmail-imapclient-perl libpq-dev libxml2-dev libsqlite3-dev libssl-dev openssl
-postgresql
-python3 python3-cryptography python3-pytest procps slapd
-spin tzdata util-linux xz-utils mandoc strace
-dovecot-gssapi krb5-admin-server krb5-kdc krb5-user python3-gssapi
-fetchmail getmail6 iproute2 isync offlineimap3
+# What the build and ./demo need
+pimap_packages="autoconf automake libtool make gcc libc6-dev pkg-config
+dovecot-core dovecot-dev dovecot-imapd dovecot-lmtpd
+libmosquitto-dev libpq-dev libsqlite3-dev libssl-dev libxml2-dev
+procps python3 python3-cryptography python3-pytest util-linux xz-utils"
+
+# What the tests need besides
+pimap_test_packages="dovecot-gssapi dovecot-ldap dovecot-managesieved dovecot-pop3d
+dovecot-sqlite dovecot-submissiond
 activemq default-jdk-headless
+curl krb5-admin-server krb5-kdc krb5-user openssl python3-gssapi slapd
+fetchmail getmail6 isync mutt ncurses-base offlineimap3
 kannel kannel-extras libwbxml2-utils smstools
-sip-tester
-libmosquitto-dev mosquitto mosquitto-clients
-libmail-imaptalk-perl libnet-imap-simple-perl mutt ncurses-base ruby"
+libmail-imapclient-perl libmail-imaptalk-perl libnet-imap-simple-perl ruby
+iproute2 mandoc patch spin strace tzdata
+mosquitto mosquitto-clients
+postgresql
+sip-tester"
 
 # Full text search, and Lua for auth: each Debian has others
 suite_packages() {
@@ -25,9 +30,14 @@ suite_packages() {
 	esac
 }
 
+all_packages() {
+	echo "$pimap_packages" "$pimap_test_packages" "$(suite_packages)"
+}
+
+# Of those named
 missing_packages() {
 	local package
-	for package in $pimap_packages $(suite_packages); do
+	for package; do
 		dpkg-query -W -f '${Status}\n' "$package" 2>/dev/null |
 			grep -q '^install ok installed' || echo "$package"
 	done
@@ -48,7 +58,7 @@ apt_install() (
 
 install_missing() {
 	local missing
-	missing=$(missing_packages)
+	missing=$(missing_packages "$@")
 	[ -n "$missing" ] || return 0
 	# shellcheck disable=SC2086
 	set -- $missing
