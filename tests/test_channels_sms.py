@@ -378,8 +378,7 @@ def test_spooled_odd_subjects(spooled, request):
     assert sorted(found) == list(range(1, len(ODD) + 1))
     for number, subject in enumerate(ODD, 1):
         want = " ".join(subject.replace("\0", " ").replace("\u2028", " ").split())
-        # to smsd these two are alike
-        want = want.replace("\u202e", "").replace("¤", "€")
+        want = want.replace("\u202e", "")
         assert want.startswith(found[number])
 
 
@@ -405,7 +404,9 @@ def test_spool_cannot_be_used(smsd, mode, words):
         name, = os.listdir(path)
         assert name.startswith("pimap-") and not name.endswith(".LOCK")
         with open(path + "/" + name) as file:
-            assert file.read() == ("To: 491701234567\nAlphabet: UTF-8\nAutosplit: 0\n\n" + EMN)
+            # @ is 0 in that alphabet
+            assert file.read() == ("To: 491701234567\nAlphabet: GSM\nAutosplit: 0\n\n" +
+                                   EMN.replace("@", "\0"))
     finally:
         sms.stop()
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-only */
-/* Files for smsd: a header, an empty line and the text. What isn't in GSM 03.38's
-   alphabet goes as UTF-16: of UTF-8 smsd (3.1.21) knows no characters of four octets. It
+/* Files for smsd: a header, an empty line and the text, in GSM 03.38's alphabet or, if it
+   isn't all in that, in UTF-16. UTF-8 would be read by way of ISO 8859-15, which has no
+   U+00A4 (it became a euro sign), and smsd (3.1.21) knows no characters of four octets. It
    looks at all files in the directory but for those whose name ends in
    .LOCK, so that is what a file is called until it is whole. */
 
@@ -164,9 +165,9 @@ smstools_append_file(string_t *dest, const char *to, const char *text,
 	/* without the +; a short one has an s */
 	str_printfa(dest, "To: %s%s\nAlphabet: %s\nAutosplit: %d\n\n",
 		    to[0] == '+' ? "" : "s", to[0] == '+' ? to + 1 : to,
-		    gsm ? "UTF-8" : "UCS", parts > 1 ? 3 : 0);
+		    gsm ? "GSM" : "UCS", parts > 1 ? 3 : 0);
 	if (gsm)
-		str_append(dest, text);
+		sms_text_append_gsm(dest, text);
 	else
 		smstools_append_utf16(dest, text);
 }

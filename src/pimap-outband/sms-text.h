@@ -13,6 +13,8 @@
 
 /* Are all characters of the UTF-8 text in GSM 03.38's alphabet, or in its extension? */
 bool sms_text_is_gsm(const char *text);
+/* Such a text, a code in each octet. That of @ is NUL. */
+void sms_text_append_gsm(buffer_t *dest, const char *text);
 /* How many septets the UTF-8 text takes, or of UCS-2 as many septets as take its
    place. */
 size_t sms_text_measure(const char *text);

@@ -47,6 +47,34 @@ static void test_sms_text_measure(void)
 	test_end();
 }
 
+/* A code in each octet, of all that are in the alphabet */
+static void test_sms_text_append_gsm(void)
+{
+	static const unsigned char others[] = {
+		0x01, 0x03, 0x04, 0x05, 0x06, 0x07, 0x08, 0x09, 0x0a, 0x0b, 0x0c,
+		0x0d, 0x0e, 0x0f, 0x10, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17, 0x18,
+		0x19, 0x1a, 0x1c, 0x1d, 0x1e, 0x1f, 0x24, 0x40, 0x5b, 0x5c, 0x5d,
+		0x5e, 0x5f, 0x60, 0x7b, 0x7c, 0x7d, 0x7e, 0x7f
+	};
+	static const char ascii[] = "@$_ 09AZaz[]{}\\^~|";
+	static const char octets[] =
+		"\0\002\021 09AZaz\033<\033>\033(\033)\033/\033\024\033=\033@";
+	buffer_t *dest = t_buffer_create(128);
+
+	test_begin("short messages in GSM 03.38's alphabet");
+	sms_text_append_gsm(dest, ascii);
+	test_assert(dest->used == sizeof(octets) - 1 &&
+		    memcmp(dest->data, octets, dest->used) == 0);
+	buffer_set_used_size(dest, 0);
+	sms_text_append_gsm(dest, "£¥èéùìòÇ\nØø\rÅåΔΦΓΛΩΠΨΣΘΞÆæßÉ¤¡ÄÖÑÜ§¿äöñüà");
+	test_assert(dest->used == sizeof(others) &&
+		    memcmp(dest->data, others, dest->used) == 0);
+	buffer_set_used_size(dest, 0);
+	sms_text_append_gsm(dest, "€");
+	test_assert(dest->used == 2 && memcmp(dest->data, "\033e", 2) == 0);
+	test_end();
+}
+
 /* So many characters that aren't in the alphabet fill so many parts. */
 static void test_sms_text_units(void)
 {
@@ -135,6 +163,7 @@ int main(void)
 {
 	static void (*const test_functions[])(void) = {
 		test_sms_text_measure,
+		test_sms_text_append_gsm,
 		test_sms_text_units,
 		test_sms_text_payload,
 		NULL
