@@ -3,12 +3,14 @@
 a subject forges, old mail that looks new, mails that chase each other, a queue that a
 stop loses. Each test names its reports."""
 
+import contextlib
 import email
 import os
 import re
 import signal
 import smtplib
 import socket
+import sqlite3
 import subprocess
 import time
 
@@ -199,6 +201,92 @@ def test_stops_with_a_full_queue():
     wait_for(lambda: len(outband.relay.mails) == 100, 60)
     assert seqs(outband.relay.mails) == list(range(1, 101))
     outband.stop()
+
+
+@pytest.fixture
+def outband():
+    outband = Outband(pimap_join_count="0", pimap_limit_device="0", pimap_limit_user="0")
+    yield outband
+    outband.stop()
+
+
+def tracing(pid):
+    with open("/proc/%d/status" % pid) as status:
+        return "TracerPid:\t0\n" not in status.read()
+
+
+@contextlib.contextmanager
+def failing(pid, inject):
+    """The process's calls fail so"""
+    tracer = subprocess.Popen(["strace", "-f", "-q", "-o", "/dev/null", "-e",
+                               "trace=" + inject.split(":")[0], "-e", "inject=" + inject,
+                               "-p", str(pid)])
+    wait_for(lambda: tracing(pid))
+    try:
+        yield
+    finally:
+        tracer.terminate()
+        tracer.wait(10)
+    wait_for(lambda: not tracing(pid))
+
+
+@pytest.mark.expects_faults
+@pytest.mark.parametrize("first", [1, 8, 32, 64])
+def test_queue_disk_is_full(outband, first):
+    """WordPress/sqlite#483: with the first, or a later one, of what is written of a look, a
+    number or what was sent: nothing is sent twice or without its number, and nothing is lost."""
+    outband.folder.count = 1
+    hint(outband.server, "HINT", ADDRESS, GUID)
+    wait_for(lambda: outband.relay.mails)
+    pid = wait_for(outband.pid)
+    with failing(pid, "pwrite64:error=ENOSPC:when=%d+" % first):
+        outband.folder.count = 30
+        hint(outband.server, "HINT", ADDRESS, GUID)
+        assert outband.server.logs("disk is full (13) (it is tried again)")
+        # doveadm is answered
+        outband.server.doveadm("pimap", "outband", "status")
+        time.sleep(1)
+    wait_for(lambda: len(outband.relay.mails) == 30, 60)
+    time.sleep(0.5)
+    assert seqs(outband.relay.mails) == list(range(1, 31))
+    assert outband.pid() == pid and len(outband.server.faults()) == 1
+
+
+@pytest.mark.expects_faults
+def test_queue_is_damaged(outband):
+    """persist-queue#107: nothing is sent by what can't be read, and one line says so. With
+    the file as it was it goes on."""
+    outband.folder.count = 1
+    hint(outband.server, "HINT", ADDRESS, GUID)
+    wait_for(lambda: outband.relay.mails)
+    wait_for(lambda: "queued 0" in re.sub(" +", " ", outband.server.doveadm(
+        "pimap", "outband", "status")))
+    path = outband.server.path + "/state/pimap-outband/outband.sqlite"
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    with open(path, "rb") as file:
+        good = file.read()
+    pid = wait_for(outband.pid)
+    with open(path, "r+b") as file:
+        file.seek(4096)
+        file.write(b"\xaa" * (len(good) - 4096))
+    os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: outband.pid() not in (pid, None), 60)
+    outband.folder.count = 3
+    hint(outband.server, "HINT", ADDRESS, GUID)
+    assert outband.server.logs("malformed")
+    time.sleep(3)
+    assert len(outband.relay.mails) == 1
+    log = outband.server.log()
+    assert log.count("malformed") <= 3 and log.count("killed with signal") == 1
+    pid = wait_for(outband.pid)
+    with open(path, "r+b") as file:
+        file.write(good)
+    os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: outband.pid() not in (pid, None), 60)
+    hint(outband.server, "HINT", ADDRESS, GUID)
+    wait_for(lambda: len(outband.relay.mails) == 3, 60)
+    assert seqs(outband.relay.mails) == [1, 2, 3]
 
 
 @pytest.mark.expects_faults
