@@ -389,7 +389,12 @@ FAILURES = [
     (says("CONNECTED\nversion:1.1\n\n\0"), "It speaks STOMP 1.1, not 1.2"),
     (says("CONNECTED\nversion:1.2\nheart-beat:x\n\n\0"), "Its heart-beat isn't two numbers"),
     (says("ERROR\nversion:1.0,1.1\nmessage:Supported\\cversions \x1b[1m\n\nmore\0"),
-     "It lets us not in: Supported:versions ?[1m"),
+     "It lets us not in: Supported:versions ?[1m: more (it is tried on)"),
+    # as RabbitMQ and ActiveMQ have it
+    (says("ERROR\nmessage:Bad CONNECT\nversion:1.0,1.1,1.2\n\nAccess refused for user 'x'\n\0"),
+     "It lets us not in: Bad CONNECT: Access refused for user 'x' (it is tried on)"),
+    (says("ERROR\nmessage:wrong.\n\njava.lang.SecurityException: wrong.\r\n\tat org.x\n\0"),
+     "It lets us not in: wrong. (it is tried on)"),
     (says("ERROR\n\nonly a body\nof two lines\0"), "It lets us not in: only a body"),
     (says("RECEIPT\nreceipt-id:1\n\n\0"), "It hasn't answered with CONNECTED"),
     (says("HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n"), "what it sends isn't STOMP"),

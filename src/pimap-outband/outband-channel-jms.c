@@ -373,12 +373,17 @@ static void jms_beat(struct jms_channel *channel)
 	channel->wrote = FALSE;
 }
 
+/* RabbitMQ has what is wrong in the body, ActiveMQ has there the message again. */
 static const char *jms_get_message(const struct stomp_frame *frame)
 {
-	const char *text = stomp_frame_get(frame, "message");
+	const char *message = stomp_frame_get(frame, "message");
+	const char *text = t_strcut(t_strcut(t_strndup(frame->body,
+				frame->body_size), '\n'), '\r');
 
-	if (text == NULL || *text == '\0')
-		text = t_strcut(t_strndup(frame->body, frame->body_size), '\n');
+	if (message != NULL && message[0] != '\0') {
+		text = text[0] == '\0' || strstr(text, message) != NULL ?
+			message : t_strdup_printf("%s: %s", message, text);
+	}
 	return pimap_text_get_reply(text, JMS_MAX_ERROR);
 }
 
