@@ -8,6 +8,7 @@ import re
 import shutil
 import tempfile
 import threading
+import time
 
 import pytest
 
@@ -17,7 +18,7 @@ from kannel import Kannel
 from mm7_peer import MMSC
 from mqtt_broker import Broker as Mosquitto
 from mqtt_broker import Fake, puback
-from outband_peers import Relay, wait_for
+from outband_peers import Relay, many, wait_for
 from sipp import Proxy, Sipp, response
 from stomp_broker import Broker as Stomp
 from stomp_broker import well
@@ -354,3 +355,91 @@ def test_what_peers_say(make, words):
     finally:
         outband.stop()
         stop()
+
+
+class Mails:
+    """MAIL, to a relay that is another one from time to time"""
+
+    def __init__(self):
+        self.relay = Relay()
+        self.outband = Outband("MAIL", "", {
+            "pimap_mail_relay": "127.0.0.1:%d" % self.relay.port, "pimap_clear_text": "mail"})
+
+    def address(self, name):
+        return name + "@example.com"
+
+    def count(self):
+        return len(self.relay.mails)
+
+    def came(self):
+        """(to whom, what)"""
+        return [(mail.recipients[0], mail.text.split("\r\n\r\n", 1)[1])
+                for mail in list(self.relay.mails)]
+
+    def restart(self):
+        mails = self.relay.mails
+        self.relay.stop()
+        # some find nobody there
+        time.sleep(0.3)
+        self.relay = Relay(self.relay.port)
+        self.relay.mails = mails
+
+    def stop(self):
+        self.outband.stop()
+        self.relay.stop()
+
+
+class Pushes:
+    """WEBPUSH, the same"""
+
+    def __init__(self):
+        self.outband = WebPush(pimap_join_count="0", pimap_limit_device="0", pimap_limit_user="0")
+
+    def count(self):
+        return len(self.outband.service.requests)
+
+    def address(self, name):
+        return self.outband.device.address("%s/%s" % (self.outband.origin, name))
+
+    def came(self):
+        return [(path, self.outband.device.decrypt(body))
+                for path, _, body in list(self.outband.service.requests)]
+
+    def restart(self):
+        old = self.outband.service
+        old.stop()
+        time.sleep(0.3)
+        self.outband.service = PushService(self.outband.path + "/service.pem", port=old.port)
+        self.outband.service.requests = old.requests
+
+    def stop(self):
+        self.outband.stop()
+
+
+@pytest.mark.expects_faults
+@pytest.mark.parametrize("kind", [Mails, Pushes])
+def test_restarted(kind):
+    """The peer again and again: nothing is lost, each device's are in order, and what comes
+    twice is the same. Those of other channels are in their own tests."""
+    count = many(200) // 5
+    peer = kind()
+    outband = peer.outband
+    outband.format = "EXTENDED"
+    try:
+        for number in range(5):
+            outband.addresses["d%d" % number] = peer.address("d%d" % number)
+            outband.new(device="d%d" % number, count=count)
+        for number in range(5):
+            wait_for(lambda number=number: peer.count() >= count * 5 * (number + 1) // 7, 120)
+            peer.restart()
+        wait_for(lambda: outband.server.log().count("by %s): sent" % outband.channel) == 5 * count,
+                 120)
+        found = {}
+        for to, text in peer.came():
+            found.setdefault(to, []).append(text)
+        assert len(found) == 5
+        for texts in found.values():
+            first = list(dict.fromkeys(texts))
+            assert [int(text.split()[1]) for text in first] == list(range(1, count + 1))
+    finally:
+        peer.stop()
