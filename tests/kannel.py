@@ -26,12 +26,7 @@ dlr-storage = internal
 store-type = file
 store-location = %(path)s/store
 
-group = smsc
-smsc = fake
-smsc-id = fake
-port = %(smsc)d
-connect-allow-ip = 127.0.0.1
-
+%(smscs)s
 group = smsbox
 bearerbox-host = 127.0.0.1
 sendsms-port = %(sendsms)d
@@ -49,6 +44,23 @@ group = sms-service
 keyword = default
 max-messages = 0
 text = "none"
+"""
+FAKE = """group = smsc
+smsc = fake
+smsc-id = fake
+port = %d
+connect-allow-ip = 127.0.0.1
+"""
+SMPP = """group = smsc
+smsc = smpp
+smsc-id = smpp
+host = 127.0.0.1
+port = %d
+smsc-username = kannel
+smsc-password = secret
+system-type = ""
+transceiver-mode = true
+reconnect-delay = 1
 """
 FAKESMSC = "/usr/lib/kannel/test/fakesmsc"
 
@@ -85,12 +97,15 @@ def unquote(data):
 class Kannel:
     USER, PASSWORD = "dovecot", "s&cret +%"
 
-    def __init__(self):
+    def __init__(self, smpp=None):
+        """smpp: the port of an SMSC that takes the fake one's place"""
         self.path = tempfile.mkdtemp(prefix="pimap-kannel.")
+        self.smpp = smpp
         admin, box, self.smsc_port, self.port = free_ports(4)
         with open(self.path + "/conf", "w") as file:
             file.write(CONF % {"path": self.path, "admin": admin, "box": box,
-                               "smsc": self.smsc_port, "sendsms": self.port})
+                               "sendsms": self.port, "smscs": FAKE % self.smsc_port
+                               if smpp is None else SMPP % smpp})
         self.box_port = box
         self.url = "http://127.0.0.1:%d/cgi-bin/sendsms" % self.port
         self.processes = []
@@ -108,8 +123,9 @@ class Kannel:
         self.starts += 1
         bearerbox = self._run("bearerbox", "/usr/sbin/bearerbox", self.path + "/conf")
         wait_for_port(self.box_port, bearerbox)
-        self._run("smsc%d" % self.starts, FAKESMSC, "-H", "127.0.0.1",
-                  "-r", str(self.smsc_port), "-m", "0", "1 2 text none")
+        if self.smpp is None:
+            self._run("smsc%d" % self.starts, FAKESMSC, "-H", "127.0.0.1",
+                      "-r", str(self.smsc_port), "-m", "0", "1 2 text none")
         smsbox = self._run("smsbox", "/usr/sbin/smsbox", self.path + "/conf")
         wait_for_port(self.port, smsbox)
 

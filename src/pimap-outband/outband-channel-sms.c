@@ -3,11 +3,14 @@
    it fits into one, or into as many as the administrator pays for. */
 
 #include "lib.h"
+#include "http-url.h"
 #include "pimap-channel.h"
 #include "pimap-compat.h"
 #include "pimap-settings.h"
 #include "outband-channel.h"
 #include "outband-kannel.h"
+#include "outband-report.h"
+#include "outband-report-parse.h"
 #include "outband-smstools.h"
 #include "sms-text.h"
 
@@ -19,10 +22,27 @@ struct sms_channel {
 	/* one of them */
 	struct outband_kannel *kannel;
 	struct outband_smstools *tools;
+
+	struct outband_reports *reports;
+	/* of Kannel's reports: the token follows. NULL = there are none */
+	char *report_url;
 };
 
 #define SMS_CHANNEL(_channel) \
 	container_of(_channel, struct sms_channel, channel)
+
+static int
+sms_channel_check_report_url(const char *url, const char **error_r)
+{
+	struct http_url *parsed;
+	const char *error;
+
+	if (http_url_parse(url, NULL, HTTP_URL_ALLOW_USERINFO_PART,
+			   pool_datastack_create(), &parsed, &error) == 0)
+		return 0;
+	*error_r = t_strdup_printf("pimap_sms_report_url %s: %s", url, error);
+	return -1;
+}
 
 static int
 sms_channel_init(const struct outband_channel_env *env,
@@ -42,6 +62,7 @@ sms_channel_init(const struct outband_channel_env *env,
 	struct outband_smstools *tools = NULL;
 	struct sms_channel *channel;
 	const char *url = set->pimap_sms_url;
+	const char *report_url = set->pimap_sms_report_url;
 	size_t part_size = SMS_TEXT_PART_SEPTETS;
 
 	if (url[0] == '\0')
@@ -60,7 +81,9 @@ sms_channel_init(const struct outband_channel_env *env,
 			return -1;
 		/* it cuts between characters, not septets */
 		part_size--;
-	} else if (outband_kannel_init(&kannel_set, env->event_parent, &kannel,
+	} else if ((report_url[0] != '\0' &&
+		    sms_channel_check_report_url(report_url, error_r) < 0) ||
+		   outband_kannel_init(&kannel_set, env->event_parent, &kannel,
 				       error_r) < 0) {
 		return -1;
 	}
@@ -71,6 +94,12 @@ sms_channel_init(const struct outband_channel_env *env,
 		set->pimap_sms_parts * part_size;
 	channel->kannel = kannel;
 	channel->tools = tools;
+	channel->reports = env->reports;
+	if (kannel != NULL && report_url[0] != '\0') {
+		channel->report_url = i_strconcat(report_url,
+			strchr(report_url, '?') == NULL ? "?" : "&",
+			OUTBAND_REPORT_KANNEL_TOKEN, NULL);
+	}
 	*channel_r = &channel->channel;
 	return 1;
 }
@@ -83,6 +112,7 @@ static void sms_channel_deinit(struct outband_channel *_channel)
 		outband_kannel_deinit(&channel->kannel);
 	if (channel->tools != NULL)
 		outband_smstools_deinit(&channel->tools);
+	i_free(channel->report_url);
 	i_free(channel);
 }
 
@@ -97,6 +127,11 @@ sms_channel_send_kannel(struct sms_channel *channel,
 			OUTBAND_KANNEL_UCS2,
 		.data = row->payload,
 		.size = strlen(row->payload),
+		.report_url = channel->report_url == NULL ? NULL :
+			t_strconcat(channel->report_url,
+				outband_reports_get_token(channel->reports,
+							  row->id, row->seq),
+				OUTBAND_REPORT_KANNEL_QUERY, NULL),
 	};
 
 	if (error != NULL) {
@@ -142,12 +177,28 @@ sms_channel_send(struct outband_channel *_channel,
 	}
 }
 
+static void
+sms_channel_status(struct outband_channel *_channel,
+		   outband_channel_status_t *callback, void *context)
+{
+	struct sms_channel *channel = SMS_CHANNEL(_channel);
+	const struct outband_reports_status *status =
+		outband_reports_get_status(channel->reports);
+
+	if (channel->report_url == NULL)
+		return;
+	callback("delivered", status->delivered, context);
+	callback("not delivered", status->failed, context);
+	callback("refused reports", status->refused, context);
+}
+
 const struct outband_channel_vfuncs outband_channel_sms = {
 	.name = "SMS",
 	.max_sends = SMS_MAX_SENDS,
 	.measure = sms_text_measure,
 
 	.init = sms_channel_init,
+	.status = sms_channel_status,
 	.deinit = sms_channel_deinit,
 	.send = sms_channel_send,
 };

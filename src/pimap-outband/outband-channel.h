@@ -7,6 +7,7 @@
 struct pimap_settings;
 struct outband_channel;
 struct outband_keys;
+struct outband_reports;
 
 /* A channel takes notifications to a device (R-13.8). Each is a table of functions;
    the list of them is outband_channels. What the other processes know of it, and the
@@ -55,6 +56,8 @@ struct outband_channel_env {
 	/* the service's own directory */
 	const char *dir;
 	struct outband_keys *keys;
+	/* they are started before anything is sent */
+	struct outband_reports *reports;
 };
 
 /* Something about the channel that an administrator may want to know */

@@ -9,6 +9,7 @@
 #include "pimap-text.h"
 #include "outband-http.h"
 #include "outband-kannel.h"
+#include "outband-report-parse.h"
 
 #define KANNEL_MAX_ANSWER 1024
 
@@ -119,6 +120,12 @@ void outband_kannel_send(struct outband_kannel *kannel,
 	if (msg->udh != NULL) {
 		outband_http_add_header(req, "X-Kannel-UDH",
 			binary_to_hex(msg->udh, msg->udh_size));
+	}
+	if (msg->report_url != NULL) {
+		outband_http_add_header(req, "X-Kannel-DLR-Mask",
+			dec2str(OUTBAND_REPORT_KANNEL_MASK));
+		outband_http_add_header(req, "X-Kannel-DLR-Url",
+					msg->report_url);
 	}
 	http_client_request_set_payload_data(req, msg->data, msg->size);
 	http_client_request_submit(req);

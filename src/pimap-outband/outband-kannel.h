@@ -38,6 +38,8 @@ struct outband_kannel_message {
 	/* user data header, NULL = none */
 	const void *udh;
 	size_t udh_size;
+	/* where the gateway says whether it was delivered, NULL = it isn't to */
+	const char *report_url;
 };
 
 /* The settings needn't live on. Returns 0, or -1 and error_r. */

@@ -1175,6 +1175,7 @@ int outband_sender_init(struct event *event_parent,
 			const struct pimap_settings *set, const char *dir,
 			struct outband_judge *judge,
 			struct outband_keys *keys,
+			struct outband_reports *reports,
 			struct outband_sender **sender_r, const char **error_r)
 {
 	struct outband_channel_env env;
@@ -1196,6 +1197,7 @@ int outband_sender_init(struct event *event_parent,
 	env.set = set;
 	env.dir = dir;
 	env.keys = keys;
+	env.reports = reports;
 	for (i = 0; outband_channels[i] != NULL; i++) {
 		ret = outband_channels[i]->init(&env, &channel, error_r);
 		if (ret < 0) {

@@ -5,6 +5,7 @@
 #include "outband-channel.h"
 
 struct outband_keys;
+struct outband_reports;
 struct pimap_settings;
 struct outband_judge;
 
@@ -20,6 +21,7 @@ int outband_sender_init(struct event *event_parent,
 			const struct pimap_settings *set, const char *dir,
 			struct outband_judge *judge,
 			struct outband_keys *keys,
+			struct outband_reports *reports,
 			struct outband_sender **sender_r, const char **error_r);
 /* What is being sent is broken off, and sent again by the next one. */
 void outband_sender_deinit(struct outband_sender **sender);

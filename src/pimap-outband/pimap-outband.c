@@ -27,6 +27,8 @@
 #include "outband-key-clients.h"
 #include "outband-keys.h"
 #include "outband-looks.h"
+#include "outband-report.h"
+#include "outband-report-http.h"
 #include "outband-sender.h"
 #include "outband-sql.h"
 
@@ -58,6 +60,8 @@ struct outband_service {
 	struct outband_hints *hints;
 	struct outband_keys *keys;
 	struct outband_looks *looks;
+	struct outband_reports *reports;
+	struct outband_report_https *report_https;
 	struct outband_sender *sender;
 	struct outband_idles *idles;
 	struct outband_controls *controls;
@@ -129,6 +133,7 @@ static void outband_start(struct outband_service *s)
 	     outband_store_open(s->event, s->db, &s->store, &error) < 0) ||
 	    outband_store_rules_set(s->store, s->rules, &error) < 0 ||
 	    outband_keys_open(s->keys, s->db, &error) < 0 ||
+	    outband_reports_start(s->reports, s->db, &error) < 0 ||
 	    outband_sender_start(s->sender, s->store, &error) < 0 ||
 	    outband_idles_start(s->idles, s->store, &error) < 0) {
 		outband_start_failed(s, error);
@@ -229,6 +234,8 @@ static void client_connected(struct master_service_connection *conn)
 		outband_key_clients_connected(service.key_clients, conn);
 	else if (strcmp(conn->name, PIMAP_IDLE_SOCKET) == 0)
 		outband_idles_connected(service.idles, conn);
+	else if (strcmp(conn->name, OUTBAND_REPORT_LISTENER) == 0)
+		outband_report_https_connected(service.report_https, conn);
 	else
 		outband_hints_connected(service.hints, conn);
 }
@@ -240,6 +247,7 @@ static void outband_die(void)
 	outband_controls_disconnect(service.controls);
 	outband_key_clients_disconnect(service.key_clients);
 	outband_idles_disconnect(service.idles);
+	outband_report_https_disconnect(service.report_https);
 	master_service_stop(master_service);
 }
 
@@ -257,8 +265,10 @@ static void outband_init(struct outband_service *s, const char *state_dir)
 	s->lock_fd = -1;
 	s->judge = outband_judge_init(s->event, PIMAP_WORKER_SOCKET);
 	s->keys = outband_keys_init(s->event, s->dir, s->locks_path);
+	s->reports = outband_reports_init(s->event);
+	s->report_https = outband_report_https_init(s->event, s->reports);
 	if (outband_sender_init(s->event, s->set, s->dir, s->judge, s->keys,
-				&s->sender, &error) < 0)
+				s->reports, &s->sender, &error) < 0)
 		i_fatal("%s", error);
 	s->looks = outband_looks_init(s->event, PIMAP_WORKER_SOCKET, s->judge,
 				      s->set->pimap_outband_scan_interval,
@@ -282,7 +292,9 @@ static void outband_deinit(struct outband_service *s)
 	outband_key_clients_deinit(&s->key_clients);
 	outband_looks_deinit(&s->looks);
 	outband_idles_deinit(&s->idles);
+	outband_report_https_deinit(&s->report_https);
 	outband_sender_deinit(&s->sender);
+	outband_reports_deinit(&s->reports);
 	outband_judge_deinit(&s->judge);
 	outband_keys_deinit(&s->keys);
 	if (s->store != NULL)

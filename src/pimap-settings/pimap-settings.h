@@ -149,7 +149,8 @@ struct pimap_settings {
 	/* The channel SMS: URL of the gateway's sendsms, "" = there is none; what it
 	   knows this server by; path of certificates that it may have, "" = the
 	   system's; the sender, "" = the gateway's own; what numbers must match,
-	   "" = there are none (R-14.5); of how many parts a notification may be */
+	   "" = there are none (R-14.5); of how many parts a notification may be; where
+	   the gateway's delivery reports are, "" = it isn't asked for any */
 	const char *pimap_sms_url;
 	const char *pimap_sms_user;
 	const char *pimap_sms_password;
@@ -157,6 +158,7 @@ struct pimap_settings {
 	const char *pimap_sms_from;
 	const char *pimap_sms_pattern;
 	unsigned int pimap_sms_parts;
+	const char *pimap_sms_report_url;
 	/* The channel UDP: addresses with ports, separated by blanks, "" = there is
 	   none; what devices are told of them, "" and 0 = this host and the first
 	   port; seconds that a HELLO is valid; the channel of devices that aren't
