@@ -21,7 +21,7 @@ failed = %(path)s/failed
 incoming = %(path)s/incoming
 logfile = %(path)s/smsd.log
 loglevel = 7
-infofile = %(path)s/running
+%(reports)sinfofile = %(path)s/running
 pidfile = %(path)s/smsd.pid
 delaytime = 1
 delaytime_mainprocess = 1
@@ -29,9 +29,14 @@ errorsleeptime = 1
 
 [GSM1]
 device = %(device)s
-incoming = no
+incoming = %(incoming)s
 check_network = 0
 report = no
+messageids = 3
+"""
+# where it keeps what pimap_sms_report_url is of
+REPORTS = """sent = %(path)s/sent
+report = %(path)s/report
 """
 GSM = ("@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞ\x1bÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?¡"
        "ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿abcdefghijklmnopqrstuvwxyzäöñüà")
@@ -75,18 +80,37 @@ def text_of(coding, parts):
     return "".join(EXTENSION[next(codes)] if code == 0x1b else GSM[code] for code in codes)
 
 
+def bcd(digits):
+    digits += "f" * (len(digits) % 2)
+    return bytes(int(digits[at + 1] + digits[at], 16) for at in range(0, len(digits), 2))
+
+
+def status_report(number, to, status):
+    """A SMS-STATUS-REPORT of the message with this number (a reference)"""
+    digits = to.lstrip("+")
+    when = bcd("040220064000") + b"\0"
+    return (b"\0\x06" + bytes([number, len(digits), 0x91 if to[0] == "+" else 0x81]) +
+            bcd(digits) + when + when + bytes([status]))
+
+
 class Smsd:
-    def __init__(self):
+    """reports: it is asked for them. outcomes: of numbers, the status of what is sent there (0
+    if it isn't here), None: there is no report, "ERROR": the modem doesn't send it."""
+
+    def __init__(self, reports=False):
         self.path = tempfile.mkdtemp(prefix="pimap-smsd.")
         os.chmod(self.path, 0o755)
-        for name in ("outgoing", "checked", "failed", "incoming"):
+        self.outcomes, self.stored, self.reference = {}, {}, 0
+        for name in ("outgoing", "checked", "failed", "incoming", "sent", "report"):
             os.mkdir(self.path + "/" + name)
             os.chmod(self.path + "/" + name, 0o777)
         self.parts, self.messages = [], []
         self.master, self.slave = pty.openpty()
         tty.setraw(self.slave)
         with open(self.path + "/smsd.conf", "w") as file:
-            file.write(CONF % {"path": self.path, "device": os.ttyname(self.slave)})
+            file.write(CONF % {"path": self.path, "device": os.ttyname(self.slave),
+                               "incoming": "yes" if reports else "no",
+                               "reports": REPORTS % {"path": self.path} if reports else ""})
         self.url = "smstools:%s/outgoing" % self.path
         self.ended = False
         self.modem = threading.Thread(target=self.run_modem, daemon=True)
@@ -142,9 +166,7 @@ class Smsd:
                 data = data[found.end():]
                 complete, pdu = pdu and end == b"\x1a", False
                 if complete:
-                    self.take(decode(bytes.fromhex(line.decode())))
-                    self.say("+CMGS: 1")
-                    self.say("OK")
+                    self.sent(bytes.fromhex(line.decode()))
                 elif line.startswith(b"AT+CMGS="):
                     pdu = True
                     os.write(self.master, b"\r\n> ")
@@ -156,7 +178,36 @@ class Smsd:
                    "AT+CIMI": "262010000000000", "AT+CGSN": "350000000000000"}
         if line in answers:
             self.say(answers[line])
+        elif line == "AT+CPMS?":
+            self.say('+CPMS: "SM",%d,20,"SM",%d,20,"SM",%d,20' % (3 * (len(self.stored),)))
+        elif line.startswith("AT+CMGR="):
+            pdu = self.stored.get(int(line[8:]))
+            if pdu is None:
+                self.say("+CMS ERROR: 321")
+                return
+            self.say("+CMGR: 0,,%d\r\n%s" % (len(pdu) - 1, pdu.hex().upper()))
+        elif line.startswith("AT+CMGD="):
+            self.stored.pop(int(line[8:].split(",")[0]), None)
         self.say("OK")
+
+    def sent(self, pdu):
+        part = decode(pdu)
+        outcome = self.outcomes.get(part.to, 0)
+        if outcome == "ERROR":
+            self.say("+CMS ERROR: 28")
+            return
+        self.take(part)
+        self.reference = (self.reference + 1) % 256
+        self.say("+CMGS: %d" % self.reference)
+        self.say("OK")
+        # the first octet's bit: a report is wanted
+        if pdu[1 + pdu[0]] & 0x20 and outcome is not None:
+            self.report(self.reference, part.to, outcome)
+
+    def report(self, number, to, status):
+        """What the modem keeps until smsd reads it"""
+        free = next(index for index in range(1, 21) if index not in self.stored)
+        self.stored[free] = status_report(number, to, status)
 
     def take(self, part):
         """Several parts are a message when the last one has come."""

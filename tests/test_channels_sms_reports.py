@@ -2,7 +2,7 @@
 """Delivery reports of the channel SMS: what gateways say later of what they have taken."""
 
 import http.client
-import re
+import os
 import socket
 import time
 
@@ -11,6 +11,7 @@ import pytest
 from conftest import DOVECOT_24
 from kannel import Kannel
 from outband_peers import wait_for
+from smsd_peer import Smsd
 from smsc import INVALID_DESTINATION, Smsc
 from test_channels_sms import EMN, NUMBER, SMS, Gateway
 from test_outband_channels import Outband, lend
@@ -113,3 +114,32 @@ def test_not_delivered(sms, outcome, words):
             status["SMS given up"]) == ("2", "0", "2", "0")
     time.sleep(1.5)
     assert len(sms.smsc.taken) == before + 2
+
+
+# smstools
+
+@pytest.fixture(scope="module")
+def smsd():
+    smsd = Smsd(reports=True)
+    yield smsd
+    smsd.stop()
+
+
+@pytest.fixture
+def spooled(smsd, request):
+    smsd.outcomes.clear()
+    sms = Reported(smsd.url, pimap_sms_report_url="smstools:" + smsd.path,
+                   **getattr(request, "param", {}))
+    sms.smsd = smsd
+    yield from lend(request, sms)
+
+
+def files(smsd):
+    return {name: os.listdir(smsd.path + "/" + name) for name in ("sent", "failed", "report")}
+
+
+def test_spooled_delivered(spooled):
+    spooled.new()
+    assert spooled.server.logs("Notification 1 (by SMS): delivered: ")
+    assert spooled.reported() == [["delivered", "0,Ok,short message received by the SME"]]
+    wait_for(lambda: files(spooled.smsd) == {"sent": [], "failed": [], "report": []})

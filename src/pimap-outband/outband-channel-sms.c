@@ -12,6 +12,7 @@
 #include "outband-report.h"
 #include "outband-report-parse.h"
 #include "outband-smstools.h"
+#include "outband-smstools-report.h"
 #include "sms-text.h"
 
 /* Kannel has a thread for each connection */
@@ -26,10 +27,14 @@ struct sms_channel {
 	struct outband_reports *reports;
 	/* of Kannel's reports: the token follows. NULL = there are none */
 	char *report_url;
+	/* smsd's, NULL = there are none */
+	struct outband_smstools_reports *tools_reports;
 };
 
 #define SMS_CHANNEL(_channel) \
 	container_of(_channel, struct sms_channel, channel)
+
+#define SMS_REPORT_SETTING "pimap_sms_report_url"
 
 static int
 sms_channel_check_report_url(const char *url, const char **error_r)
@@ -40,7 +45,35 @@ sms_channel_check_report_url(const char *url, const char **error_r)
 	if (http_url_parse(url, NULL, HTTP_URL_ALLOW_USERINFO_PART,
 			   pool_datastack_create(), &parsed, &error) == 0)
 		return 0;
-	*error_r = t_strdup_printf("pimap_sms_report_url %s: %s", url, error);
+	*error_r = t_strdup_printf(SMS_REPORT_SETTING" %s: %s", url, error);
+	return -1;
+}
+
+static int
+sms_channel_init_tools(const struct outband_channel_env *env,
+		       struct outband_smstools **tools_r,
+		       struct outband_smstools_reports **reports_r,
+		       const char **error_r)
+{
+	const struct pimap_settings *set = env->set;
+	const char *dir = set->pimap_sms_report_url;
+
+	if (outband_smstools_init("pimap_sms_url", set->pimap_sms_url +
+				  strlen(PIMAP_CHANNEL_SMSTOOLS),
+				  set->pimap_sms_parts, tools_r, error_r) < 0)
+		return -1;
+	if (dir[0] == '\0')
+		return 0;
+	if (!pimap_str_begins(dir, PIMAP_CHANNEL_SMSTOOLS)) {
+		*error_r = t_strdup_printf(SMS_REPORT_SETTING" %s: with smstools "
+			"it is "PIMAP_CHANNEL_SMSTOOLS" and a directory", dir);
+	} else if (outband_smstools_reports_init(env->event_parent,
+			SMS_REPORT_SETTING,
+			dir + strlen(PIMAP_CHANNEL_SMSTOOLS),
+			env->reports, reports_r, error_r) == 0) {
+		return 0;
+	}
+	outband_smstools_deinit(tools_r);
 	return -1;
 }
 
@@ -60,6 +93,7 @@ sms_channel_init(const struct outband_channel_env *env,
 	};
 	struct outband_kannel *kannel = NULL;
 	struct outband_smstools *tools = NULL;
+	struct outband_smstools_reports *tools_reports = NULL;
 	struct sms_channel *channel;
 	const char *url = set->pimap_sms_url;
 	const char *report_url = set->pimap_sms_report_url;
@@ -74,10 +108,8 @@ sms_channel_init(const struct outband_channel_env *env,
 		return -1;
 	}
 	if (pimap_str_begins(url, PIMAP_CHANNEL_SMSTOOLS)) {
-		if (outband_smstools_init(kannel_set.name,
-					  url + strlen(PIMAP_CHANNEL_SMSTOOLS),
-					  set->pimap_sms_parts, &tools,
-					  error_r) < 0)
+		if (sms_channel_init_tools(env, &tools, &tools_reports,
+					   error_r) < 0)
 			return -1;
 		/* it cuts between characters, not septets */
 		part_size--;
@@ -95,6 +127,7 @@ sms_channel_init(const struct outband_channel_env *env,
 	channel->kannel = kannel;
 	channel->tools = tools;
 	channel->reports = env->reports;
+	channel->tools_reports = tools_reports;
 	if (kannel != NULL && report_url[0] != '\0') {
 		channel->report_url = i_strconcat(report_url,
 			strchr(report_url, '?') == NULL ? "?" : "&",
@@ -102,6 +135,14 @@ sms_channel_init(const struct outband_channel_env *env,
 	}
 	*channel_r = &channel->channel;
 	return 1;
+}
+
+static void sms_channel_start(struct outband_channel *_channel)
+{
+	struct sms_channel *channel = SMS_CHANNEL(_channel);
+
+	if (channel->tools_reports != NULL)
+		outband_smstools_reports_start(channel->tools_reports);
 }
 
 static void sms_channel_deinit(struct outband_channel *_channel)
@@ -112,6 +153,8 @@ static void sms_channel_deinit(struct outband_channel *_channel)
 		outband_kannel_deinit(&channel->kannel);
 	if (channel->tools != NULL)
 		outband_smstools_deinit(&channel->tools);
+	if (channel->tools_reports != NULL)
+		outband_smstools_reports_deinit(&channel->tools_reports);
 	i_free(channel->report_url);
 	i_free(channel);
 }
@@ -154,6 +197,9 @@ sms_channel_send_tools(struct sms_channel *channel,
 		outband_smstools_send(channel->tools, row->address,
 			row->payload, t_strdup_printf("%s#%s %"PRId64,
 				row->user, row->device, row->seq),
+			channel->tools_reports == NULL ? NULL :
+			outband_reports_get_token(channel->reports, row->id,
+						  row->seq),
 			callback, context);
 	}
 }
@@ -185,7 +231,7 @@ sms_channel_status(struct outband_channel *_channel,
 	const struct outband_reports_status *status =
 		outband_reports_get_status(channel->reports);
 
-	if (channel->report_url == NULL)
+	if (channel->report_url == NULL && channel->tools_reports == NULL)
 		return;
 	callback("delivered", status->delivered, context);
 	callback("not delivered", status->failed, context);
@@ -198,6 +244,7 @@ const struct outband_channel_vfuncs outband_channel_sms = {
 	.measure = sms_text_measure,
 
 	.init = sms_channel_init,
+	.start = sms_channel_start,
 	.status = sms_channel_status,
 	.deinit = sms_channel_deinit,
 	.send = sms_channel_send,

@@ -95,6 +95,15 @@ reports_check_token(struct outband_reports *reports, const char *text,
 	return mem_equals_timing_safe(mac, token_r->mac, sizeof(mac));
 }
 
+bool outband_reports_have_token(struct outband_reports *reports,
+				const char *token)
+{
+	struct outband_report_token parsed;
+
+	i_assert(reports->store != NULL);
+	return reports_check_token(reports, token, &parsed);
+}
+
 static void
 reports_event(struct outband_reports *reports,
 	      const struct outband_store_report *report)

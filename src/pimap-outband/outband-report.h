@@ -44,6 +44,9 @@ int outband_reports_start(struct outband_reports *reports, const char *db_addres
 const char *
 outband_reports_get_token(struct outband_reports *reports, int64_t id,
 			  int64_t seq);
+/* Is it one that outband_reports_get_token() has returned? */
+bool outband_reports_have_token(struct outband_reports *reports,
+				const char *token);
 /* The notification with this token was delivered, or won't ever be; text is what the
    gateway says of that. The callback is called once, not before it has returned. What
    comes together is written together. */

@@ -14,7 +14,9 @@
 #include "str.h"
 #include "unichar.h"
 #include "write-full.h"
+#include "outband-report-parse.h"
 #include "outband-smstools.h"
+#include "outband-smstools-report.h"
 #include "sms-text.h"
 
 #include <fcntl.h>
@@ -158,14 +160,19 @@ static void smstools_append_utf16(string_t *dest, const char *text)
 
 static void
 smstools_append_file(string_t *dest, const char *to, const char *text,
-		     unsigned int parts)
+		     unsigned int parts, const char *token)
 {
 	bool gsm = sms_text_is_gsm(text);
 
 	/* without the +; a short one has an s */
-	str_printfa(dest, "To: %s%s\nAlphabet: %s\nAutosplit: %d\n\n",
+	str_printfa(dest, "To: %s%s\nAlphabet: %s\nAutosplit: %d\n",
 		    to[0] == '+' ? "" : "s", to[0] == '+' ? to + 1 : to,
 		    gsm ? "GSM" : "UCS", parts > 1 ? 3 : 0);
+	if (token != NULL) {
+		str_printfa(dest, "Report: yes\n"
+			    OUTBAND_REPORT_SMSD_HEADER": %s\n", token);
+	}
+	str_append_c(dest, '\n');
 	if (gsm)
 		sms_text_append_gsm(dest, text);
 	else
@@ -217,7 +224,7 @@ void outband_smstools_refuse(struct outband_smstools *tools, const char *error,
 }
 
 void outband_smstools_send(struct outband_smstools *tools, const char *to,
-			   const char *text, const char *id,
+			   const char *text, const char *id, const char *token,
 			   outband_channel_callback_t *callback, void *context)
 {
 	struct smstools_send *send =
@@ -229,9 +236,9 @@ void outband_smstools_send(struct outband_smstools *tools, const char *to,
 	T_BEGIN {
 		string_t *file = t_str_new(512);
 
-		smstools_append_file(file, to, text, tools->parts);
-		if (smstools_write(tools->dir, t_strconcat("pimap-",
-				binary_to_hex(digest, sizeof(digest)), NULL),
+		smstools_append_file(file, to, text, tools->parts, token);
+		if (smstools_write(tools->dir, t_strconcat(
+				OUTBAND_SMSTOOLS_PREFIX, binary_to_hex(digest, sizeof(digest)), NULL),
 				file, &error) < 0)
 			send->error = i_strdup(error);
 	} T_END;

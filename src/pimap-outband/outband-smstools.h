@@ -19,9 +19,10 @@ void outband_smstools_deinit(struct outband_smstools **tools);
 
 /* Writes the message, text in UTF-8, to that number. id: of the message; one that is sent
    again takes the place of the first, if it is still there. It blocks for the time that
-   the disk takes; the callback is called once, later. */
+   the disk takes; the callback is called once, later. token: by which its reports name
+   it, NULL = there are to be none. */
 void outband_smstools_send(struct outband_smstools *tools, const char *to,
-			   const char *text, const char *id,
+			   const char *text, const char *id, const char *token,
 			   outband_channel_callback_t *callback, void *context);
 /* What isn't written is given up: the callback is called later. */
 void outband_smstools_refuse(struct outband_smstools *tools, const char *error,
