@@ -57,6 +57,12 @@ struct tools_file {
 	char *token, *to, *modem;
 	unsigned int ids_count;
 	unsigned int ids[OUTBAND_REPORT_MAX_PARTS];
+	/* those that were delivered, a bit each */
+	unsigned int delivered;
+
+	/* of a report that waits for those of the message's other parts: the
+	   message */
+	char *sent_name;
 };
 
 struct tools_dir {
@@ -118,6 +124,7 @@ static void tools_file_free(struct tools_file *file)
 	i_free(file->token);
 	i_free(file->to);
 	i_free(file->modem);
+	i_free(file->sent_name);
 	i_free(file);
 }
 
@@ -206,6 +213,25 @@ tools_unlink(struct outband_smstools_reports *tools, enum tools_dir_type type,
 		tools_file_forget(dir, file);
 }
 
+/* A message, and the reports of its parts */
+static void
+tools_unlink_sent(struct outband_smstools_reports *tools, const char *sent_name)
+{
+	struct tools_dir *dir = &tools->dirs[TOOLS_REPORT];
+	struct hash_iterate_context *iter;
+	struct tools_file *file;
+	char *name;
+
+	iter = hash_table_iterate_init(dir->files);
+	while (hash_table_iterate(iter, dir->files, &name, &file)) {
+		if (file->sent_name != NULL &&
+		    strcmp(file->sent_name, sent_name) == 0)
+			tools_unlink(tools, TOOLS_REPORT, name);
+	}
+	hash_table_iterate_deinit(&iter);
+	tools_unlink(tools, TOOLS_SENT, sent_name);
+}
+
 static void tools_added_answer(enum outband_report_result result, void *context)
 {
 	struct tools_added *added = context;
@@ -217,11 +243,16 @@ static void tools_added_answer(enum outband_report_result result, void *context)
 					 added->name);
 		if (file != NULL)
 			file->added = FALSE;
+		file = added->sent_name == NULL ? NULL :
+			hash_table_lookup(tools->dirs[TOOLS_SENT].files,
+					  added->sent_name);
+		if (file != NULL)
+			file->added = FALSE;
 		tools->dirs[added->type].changed = TRUE;
 	} else {
 		tools_unlink(tools, added->type, added->name);
 		if (added->sent_name != NULL)
-			tools_unlink(tools, TOOLS_SENT, added->sent_name);
+			tools_unlink_sent(tools, added->sent_name);
 	}
 	i_free(added->name);
 	i_free(added->sent_name);
@@ -315,7 +346,6 @@ tools_file_report(struct outband_smstools_reports *tools,
 {
 	struct outband_report_file report;
 	struct tools_file *sent;
-	bool delivered;
 	unsigned int part;
 
 	if (!outband_report_file_parse(text, &report)) {
@@ -331,15 +361,25 @@ tools_file_report(struct outband_smstools_reports *tools,
 			tools->dirs[TOOLS_REPORT].changed = TRUE;
 		return;
 	}
-	delivered = report.status == OUTBAND_REPORT_DELIVERED;
-	if (report.status == OUTBAND_REPORT_PENDING ||
-	    (delivered && part + 1 < sent->ids_count)) {
-		/* another one will come, or that of the next part */
+	if (report.status == OUTBAND_REPORT_PENDING) {
+		/* another one will come */
 		tools_unlink(tools, TOOLS_REPORT, file->name);
 		return;
 	}
-	tools_add(tools, TOOLS_REPORT, file, sent->name, sent->token, delivered,
-		  report.text);
+	if (report.status == OUTBAND_REPORT_DELIVERED) {
+		sent->delivered |= 1U << part;
+		if (sent->delivered != (1U << sent->ids_count) - 1) {
+			file->sent_name = i_strdup(sent->name);
+			return;
+		}
+	} else if (sent->added) {
+		/* it is known of another part */
+		file->sent_name = i_strdup(sent->name);
+		return;
+	}
+	sent->added = TRUE;
+	tools_add(tools, TOOLS_REPORT, file, sent->name, sent->token,
+		  report.status == OUTBAND_REPORT_DELIVERED, report.text);
 }
 
 /* A file that wasn't read yet. Returns FALSE if it isn't there any more. */
@@ -390,7 +430,8 @@ tools_dir_entry(struct outband_smstools_reports *tools, enum tools_dir_type type
 	}
 	if (file != NULL) {
 		file->seen = TRUE;
-		if (type != TOOLS_REPORT || file->ignored || file->added)
+		if (type != TOOLS_REPORT || file->ignored || file->added ||
+		    file->sent_name != NULL)
 			return FALSE;
 	} else {
 		file = i_new(struct tools_file, 1);
@@ -421,7 +462,7 @@ tools_dir_sweep(struct outband_smstools_reports *tools, enum tools_dir_type type
 			tools_file_forget(dir, file);
 		else if (file->token != NULL &&
 			 file->time < ioloop_time - TOOLS_MAX_SECS)
-			tools_unlink(tools, type, name);
+			tools_unlink_sent(tools, name);
 	}
 	hash_table_iterate_deinit(&iter);
 }
