@@ -42,6 +42,16 @@ def test_store(postgres, host):
     assert result.returncode == 0 and "two at once" in result.stdout, result.stdout
 
 
+def test_store_reports(empty):
+    """The same of delivery reports"""
+    name = STORE_TEST + "-report"
+    subprocess.run(["make", "-s", "-C", os.path.dirname(name), os.path.basename(name)],
+                   check=True, stdout=subprocess.DEVNULL)
+    result = subprocess.run([name, empty.address()], text=True, timeout=60,
+                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    assert result.returncode == 0 and "0 / 2 tests failed" in result.stdout, result.stdout
+
+
 @pytest.mark.parametrize("form", [
     "postgresql://pimap@127.0.0.1:%(port)d/postgres", "pgsql:host=127.0.0.1 port=%(port)d "
     "user=pimap dbname=postgres application_name=other"])

@@ -72,6 +72,13 @@ static void test_close(void)
 	outband_sql_close(&sql);
 }
 
+static void test_unlink(void)
+{
+	const char *error;
+
+	(void)unlink_directory(DIR, UNLINK_DIRECTORY_FLAG_RMDIR, &error);
+}
+
 static void test_outband_store_reports_secret(void)
 {
 	unsigned char secret[OUTBAND_STORE_REPORT_SECRET_SIZE];
@@ -80,6 +87,8 @@ static void test_outband_store_reports_secret(void)
 	const char *error;
 
 	test_begin("outband store reports: secret");
+	test_unlink();
+	test_assert(mkdir(DIR, 0700) == 0);
 	test_open();
 	test_assert(outband_store_reports_get_secret(store, secret, &error) == 0);
 	test_assert(memcmp(secret, none, sizeof(none)) != 0);
@@ -171,8 +180,10 @@ static void test_outband_store_reports_add(void)
 	add(&list, 2, 7, FALSE, "");
 	test_assert(outband_store_reports_add(store, pool_datastack_create(),
 					      &list, &error) == 0);
-	test_assert(array_front(&list)->result == OUTBAND_STORE_REPORT_KNOWN);
+	report = array_front(&list);
+	test_assert(report->result == OUTBAND_STORE_REPORT_KNOWN);
 	test_close();
+	test_unlink();
 	test_end();
 }
 
@@ -183,20 +194,9 @@ int main(int argc, char *argv[])
 		test_outband_store_reports_add,
 		NULL
 	};
-	struct ioloop *ioloop;
-	const char *error;
-	int ret;
 
-	lib_init();
-	ioloop = io_loop_create();
+	ioloop_time = 1000;
 	if (argc > 1)
 		address = argv[1];
-	(void)unlink_directory(DIR, UNLINK_DIRECTORY_FLAG_RMDIR, &error);
-	if (mkdir(DIR, 0700) < 0)
-		i_fatal("mkdir(%s) failed: %m", DIR);
-	ret = test_run(test_functions);
-	(void)unlink_directory(DIR, UNLINK_DIRECTORY_FLAG_RMDIR, &error);
-	io_loop_destroy(&ioloop);
-	lib_deinit();
-	return ret;
+	return test_run(test_functions);
 }
