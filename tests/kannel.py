@@ -33,6 +33,8 @@ sendsms-port = %(sendsms)d
 sendsms-interface = "127.0.0.1"
 log-file = %(path)s/smsbox.log
 log-level = 0
+http-request-retry = 5
+http-queue-delay = 1
 
 group = sendsms-user
 username = dovecot

@@ -2,10 +2,12 @@
 """Delivery reports of the channel SMS: what gateways say later of what they have taken."""
 
 import http.client
+import http.server
 import os
 import re
 import socket
 import sqlite3
+import threading
 import time
 
 import pytest
@@ -116,6 +118,50 @@ def test_not_delivered(sms, outcome, words):
             status["SMS given up"]) == ("2", "0", "2", "0")
     time.sleep(1.5)
     assert len(sms.smsc.taken) == before + 2
+
+
+class Listener:
+    """Takes reports in the service's place: it answers with these, the last one again and again"""
+
+    def __init__(self, statuses):
+        self.asked = []
+        listener = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                listener.asked.append(self.path)
+                self.send_response(statuses[min(len(listener.asked), len(statuses)) - 1])
+                self.end_headers()
+
+            def log_message(self, *args):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = "http://127.0.0.1:%d/" % self.server.server_port
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def stop(self):
+        self.server.shutdown()
+        self.server.server_close()
+
+
+def test_kannel_asks_again(kannel, smsc):
+    """Where the service can't take it now, and what it asks"""
+    listener = Listener([503, 200])
+    sms = Reported(kannel.url, pimap_sms_report_url=listener.url)
+    try:
+        smsc.outcomes.clear()
+        sms.new()
+        wait_for(lambda: len(listener.asked) == 2, 30)
+        assert listener.asked[0] == listener.asked[1]
+        assert re.fullmatch(r"/\?pimap=1\.1\.[0-9a-f]{32}&type=1&reply=\S*&receipt=id\S*"
+                            r"stat\S*DELIVRD\S*", listener.asked[0])
+        # and that is what the service understands
+        assert sms.ask(listener.asked[0]) == 200
+        assert [step for step, _ in sms.reported()] == ["delivered"]
+    finally:
+        sms.stop()
+        listener.stop()
 
 
 # smstools

@@ -478,6 +478,30 @@ def test_spool(doctor):
     doctor.finds(conf("smstools:" + folder + "/dovecot.conf"), channels="it isn't a directory")
 
 
+def test_reports(doctor, relay):
+    """Of short messages"""
+    folder = doctor.server.path
+    gateways = {"smstools": "smstools:" + folder,
+                "kannel": "http://127.0.0.1:%d/cgi-bin/sendsms" % relay.port}
+
+    def conf(gateway, url):
+        return doctor.good + settings({
+            "pimap_channels": "sms", "pimap_sms_pattern": "+49*",
+            "pimap_sms_url": gateways[gateway], "pimap_sms_report_url": url})
+    assert doctor.run(conf("kannel", "http://127.0.0.1:4712/x"), code=0)
+    for gateway, url in (("kannel", "smstools:" + folder), ("kannel", "4712"),
+                         ("smstools", "http://127.0.0.1:4712/"), ("smstools", folder),
+                         ("smstools", "smstools:x")):
+        doctor.finds(conf(gateway, url), channels=["pimap_sms_report_url = " + url,
+                                                   "pimap-outband doesn't start"])
+    for name in ("sent", "failed"):
+        os.mkdir(folder + "/" + name)
+    doctor.finds(conf("smstools", "smstools:" + folder),
+                 channels="there is no directory %s/report. Make it" % folder)
+    os.mkdir(folder + "/report")
+    assert doctor.run(conf("smstools", "smstools:" + folder), code=0)
+
+
 @pytest.mark.parametrize("channel", ["sms", "wap_push"])
 def test_gateway(doctor, relay, channel):
     prefix = "pimap_%s_" % channel

@@ -513,13 +513,51 @@ doctor_check_sip(struct doctor *doctor, const struct pimap_channel_def *def,
 			     doctor_ask_proxy);
 }
 
+/* Reports are what goes with the gateway. */
+static void doctor_check_sms_reports(struct doctor *doctor, bool smstools)
+{
+	static const char *const names[] = { "sent", "failed", "report" };
+	const char *value = doctor_get(doctor, "pimap_sms_report_url"), *path;
+	struct http_url *url;
+	struct stat st;
+	const char *error = NULL;
+	unsigned int i;
+
+	if (value[0] == '\0')
+		return;
+	if (!smstools) {
+		(void)http_url_parse(value, NULL, HTTP_URL_ALLOW_USERINFO_PART,
+				     pool_datastack_create(), &url, &error);
+	} else if (!pimap_str_begins(value, PIMAP_CHANNEL_SMSTOOLS) ||
+		   value[strlen(PIMAP_CHANNEL_SMSTOOLS)] != '/') {
+		error = "it must be "PIMAP_CHANNEL_SMSTOOLS" and the absolute "
+			"path of a directory";
+	}
+	if (error != NULL) {
+		doctor_fail(doctor, "pimap_sms_report_url = %s: %s. Until it is "
+			"mended pimap-outband doesn't start", value, error);
+		return;
+	}
+	for (i = 0; smstools && i < N_ELEMENTS(names); i++) {
+		path = t_strconcat(value + strlen(PIMAP_CHANNEL_SMSTOOLS), "/",
+				   names[i], NULL);
+		if (stat(path, &st) == 0 && S_ISDIR(st.st_mode))
+			continue;
+		doctor_fail(doctor, "pimap_sms_report_url = %s: there is no "
+			"directory %s. Make it, and set %s in smsd.conf to it",
+			value, path, names[i]);
+	}
+}
+
 static void
 doctor_check_sms(struct doctor *doctor, const struct pimap_channel_def *def,
 		 const char *value)
 {
+	const bool smstools = pimap_str_begins(value, PIMAP_CHANNEL_SMSTOOLS);
 	struct stat st;
 
-	if (!pimap_str_begins(value, PIMAP_CHANNEL_SMSTOOLS)) {
+	doctor_check_sms_reports(doctor, smstools);
+	if (!smstools) {
 		doctor_check_gateway(doctor, def, value);
 	} else if (stat(value + strlen(PIMAP_CHANNEL_SMSTOOLS), &st) < 0) {
 		doctor_fail(doctor, "%s = %s: it can't be looked at: %m",
