@@ -32,6 +32,8 @@ struct outband_report_https {
 	struct event *event;
 	struct outband_reports *reports;
 	struct http_server *server;
+	/* 2.4's server keeps it */
+	struct http_server_settings set;
 	unsigned int max, count;
 	/* the newest is first */
 	struct report_http *head, *tail;
@@ -134,9 +136,10 @@ outband_report_https_init(struct event *event_parent,
 			  struct outband_reports *reports)
 {
 	struct outband_report_https *https;
-	struct http_server_settings set;
+	struct http_server_settings *set;
 
 	https = i_new(struct outband_report_https, 1);
+	set = &https->set;
 	https->reports = reports;
 	https->max = I_MIN(REPORT_HTTP_MAX_CONNECTIONS,
 		master_service_get_client_limit(master_service) / 4 + 1);
@@ -144,27 +147,26 @@ outband_report_https_init(struct event *event_parent,
 	/* lib-http would say something of each that is wrong */
 	event_set_min_log_level(https->event, LOG_TYPE_FATAL);
 #ifdef PIMAP_HAVE_HTTP_SETTINGS_INIT
-	http_server_settings_init(null_pool, &set);
-	set.request_max_target_length = REPORT_HTTP_MAX_TARGET;
-	set.request_max_payload_size = 1;
-	set.request_hdr_max_size = REPORT_HTTP_MAX_HEADER;
-	set.request_hdr_max_field_size = REPORT_HTTP_MAX_HEADER;
-	set.request_hdr_max_fields = REPORT_HTTP_MAX_FIELDS;
+	http_server_settings_init(null_pool, set);
+	set->request_max_target_length = REPORT_HTTP_MAX_TARGET;
+	set->request_max_payload_size = 1;
+	set->request_hdr_max_size = REPORT_HTTP_MAX_HEADER;
+	set->request_hdr_max_field_size = REPORT_HTTP_MAX_HEADER;
+	set->request_hdr_max_fields = REPORT_HTTP_MAX_FIELDS;
 #else
-	i_zero(&set);
-	set.request_limits.max_target_length = REPORT_HTTP_MAX_TARGET;
-	set.request_limits.max_payload_size = 1;
-	set.request_limits.header.max_size = REPORT_HTTP_MAX_HEADER;
-	set.request_limits.header.max_field_size = REPORT_HTTP_MAX_HEADER;
-	set.request_limits.header.max_fields = REPORT_HTTP_MAX_FIELDS;
-	set.event = https->event;
+	set->request_limits.max_target_length = REPORT_HTTP_MAX_TARGET;
+	set->request_limits.max_payload_size = 1;
+	set->request_limits.header.max_size = REPORT_HTTP_MAX_HEADER;
+	set->request_limits.header.max_field_size = REPORT_HTTP_MAX_HEADER;
+	set->request_limits.header.max_fields = REPORT_HTTP_MAX_FIELDS;
+	set->event = https->event;
 #endif
-	set.max_client_idle_time_msecs = REPORT_HTTP_MAX_SECS * 1000;
-	set.max_pipelined_requests = 1;
+	set->max_client_idle_time_msecs = REPORT_HTTP_MAX_SECS * 1000;
+	set->max_pipelined_requests = 1;
 #ifdef PIMAP_HAVE_HTTP_SETTINGS_INIT
-	https->server = http_server_init(&set, https->event);
+	https->server = http_server_init(set, https->event);
 #else
-	https->server = http_server_init(&set);
+	https->server = http_server_init(set);
 #endif
 	return https;
 }
