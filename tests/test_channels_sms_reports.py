@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-only
 """Delivery reports of the channel SMS: what gateways say later of what they have taken."""
 
+import fcntl
 import http.client
 import http.server
 import os
@@ -183,7 +184,8 @@ def spooled(smsd, request):
 
 
 def files_of(smsd, name):
-    return os.listdir(smsd.path + "/" + name)
+    # but for those by which smsd says that it moves one
+    return [file for file in os.listdir(smsd.path + "/" + name) if not file.endswith(".LOCK")]
 
 
 def files(smsd):
@@ -297,6 +299,28 @@ def test_spooled_foreign_files(spooled):
         os.unlink(smsd.path + "/report/" + name)
 
 
+def test_spooled_while_it_is_written(spooled):
+    """Files that are not whole yet are read when they are"""
+    smsd = spooled.smsd
+    smsd.outcomes[NUMBER] = None
+    spooled.new()
+    name, = wait_for(lambda: files_of(smsd, "sent"))
+    path = smsd.path + "/sent/" + name
+    with open(path) as file:
+        text = file.read()
+    report = REPORT % smsd.reference
+    with open(path, "w") as sent, open(smsd.path + "/report/GSM1.x", "w") as reported:
+        sent.write(text[:text.index("Message_id")])
+        reported.write(report[:100])
+        sent.flush()
+        reported.flush()
+        time.sleep(2.5)
+        sent.write(text[text.index("Message_id"):])
+        reported.write(report[100:])
+    assert spooled.server.logs("Notification 1 (by SMS): delivered: ")
+    wait_for(lambda: files(smsd) == {"sent": [], "failed": [], "report": []})
+
+
 @pytest.mark.expects_faults
 def test_spooled_later(smsd):
     """Reports of what was sent before the service began are known. A directory that isn't there is
@@ -312,7 +336,6 @@ def test_spooled_later(smsd):
         assert len(sms.server.faults()) == 1
         os.rename(smsd.path + "/moved", smsd.path + "/report")
         sms.server.reload()
-        sms.server.doveadm("pimap", "outband", "status")
         smsd.report(smsd.reference, NUMBER, 0)
         assert sms.server.logs("Notification 1 (by SMS): delivered: ")
         wait_for(lambda: files_of(smsd, "sent") == [])
@@ -488,6 +511,28 @@ def test_another_process(asked):
     # the database's secret, not the process's
     assert asked.ask(fill(url, 2)) == 200
     assert [step for step, _ in asked.reported()] == ["delivered", "not delivered"]
+
+
+def test_held(asked):
+    """What comes while another process has the database waits until that has gone"""
+    url = asked.url()
+    assert asked.server.logs("(NEW_MESSAGE by SMS): sent")
+    with open(asked.server.path + "/state/pimap-outband/outband.sqlite.lock", "r+") as lock:
+        # granted as soon as the old process has gone
+        waiting = threading.Thread(target=fcntl.lockf, args=(lock, fcntl.LOCK_EX))
+        waiting.start()
+        time.sleep(0.2)
+        asked.server.reload()
+        waiting.join(20)
+        assert not waiting.is_alive()
+        answers = []
+        asking = threading.Thread(target=lambda: answers.append(asked.ask(fill(url, 1))))
+        asking.start()
+        time.sleep(1.5)
+        assert answers == []
+    asking.join(20)
+    assert answers == [200]
+    assert [step for step, _ in asked.reported()] == ["delivered"]
 
 
 def test_forgotten(asked):

@@ -26,7 +26,8 @@
 #define TOOLS_MAX_FILES 20000
 /* A message that nothing was said of for so long is forgotten, as its trace is. */
 #define TOOLS_MAX_SECS (7*24*3600)
-/* how often a report is looked at that is of no message which is known */
+/* how often a file is looked at that isn't understood, or a report of no message which
+   is known: smsd may be writing it, or moving the message */
 #define TOOLS_MAX_TRIES 3
 
 enum tools_dir_type {
@@ -275,24 +276,54 @@ tools_add(struct outband_smstools_reports *tools, enum tools_dir_type type,
 			    tools_added_answer, added);
 }
 
+/* Not yet, or never */
+static void
+tools_file_again(struct outband_smstools_reports *tools,
+		 enum tools_dir_type type, struct tools_file *file)
+{
+	if (++file->tries == TOOLS_MAX_TRIES)
+		file->ignored = TRUE;
+	else
+		tools->dirs[type].changed = TRUE;
+}
+
+/* Returns TRUE if it is a message of ours. */
+static bool
+tools_file_parse_sent(struct outband_smstools_reports *tools,
+		      enum tools_dir_type type, struct tools_file *file,
+		      const char *text, struct outband_report_sent *sent_r)
+{
+	if (!outband_report_sent_parse(text, sent_r)) {
+		tools_file_again(tools, type, file);
+		return FALSE;
+	}
+	/* those of another server may be here, too */
+	if (!outband_reports_have_token(tools->reports, sent_r->token)) {
+		file->ignored = TRUE;
+		return FALSE;
+	}
+	return TRUE;
+}
+
 static void
 tools_file_sent(struct outband_smstools_reports *tools, struct tools_file *file,
 		const char *text, time_t mtime)
 {
 	struct outband_report_sent sent;
 
-	/* those of another server may be here, too */
-	if (!outband_report_sent_parse(text, &sent) ||
-	    !outband_reports_have_token(tools->reports, sent.token)) {
-		file->ignored = TRUE;
+	if (!tools_file_parse_sent(tools, TOOLS_SENT, file, text, &sent))
 		return;
-	}
+	i_free(file->token);
+	i_free(file->to);
+	i_free(file->modem);
 	file->time = mtime;
 	file->token = i_strdup(sent.token);
 	file->to = i_strdup(sent.to);
 	file->modem = i_strdup(sent.modem);
 	file->ids_count = sent.ids_count;
 	memcpy(file->ids, sent.ids, sizeof(file->ids));
+	if (file->ids_count == 0)
+		tools_file_again(tools, TOOLS_SENT, file);
 }
 
 static void
@@ -301,11 +332,8 @@ tools_file_failed(struct outband_smstools_reports *tools,
 {
 	struct outband_report_sent sent;
 
-	if (!outband_report_sent_parse(text, &sent) ||
-	    !outband_reports_have_token(tools->reports, sent.token)) {
-		file->ignored = TRUE;
+	if (!tools_file_parse_sent(tools, TOOLS_FAILED, file, text, &sent))
 		return;
-	}
 	tools_add(tools, TOOLS_FAILED, file, NULL, sent.token, FALSE,
 		  sent.fail_reason[0] != '\0' ? sent.fail_reason :
 		  "smsd couldn't send it");
@@ -324,7 +352,8 @@ tools_find_sent(struct outband_smstools_reports *tools,
 
 	iter = hash_table_iterate_init(dir->files);
 	while (hash_table_iterate(iter, dir->files, &name, &file)) {
-		if (file->ignored || strcmp(file->to, report->from) != 0 ||
+		if (file->ignored || file->ids_count == 0 ||
+		    strcmp(file->to, report->from) != 0 ||
 		    (file->modem[0] != '\0' && report->modem[0] != '\0' &&
 		     strcmp(file->modem, report->modem) != 0) ||
 		    (found != NULL && found->time >= file->time))
@@ -349,16 +378,12 @@ tools_file_report(struct outband_smstools_reports *tools,
 	unsigned int part;
 
 	if (!outband_report_file_parse(text, &report)) {
-		file->ignored = TRUE;
+		tools_file_again(tools, TOOLS_REPORT, file);
 		return;
 	}
 	sent = tools_find_sent(tools, &report, &part);
 	if (sent == NULL) {
-		/* its message may be moved just now */
-		if (++file->tries == TOOLS_MAX_TRIES)
-			file->ignored = TRUE;
-		else
-			tools->dirs[TOOLS_REPORT].changed = TRUE;
+		tools_file_again(tools, TOOLS_REPORT, file);
 		return;
 	}
 	if (report.status == OUTBAND_REPORT_PENDING) {
@@ -430,8 +455,8 @@ tools_dir_entry(struct outband_smstools_reports *tools, enum tools_dir_type type
 	}
 	if (file != NULL) {
 		file->seen = TRUE;
-		if (type != TOOLS_REPORT || file->ignored || file->added ||
-		    file->sent_name != NULL)
+		if (file->ignored || file->added || file->sent_name != NULL ||
+		    file->ids_count > 0)
 			return FALSE;
 	} else {
 		file = i_new(struct tools_file, 1);
@@ -467,6 +492,14 @@ tools_dir_sweep(struct outband_smstools_reports *tools, enum tools_dir_type type
 	hash_table_iterate_deinit(&iter);
 }
 
+/* smsd's, of a file that it moves */
+static bool tools_name_is_lock(const char *name)
+{
+	const size_t len = strlen(name);
+
+	return len >= 5 && strcmp(name + len - 5, ".LOCK") == 0;
+}
+
 static void
 tools_dir_list(struct outband_smstools_reports *tools, enum tools_dir_type type,
 	       DIR *dirp)
@@ -483,7 +516,7 @@ tools_dir_list(struct outband_smstools_reports *tools, enum tools_dir_type type,
 		file->seen = FALSE;
 	hash_table_iterate_deinit(&iter);
 	while ((d = readdir(dirp)) != NULL && files++ < TOOLS_MAX_FILES) {
-		if (d->d_name[0] == '.' ||
+		if (d->d_name[0] == '.' || tools_name_is_lock(d->d_name) ||
 		    (type != TOOLS_REPORT &&
 		     !pimap_str_begins(d->d_name, OUTBAND_SMSTOOLS_PREFIX)))
 			continue;
