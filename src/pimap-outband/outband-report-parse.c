@@ -17,6 +17,8 @@
 
 static const char *report_text(const char *text)
 {
+	/* the first time it doesn't count what isn't UTF-8 */
+	text = str_sanitize_utf8(text, OUTBAND_REPORT_MAX_TEXT);
 	text = str_sanitize_utf8(text, OUTBAND_REPORT_MAX_TEXT);
 	return t_str_replace(text, '\177', '?');
 }

@@ -86,6 +86,13 @@ static void test_outband_report_query(void)
 	test_assert(uni_utf8_strlen(query.text) == OUTBAND_REPORT_MAX_TEXT);
 	str_append_c(text, 'x');
 	test_assert(!outband_report_query_parse(str_c(text), &query));
+	/* octets that aren't UTF-8 count, too */
+	str_truncate(text, 0);
+	str_append(text, "pimap=t&type=1&reply=");
+	while (str_len(text) < OUTBAND_REPORT_MAX_QUERY)
+		str_append_c(text, 0xff);
+	test_assert(outband_report_query_parse(str_c(text), &query));
+	test_assert(uni_utf8_strlen(query.text) == OUTBAND_REPORT_MAX_TEXT);
 	test_end();
 }
 
