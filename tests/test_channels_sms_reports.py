@@ -121,6 +121,22 @@ def test_not_delivered(sms, outcome, words):
     assert len(sms.smsc.taken) == before + 2
 
 
+@pytest.mark.parametrize("sms", [{"pimap_sms_parts": "3"}], indirect=True)
+@pytest.mark.parametrize("outcome, step", [("DELIVRD", "delivered"),
+                                           ("UNDELIV", "not delivered")])
+def test_several_messages(sms, outcome, step):
+    """Kannel reports each of them: it is one step"""
+    sms.smsc.outcomes[NUMBER] = outcome
+    before, receipts = len(sms.smsc.taken), len(sms.smsc.receipts)
+    sms.format = "EXTENDED"
+    sms.new("Joe <joe@example.com>", "x" * 1000)
+    wait_for(lambda: len(sms.smsc.receipts) > receipts)
+    wait_for(lambda: len(sms.smsc.taken) == before + 3)
+    assert sms.server.logs("Notification 1 (by SMS): %s: " % step)
+    time.sleep(1.5)
+    assert [found for found, _ in sms.reported()] == [step]
+
+
 class Listener:
     """Takes reports in the service's place: it answers with these, the last one again and again"""
 
@@ -513,8 +529,10 @@ def test_another_process(asked):
     assert [step for step, _ in asked.reported()] == ["delivered", "not delivered"]
 
 
-def test_held(asked):
-    """What comes while another process has the database waits until that has gone"""
+@pytest.mark.parametrize("evicted", [False, True])
+def test_held(asked, evicted):
+    """What comes while another process has the database waits until that has gone, and counts
+    also if its connection has made room for others"""
     url = asked.url()
     assert asked.server.logs("(NEW_MESSAGE by SMS): sent")
     with open(asked.server.path + "/state/pimap-outband/outband.sqlite.lock", "r+") as lock:
@@ -526,12 +544,25 @@ def test_held(asked):
         waiting.join(20)
         assert not waiting.is_alive()
         answers = []
-        asking = threading.Thread(target=lambda: answers.append(asked.ask(fill(url, 1))))
+
+        def ask():
+            try:
+                answers.append(asked.ask(fill(url, 1)))
+            except (http.client.HTTPException, ConnectionError):
+                answers.append(None)
+        asking = threading.Thread(target=ask)
         asking.start()
         time.sleep(1.5)
         assert answers == []
+        socks = [socket.create_connection(("127.0.0.1", asked.port))
+                 for _ in range(60 if evicted else 0)]
+        if evicted:
+            wait_for(lambda: answers == [None])
     asking.join(20)
-    assert answers == [200]
+    assert answers == [None if evicted else 200]
+    for sock in socks:
+        sock.close()
+    wait_for(lambda: asked.reported())
     assert [step for step, _ in asked.reported()] == ["delivered"]
 
 
