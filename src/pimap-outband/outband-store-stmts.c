@@ -236,7 +236,10 @@ const struct outband_sql_stmt outband_store_stmts[STMT_COUNT] = {
 	[STMT_QUEUE_READ_ANY] = {
 		"DELETE FROM queue WHERE id = $1 RETURNING id", "i" },
 	[STMT_JOINABLE] = {
-		"SELECT count(*), count(DISTINCT guid), min(id), max(created),"
+		/* the list's events are of any folder */
+		"SELECT count(*), count(DISTINCT CASE guid"
+		"  WHEN '"PIMAP_LOOK_LIST_GUID"' THEN guid || folder"
+		"  ELSE guid END), min(id), max(created),"
 		" count(CASE event WHEN 'STATE_COMPARISON_SYNC' THEN 1 END),"
 		" count(CASE event WHEN 'FULL_SYNC' THEN 1 END),"
 		" coalesce(max(CASE WHEN generation <> $3 THEN guid END), ''),"

@@ -1597,6 +1597,8 @@ static void test_outband_store_join_list(void)
 	ARRAY_TYPE(outband_accounted) before;
 	ARRAY_TYPE(outband_found) found;
 	struct outband_store *store;
+	struct outband_found *f;
+	struct outband_event *event;
 	struct outband_row row;
 	unsigned int i, count;
 
@@ -1617,6 +1619,27 @@ static void test_outband_store_join_list(void)
 		test_assert_strcmp(row.guid, count == 2 ? "" :
 				   PIMAP_LOOK_LIST_GUID);
 		test_assert_strcmp(row.folder, "INBOX");
+		outband_store_close(&store);
+	}
+	/* two of the list, of one folder and of two */
+	for (count = 1; count <= 2; count++) {
+		remove_all();
+		store = open_store();
+		i_zero(&found);
+		before = accounted(store, PIMAP_LOOK_LIST_GUID);
+		add_found(&found, "phone", 1, "s1", 2);
+		f = array_front_modifiable(&found);
+		event = array_front_modifiable(&f->events);
+		event[0].folder = "Work";
+		event[1].folder = count == 1 ? "Work" : "Other";
+		test_assert(commit(store, PIMAP_LOOK_LIST_GUID, &before,
+				   &found) == 1);
+		test_assert(join(store, 1) == 1);
+		test_assert(head(store, "phone", &row) == 1);
+		test_assert_strcmp(row.event.name, count == 1 ? "SYNC" :
+				   "FULL_SYNC");
+		test_assert_strcmp(row.folder, count == 1 ? "Work" : "INBOX");
+		test_assert_strcmp(row.guid, PIMAP_LOOK_LIST_GUID);
 		outband_store_close(&store);
 	}
 	test_end();
