@@ -30,19 +30,20 @@ OPTIONS = {
 
 
 def run(tree, options, trials=TRIALS):
-    """Runs trials until some fail. Returns the last line, and if any did."""
+    """Runs trials until some fail. Returns what is said of them, and if any did."""
     for seed in range(1, trials, 2 * TOGETHER):
         result = subprocess.run(
             [sys.executable, "-B", tree + "/tests/outband_runner.py", "-f", "maildir", "--trials",
              str(2 * TOGETHER), "--together", str(TOGETHER), "--seed", str(seed),
              "--clean", *options],
             text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        lines = result.stdout.splitlines() or [""]
+        said = "\n".join(re.findall(r"^(?:== seed|lost:|false:|wrong:|late:|\d+ trials \().*",
+                                    result.stdout, re.M))
         kinds = re.search(r"(\d+) lost, (\d+) false, (\d+) wrong, (\d+) late", result.stdout)
         assert kinds, result.stdout
         if any(int(count) > 0 for count in kinds.groups()):
-            return lines[-1], True
-    return lines[-1], False
+            return said, True
+    return said, False
 
 
 def test_there_are_mutations():
