@@ -4,6 +4,7 @@ do: what comes there, and what becomes of a notification by the answer."""
 
 import contextlib
 import hashlib
+import os
 import re
 import socket
 import subprocess

@@ -3,6 +3,7 @@
 one, by an import, by the device itself, and of folders. All parts are in place, but for the
 relay."""
 
+import contextlib
 import os
 import re
 import time
@@ -459,7 +460,9 @@ def test_own_store_right_after_anothers(site, user):
         plain.ok("STORE %d +FLAGS (other)" % uid)
         phone.ok("STORE %d +FLAGS (own)" % uid)
     site.settle()
-    wait_for(lambda: {uid for _, _, uid in site.told()} == set(range(1, 41)))
+    with contextlib.suppress(AssertionError):
+        wait_for(lambda: {uid for _, _, uid in site.told()} == set(range(1, 41)))
+    assert {uid for _, _, uid in site.told()} == set(range(1, 41)), site.told()
 
 
 def test_own_changes_in_a_row(site, user):
