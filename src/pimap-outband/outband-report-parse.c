@@ -3,7 +3,7 @@
 #include "lib.h"
 #include "hex-binary.h"
 #include "str.h"
-#include "str-sanitize.h"
+#include "pimap-text.h"
 #include "outband-report-parse.h"
 
 /* Kannel's types of reports. It may add up some. */
@@ -17,10 +17,7 @@
 
 static const char *report_text(const char *text)
 {
-	/* the first time it doesn't count what isn't UTF-8 */
-	text = str_sanitize_utf8(text, OUTBAND_REPORT_MAX_TEXT);
-	text = str_sanitize_utf8(text, OUTBAND_REPORT_MAX_TEXT);
-	return t_str_replace(text, '\177', '?');
+	return pimap_text_get_reply(text, OUTBAND_REPORT_MAX_TEXT);
 }
 
 static bool report_text_is_clean(const char *text)

@@ -11,7 +11,7 @@
 #define OUTBAND_REPORT_MAX_TOKEN 128
 #define OUTBAND_REPORT_MAX_QUERY 4096
 #define OUTBAND_REPORT_MAX_FILE 4096
-/* of what the gateway says, in characters */
+/* of what the gateway says, in bytes */
 #define OUTBAND_REPORT_MAX_TEXT 200
 /* parts of a message of smsd's */
 #define OUTBAND_REPORT_MAX_PARTS 6

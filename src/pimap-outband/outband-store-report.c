@@ -6,7 +6,7 @@
 #include "hex-binary.h"
 #include "ioloop.h"
 #include "randgen.h"
-#include "str-sanitize.h"
+#include "pimap-text.h"
 #include "outband-sql.h"
 #include "outband-store-report.h"
 
@@ -155,7 +155,7 @@ store_reports_add_one(struct outband_store_reports *store, pool_t pool,
 	if (ret != 0)
 		return ret;
 	report->result = OUTBAND_STORE_REPORT_NEW;
-	report->text = p_strdup(pool, str_sanitize_utf8(report->text,
+	report->text = p_strdup(pool, pimap_text_get_reply(report->text,
 						REPORT_TEXT_MAX));
 	return outband_sql_run(store->sql, STMT_STEP_ADD, &rows, error_r,
 			       report->id, (int64_t)ioloop_time, report->step,

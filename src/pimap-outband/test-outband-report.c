@@ -55,7 +55,7 @@ static void test_outband_report_query(void)
 		{ "pimap=t&type=4", OUTBAND_REPORT_PENDING, "" },
 		{ "pimap=t&type=0", OUTBAND_REPORT_PENDING, "" },
 		{ "pimap=t&type=2&reply=a%0d%0ab%00c%1b%7f%ff", OUTBAND_REPORT_FAILED,
-		  "a\xef\xbf\xbd\xef\xbf\xbd""b?c\xef\xbf\xbd?\xef\xbf\xbd" },
+		  "a??b?c???" },
 	};
 	static const char *const wrong[] = {
 		"", "pimap=t", "type=1", "pimap=t&type=", "pimap=t&type=x",
@@ -116,7 +116,7 @@ static void test_outband_report_sent(void)
 		    sent.ids[2] == 0);
 	test_assert(outband_report_sent_parse(
 		"X-Pimap: t\nFail_reason: a\033b", &sent));
-	test_assert_strcmp(sent.fail_reason, "a\xef\xbf\xbd""b");
+	test_assert_strcmp(sent.fail_reason, "a?b");
 	test_assert(sent.ids_count == 0);
 	/* the text isn't ours, whatever it says */
 	test_assert(!outband_report_sent_parse("To: 1\n\nX-Pimap: t\n", &sent));
