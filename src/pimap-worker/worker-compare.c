@@ -174,10 +174,11 @@ static void look_get_changed(struct look_compare *cmp)
 	for (seq = seq1; seq <= seq2; seq++) {
 		/* A record may be newer than what the folder was synced to:
 		   what is above that is the next look's, or it would be told
-		   by both. */
+		   by both. What came before it can't be seen any more. */
 		modseq = mail_index_modseq_lookup(box->view, seq);
-		if (modseq > ldev->state.modseq &&
-		    modseq <= ldev->look->modseq) {
+		if (modseq > ldev->look->modseq)
+			cmp->ldev->ahead = TRUE;
+		else if (modseq > ldev->state.modseq) {
 			mail_index_lookup_uid(box->view, seq, &uid);
 			seq_range_array_add(&cmp->changed, uid);
 		}

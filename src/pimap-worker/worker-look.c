@@ -33,6 +33,8 @@
 #define MAX_LOGGED 1000
 /* All states of a folder are in one line of a job. */
 #define LOOK_MAX_PUSHED_SIZE (64*1024)
+/* of one that finds changes which come meanwhile */
+#define LOOK_MAX_TRIES 5
 
 static HASH_TABLE(char *, void *) logged_errors;
 
@@ -205,7 +207,7 @@ look_print_device(const struct look_device *ldev, string_t *answer)
 
 static int
 look_device(const struct look *look, const struct pimap_device *device,
-	    const char *state, pool_t pool, string_t *answer,
+	    const char *state, pool_t pool, string_t *answer, bool *ahead_r,
 	    const char **error_r)
 {
 	struct look_device ldev = {
@@ -227,6 +229,8 @@ look_device(const struct look *look, const struct pimap_device *device,
 		look_log_once(look, error);
 	} else if (look_compare(&ldev, error_r) < 0)
 		return -1;
+	if (ldev.ahead)
+		*ahead_r = TRUE;
 	look_print_device(&ldev, answer);
 	return 0;
 }
@@ -243,13 +247,14 @@ look_find_state(const char *const *states, const char *id)
 
 static int
 look_devices(const struct look *look, bool special, const char *const *states,
-	     string_t *answer, const char **error_r)
+	     string_t *answer, bool *ahead_r, const char **error_r)
 {
 	const struct pimap_profile *profile = look->puser->profile;
 	struct pimap_device *device;
 	pool_t pool;
 	int ret = 0;
 
+	*ahead_r = FALSE;
 	array_foreach_elem(&profile->devices, device) {
 		if (!pimap_notify_has(look->puser, device, look->guid, special))
 			continue;
@@ -257,7 +262,7 @@ look_devices(const struct look *look, bool special, const char *const *states,
 		T_BEGIN {
 			ret = look_device(look, device,
 				look_find_state(states, device->id), pool,
-				answer, error_r);
+				answer, ahead_r, error_r);
 		} T_END_PASS_STR_IF(ret < 0, error_r);
 		pool_unref(&pool);
 		if (ret < 0)
@@ -282,20 +287,12 @@ static int look_enable_modseqs(const struct look *look, bool special)
 	return 0;
 }
 
-int look_open(struct look *look, bool *special_r, const char **error_r)
+static int look_sync(struct look *look, bool special, const char **error_r)
 {
 	const struct mail_index_header *hdr;
 	enum mail_error error;
-	int ret;
 
-	ret = pimap_notify_find_folder(look->puser, look->guid, &look->box,
-				       special_r, error_r);
-	if (ret <= 0)
-		return ret;
-	/* what comes from now on is seen by a scan, if not by this look */
-	if (look->seen != NULL)
-		worker_scan_add_folder(look->box, look->seen);
-	if (look_enable_modseqs(look, *special_r) < 0 ||
+	if (look_enable_modseqs(look, special) < 0 ||
 	    mailbox_sync(look->box, MAILBOX_SYNC_FLAG_FULL_READ) < 0) {
 		*error_r = t_strdup_printf("Folder %s: %s",
 			mailbox_get_vname(look->box),
@@ -307,9 +304,23 @@ int look_open(struct look *look, bool *special_r, const char **error_r)
 	look->uid_validity = hdr->uid_validity;
 	look->next_uid = hdr->next_uid;
 	look->modseq = pimap_view_get_synced_modseq(look->box->view);
+	return 1;
+}
+
+int look_open(struct look *look, bool *special_r, const char **error_r)
+{
+	int ret;
+
+	ret = pimap_notify_find_folder(look->puser, look->guid, &look->box,
+				       special_r, error_r);
+	if (ret <= 0)
+		return ret;
+	/* what comes from now on is seen by a scan, if not by this look */
+	if (look->seen != NULL)
+		worker_scan_add_folder(look->box, look->seen);
 	look->max_pushed_size = I_MIN(LOOK_MAX_PUSHED_SIZE, PIMAP_LOOK_MAX_LINE /
 		2 / I_MAX(array_count(&look->puser->profile->devices), 1));
-	return 1;
+	return look_sync(look, *special_r, error_r);
 }
 
 int look_get_failure(const struct look *look)
@@ -323,7 +334,9 @@ int worker_look(struct pimap_user *puser, const guid_128_t guid,
 {
 	const struct pimap_profile *profile;
 	struct look look = { .puser = puser, .seen = t_str_new(256) };
-	bool special;
+	unsigned int tries = 0;
+	bool special, ahead;
+	size_t size;
 	int ret;
 
 	guid_128_copy(look.guid, guid);
@@ -336,8 +349,18 @@ int worker_look(struct pimap_user *puser, const guid_128_t guid,
 		worker_answer(answer, "FOLDER", guid_128_to_string(guid),
 			      mailbox_get_vname(look.box), NULL);
 		str_append_str(answer, look.seen);
-		if (look_devices(&look, special, states, answer, error_r) < 0)
+	}
+	size = str_len(answer);
+	while (ret > 0) {
+		if (look_devices(&look, special, states, answer, &ahead,
+				 error_r) < 0) {
 			ret = look_get_failure(&look);
+			break;
+		}
+		if (!ahead || ++tries == LOOK_MAX_TRIES)
+			break;
+		str_truncate(answer, size);
+		ret = look_sync(&look, special, error_r);
 	}
 	if (look.box != NULL)
 		mailbox_free(&look.box);

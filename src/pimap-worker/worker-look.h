@@ -54,6 +54,9 @@ struct look_device {
 	bool extended;
 	/* what was accounted: its events are of changes above this */
 	uint64_t start_modseq;
+	/* some message has changed since the folder was synced: whether it had
+	   before can't be seen any more, so that all is looked at again */
+	bool ahead;
 
 	struct pimap_look_state state;
 	ARRAY(struct look_event) events;
