@@ -20,6 +20,7 @@ DOVECOT_24 = subprocess.run(
 # of Dovecot's processes that start while it reads its configuration anew
 RELOAD_FAULTS = re.compile(
     r"SIGHUP received|net_connect_unix\(stats-writer\)|_FILE environment|"
+    r"auth-client: conn unix:login: connect\(login\) failed: No such file|"
     r"service\([\w-]+\): child \d+ returned error 89 ")
 
 # they build the tree anew, or take long
