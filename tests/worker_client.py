@@ -130,11 +130,12 @@ class Profile:
     def folder(self, name, guid, vname, view="D", notify="D"):
         self.devices[name].append("folder\t%s\t%s\t%s\t%s" % (guid, vname, view, notify))
 
-    def known(self, name, guid, generation, uidvalidity, uidnext, *more):
-        """more: HIGHESTMODSEQ, the number of messages, the newest of them"""
+    def known(self, name, guid, generation, uidvalidity, uidnext, modseq=0, messages=0,
+              newest="-"):
         lines = self.devices[name]
         lines[:] = [line for line in lines if not line.startswith("known\t" + guid)]
-        lines.append("\t".join(map(str, ("known", guid, generation, uidvalidity, uidnext) + more)))
+        lines.append("\t".join(map(str, ("known", guid, generation, uidvalidity, uidnext,
+                                               modseq, messages, newest))))
 
     def write(self, damage=b""):
         self.generation += 1

@@ -12,8 +12,8 @@
      device  id    mode   view  notify
      folder  guid  vname  view  notify    of the device above
      pref    name  value                  of the device above
-     known   guid  generation  uidvalidity  uidnext [modseq messages [newest]]
-                                          likewise: a baseline
+     known   guid  generation  uidvalidity  uidnext  modseq  messages
+             newest                       likewise: a baseline
      end     crc32                        of all the lines before it
 
    view and notify are D (default), A (all), N (none), U and the name of a
@@ -640,24 +640,19 @@ parse_folder(struct pimap_profile *profile, struct pimap_device *device,
 static int
 parse_baseline(struct pimap_device *device, const char *const *args)
 {
-	const unsigned int count = str_array_length(args);
 	struct pimap_baseline baseline;
 
 	i_zero(&baseline);
-	if ((count != 4 && count != 6 && count != 7) ||
+	if (str_array_length(args) != 7 ||
 	    guid_128_from_string(args[0], baseline.guid) < 0 ||
 	    str_to_uint32(args[1], &baseline.generation) < 0 ||
 	    str_to_uint32(args[2], &baseline.uid_validity) < 0 ||
-	    str_to_uint32(args[3], &baseline.next_uid) < 0)
-		return -1;
-	/* older ones have no more */
-	if (count > 4 &&
-	    (str_to_uint64(args[4], &baseline.modseq) < 0 ||
-	     str_to_uint32(args[5], &baseline.messages) < 0 ||
-	     baseline.messages >= I_MAX(baseline.next_uid, 1)))
-		return -1;
-	if (count > 6 && pimap_newest_parse(args[6], baseline.next_uid,
-					    &baseline.newest) < 0)
+	    str_to_uint32(args[3], &baseline.next_uid) < 0 ||
+	    str_to_uint64(args[4], &baseline.modseq) < 0 ||
+	    str_to_uint32(args[5], &baseline.messages) < 0 ||
+	    baseline.messages >= I_MAX(baseline.next_uid, 1) ||
+	    pimap_newest_parse(args[6], baseline.next_uid,
+			       &baseline.newest) < 0)
 		return -1;
 	array_push_back(&device->baselines, &baseline);
 	return 0;

@@ -189,12 +189,15 @@ static void test_pimap_profile_invalid(void)
 		"device\tP1\tview\tD\tD\npref\ta\tb\tc",
 		"device\tP1\tview\tD\tD\nfolder\t"
 			"0102030405060708090a0b0c0d0e0f10\t\xff\tN\tD",
-		KNOWN("1\t2"), KNOWN("1\t2\t3\t4"), KNOWN("1\t2\t3\t4\t2\t5"),
-		KNOWN("1\t2\t3\t-1\t2"), KNOWN("1\t2\t3\t4\t3"),
-		KNOWN("1\t2\t3\t4\t"), KNOWN("1\t2\t3\t18446744073709551616\t1"),
+		KNOWN("1\t2"), KNOWN("1\t2\t3"), KNOWN("1\t2\t3\t4\t2"),
+		KNOWN("1\t2\t3\t4\t2\t-\t5"), KNOWN("1\t2\t3\t-1\t2\t-"),
+		KNOWN("1\t2\t3\t4\t3\t-"), KNOWN("1\t2\t3\t4\t\t-"),
+		KNOWN("1\t2\t3\t18446744073709551616\t1\t-"),
+		KNOWN("1\t2\t3\t4\t2\tx"), KNOWN("1\t2\t3\t4\t2\t3.01234567"),
 	};
 	static const char *const valid[] = {
-		KNOWN("1\t2\t3"), KNOWN("1\t2\t3\t4\t2"),
+		KNOWN("1\t2\t3\t0\t0\t-"), KNOWN("1\t2\t3\t4\t2\t"),
+		KNOWN("1\t2\t3\t4\t2\t1.,2.01234567"),
 	};
 	struct pimap_profile *profile;
 	string_t *text = t_str_new(1024);
