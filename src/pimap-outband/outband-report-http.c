@@ -23,15 +23,15 @@
 
 struct report_http {
 	struct report_http *prev, *next;
-	struct outband_report_https *https;
+	struct outband_report_server *server;
 	struct http_server_connection *conn;
 	struct timeout *to;
 };
 
-struct outband_report_https {
+struct outband_report_server {
 	struct event *event;
 	struct outband_reports *reports;
-	struct http_server *server;
+	struct http_server *http_server;
 	/* 2.4's server keeps it */
 	struct http_server_settings set;
 	unsigned int max, count;
@@ -68,7 +68,7 @@ static void
 report_http_request(void *context, struct http_server_request *req)
 {
 	struct report_http *http = context;
-	struct outband_reports *reports = http->https->reports;
+	struct outband_reports *reports = http->server->reports;
 	const struct http_request *request = http_server_request_get(req);
 	struct outband_report_query query;
 	const char *text;
@@ -108,10 +108,10 @@ report_http_connect_request(void *context,
 static void report_http_destroyed(void *context, const char *reason ATTR_UNUSED)
 {
 	struct report_http *http = context;
-	struct outband_report_https *https = http->https;
+	struct outband_report_server *server = http->server;
 
-	DLLIST2_REMOVE(&https->head, &https->tail, http);
-	https->count--;
+	DLLIST2_REMOVE(&server->head, &server->tail, http);
+	server->count--;
 	timeout_remove(&http->to);
 	i_free(http);
 	master_service_client_connection_destroyed(master_service);
@@ -131,21 +131,21 @@ static void report_http_close(struct report_http *http)
 	http_server_connection_close(&conn, "closed");
 }
 
-struct outband_report_https *
-outband_report_https_init(struct event *event_parent,
+struct outband_report_server *
+outband_report_server_init(struct event *event_parent,
 			  struct outband_reports *reports)
 {
-	struct outband_report_https *https;
+	struct outband_report_server *server;
 	struct http_server_settings *set;
 
-	https = i_new(struct outband_report_https, 1);
-	set = &https->set;
-	https->reports = reports;
-	https->max = I_MIN(REPORT_HTTP_MAX_CONNECTIONS,
+	server = i_new(struct outband_report_server, 1);
+	set = &server->set;
+	server->reports = reports;
+	server->max = I_MIN(REPORT_HTTP_MAX_CONNECTIONS,
 		master_service_get_client_limit(master_service) / 4 + 1);
-	https->event = event_create(event_parent);
+	server->event = event_create(event_parent);
 	/* lib-http would say something of each that is wrong */
-	event_set_min_log_level(https->event, LOG_TYPE_FATAL);
+	event_set_min_log_level(server->event, LOG_TYPE_FATAL);
 #ifdef PIMAP_HAVE_HTTP_SETTINGS_INIT
 	http_server_settings_init(null_pool, set);
 	set->request_max_target_length = REPORT_HTTP_MAX_TARGET;
@@ -159,53 +159,53 @@ outband_report_https_init(struct event *event_parent,
 	set->request_limits.header.max_size = REPORT_HTTP_MAX_HEADER;
 	set->request_limits.header.max_field_size = REPORT_HTTP_MAX_HEADER;
 	set->request_limits.header.max_fields = REPORT_HTTP_MAX_FIELDS;
-	set->event = https->event;
+	set->event = server->event;
 #endif
 	set->max_client_idle_time_msecs = REPORT_HTTP_MAX_SECS * 1000;
 	set->max_pipelined_requests = 1;
 #ifdef PIMAP_HAVE_HTTP_SETTINGS_INIT
-	https->server = http_server_init(set, https->event);
+	server->http_server = http_server_init(set, server->event);
 #else
-	https->server = http_server_init(set);
+	server->http_server = http_server_init(set);
 #endif
-	return https;
+	return server;
 }
 
-void outband_report_https_deinit(struct outband_report_https **_https)
+void outband_report_server_deinit(struct outband_report_server **_server)
 {
-	struct outband_report_https *https = *_https;
+	struct outband_report_server *server = *_server;
 
-	*_https = NULL;
-	outband_report_https_disconnect(https);
-	http_server_deinit(&https->server);
-	event_unref(&https->event);
-	i_free(https);
+	*_server = NULL;
+	outband_report_server_disconnect(server);
+	http_server_deinit(&server->http_server);
+	event_unref(&server->event);
+	i_free(server);
 }
 
-void outband_report_https_connected(struct outband_report_https *https,
+void outband_report_server_connected(struct outband_report_server *server,
 				    struct master_service_connection *conn)
 {
 	struct report_http *http;
 
-	if (https->count == https->max)
-		report_http_close(https->tail);
+	if (server->count == server->max)
+		report_http_close(server->tail);
 	http = i_new(struct report_http, 1);
-	http->https = https;
-	DLLIST2_PREPEND(&https->head, &https->tail, http);
-	https->count++;
+	http->server = server;
+	DLLIST2_PREPEND(&server->head, &server->tail, http);
+	server->count++;
 	http->to = timeout_add(REPORT_HTTP_MAX_SECS * 1000, report_http_close,
 			       http);
 	net_set_nonblock(conn->fd, TRUE);
-	http->conn = http_server_connection_create(https->server, conn->fd,
+	http->conn = http_server_connection_create(server->http_server, conn->fd,
 		conn->fd, FALSE, &report_http_callbacks, http);
 }
 
-void outband_report_https_disconnect(struct outband_report_https *https)
+void outband_report_server_disconnect(struct outband_report_server *server)
 {
 	struct report_http *http, *next;
 
-	outband_reports_flush(https->reports);
-	for (http = https->head; http != NULL; http = next) {
+	outband_reports_flush(server->reports);
+	for (http = server->head; http != NULL; http = next) {
 		next = http->next;
 		report_http_close(http);
 	}

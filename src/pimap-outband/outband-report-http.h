@@ -9,20 +9,20 @@ struct outband_reports;
    likes: just what has a token that is right does anything, and no line of the log is
    by others. */
 
-struct outband_report_https;
+struct outband_report_server;
 
 /* The service's listener that is one for these */
 #define OUTBAND_REPORT_LISTENER "pimap-outband-report"
 
-struct outband_report_https *
-outband_report_https_init(struct event *event_parent,
+struct outband_report_server *
+outband_report_server_init(struct event *event_parent,
 			  struct outband_reports *reports);
-void outband_report_https_deinit(struct outband_report_https **https);
+void outband_report_server_deinit(struct outband_report_server **server);
 
 /* The connection has been accepted. */
-void outband_report_https_connected(struct outband_report_https *https,
+void outband_report_server_connected(struct outband_report_server *server,
 				    struct master_service_connection *conn);
 /* Answers what has come, and closes all of them. */
-void outband_report_https_disconnect(struct outband_report_https *https);
+void outband_report_server_disconnect(struct outband_report_server *server);
 
 #endif

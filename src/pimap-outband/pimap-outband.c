@@ -61,7 +61,7 @@ struct outband_service {
 	struct outband_keys *keys;
 	struct outband_looks *looks;
 	struct outband_reports *reports;
-	struct outband_report_https *report_https;
+	struct outband_report_server *report_server;
 	struct outband_sender *sender;
 	struct outband_idles *idles;
 	struct outband_controls *controls;
@@ -235,7 +235,7 @@ static void client_connected(struct master_service_connection *conn)
 	else if (strcmp(conn->name, PIMAP_IDLE_SOCKET) == 0)
 		outband_idles_connected(service.idles, conn);
 	else if (strcmp(conn->name, OUTBAND_REPORT_LISTENER) == 0)
-		outband_report_https_connected(service.report_https, conn);
+		outband_report_server_connected(service.report_server, conn);
 	else
 		outband_hints_connected(service.hints, conn);
 }
@@ -247,7 +247,7 @@ static void outband_die(void)
 	outband_controls_disconnect(service.controls);
 	outband_key_clients_disconnect(service.key_clients);
 	outband_idles_disconnect(service.idles);
-	outband_report_https_disconnect(service.report_https);
+	outband_report_server_disconnect(service.report_server);
 	master_service_stop(master_service);
 }
 
@@ -266,7 +266,7 @@ static void outband_init(struct outband_service *s, const char *state_dir)
 	s->judge = outband_judge_init(s->event, PIMAP_WORKER_SOCKET);
 	s->keys = outband_keys_init(s->event, s->dir, s->locks_path);
 	s->reports = outband_reports_init(s->event);
-	s->report_https = outband_report_https_init(s->event, s->reports);
+	s->report_server = outband_report_server_init(s->event, s->reports);
 	if (outband_sender_init(s->event, s->set, s->dir, s->judge, s->keys,
 				s->reports, &s->sender, &error) < 0)
 		i_fatal("%s", error);
@@ -292,7 +292,7 @@ static void outband_deinit(struct outband_service *s)
 	outband_key_clients_deinit(&s->key_clients);
 	outband_looks_deinit(&s->looks);
 	outband_idles_deinit(&s->idles);
-	outband_report_https_deinit(&s->report_https);
+	outband_report_server_deinit(&s->report_server);
 	outband_sender_deinit(&s->sender);
 	outband_reports_deinit(&s->reports);
 	outband_judge_deinit(&s->judge);
