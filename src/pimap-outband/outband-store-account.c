@@ -35,8 +35,8 @@ int outband_store_folder_next(struct outband_store *store, const char *user,
 			      const char **user_r, const char **guid_r,
 			      const char **error_r)
 {
-	return store_next(store, STMT_FOLDER_NEXT, user, guid, pool, user_r,
-			  guid_r, error_r);
+	return store_next(store, STMT_FOLDER_NEXT, pool, user_r, guid_r, error_r,
+			  user, guid);
 }
 
 int outband_store_device_next(struct outband_store *store, const char *user,
@@ -44,8 +44,8 @@ int outband_store_device_next(struct outband_store *store, const char *user,
 			      const char **user_r, const char **device_r,
 			      const char **error_r)
 {
-	return store_next(store, STMT_DEVICE_NEXT, user, device, pool, user_r,
-			  device_r, error_r);
+	return store_next(store, STMT_DEVICE_NEXT, pool, user_r, device_r,
+			  error_r, user, device);
 }
 
 int outband_store_overdue_next(struct outband_store *store, const char *user,
@@ -53,18 +53,8 @@ int outband_store_overdue_next(struct outband_store *store, const char *user,
 			       const char **user_r, const char **device_r,
 			       const char **error_r)
 {
-	ARRAY_TYPE(outband_sql_rows) rows;
-	outband_sql_row_t row;
-	int ret;
-
-	ret = outband_sql_run(store->sql, STMT_DEVICE_OVERDUE, &rows, error_r,
-			      user, device, (int64_t)before);
-	if (ret <= 0)
-		return ret;
-	row = *array_front(&rows);
-	*user_r = p_strdup(pool, row[0]);
-	*device_r = p_strdup(pool, row[1]);
-	return 1;
+	return store_next(store, STMT_DEVICE_OVERDUE, pool, user_r, device_r,
+			  error_r, user, device, (int64_t)before);
 }
 
 static int

@@ -117,10 +117,11 @@ int store_begin(struct outband_store *store, const char *user,
    ret, or -1 and error_r. */
 int store_end(struct outband_store *store, int ret, const char **error_r);
 
-/* The pair after this one */
+/* Runs a statement that gives two texts: the pair after the one that it is given.
+   Returns 1, 0 if there is none, or -1 and error_r. */
 int store_next(struct outband_store *store, enum outband_store_stmt stmt,
-	       const char *first, const char *second, pool_t pool,
-	       const char **first_r, const char **second_r, const char **error_r);
+	       pool_t pool, const char **first_r, const char **second_r,
+	       const char **error_r, ...);
 
 /* The text, fit to be kept. */
 const char *store_text(const char *text);

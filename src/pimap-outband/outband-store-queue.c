@@ -90,8 +90,8 @@ int outband_store_held_next(struct outband_store *store, const char *user,
 			    const char **user_r, const char **device_r,
 			    const char **error_r)
 {
-	return store_next(store, STMT_HELD_NEXT, user, device, pool, user_r,
-			  device_r, error_r);
+	return store_next(store, STMT_HELD_NEXT, pool, user_r, device_r, error_r,
+			  user, device);
 }
 
 int outband_store_release(struct outband_store *store, const char *user,

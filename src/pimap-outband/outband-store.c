@@ -165,14 +165,17 @@ void outband_store_close(struct outband_store **_store)
 }
 
 int store_next(struct outband_store *store, enum outband_store_stmt stmt,
-	       const char *first, const char *second, pool_t pool,
-	       const char **first_r, const char **second_r, const char **error_r)
+	       pool_t pool, const char **first_r, const char **second_r,
+	       const char **error_r, ...)
 {
 	ARRAY_TYPE(outband_sql_rows) rows;
 	outband_sql_row_t row;
+	va_list args;
 	int ret;
 
-	ret = outband_sql_run(store->sql, stmt, &rows, error_r, first, second);
+	va_start(args, error_r);
+	ret = outband_sql_run_args(store->sql, stmt, &rows, error_r, args);
+	va_end(args);
 	if (ret <= 0)
 		return ret;
 	row = *array_front(&rows);
