@@ -15,8 +15,7 @@ from outband_peers import wait_for
 from test_channels_mms import MMS
 from test_channels_sms import SMS, Gateway
 from test_channels_wap_push import WAP
-from tls_peer import TLS
-from webpush_peer import certificate
+from tls_peer import TLS, make_certificates
 
 CHANNELS = ["sms", "wap_push", "mms"]
 SECRET = "geheim-4711"
@@ -28,12 +27,7 @@ def certificates():
     """A folder with certificates for the gateway, and what is wrong with others"""
     path = tempfile.mkdtemp(prefix="pimap-https.")
     os.chmod(path, 0o755)
-    issuer = certificate(path + "/ca", ())
-    certificate(path + "/good", ("localhost", "127.0.0.1"), issuer)
-    certificate(path + "/other", ("sms.example.com", "127.0.0.2"), issuer)
-    certificate(path + "/expired", ("localhost", "127.0.0.1"), issuer, days=-1)
-    certificate(path + "/stranger", ("localhost", "127.0.0.1"),
-                certificate(path + "/other-ca", ()))
+    make_certificates(path)
     with open(path + "/none.pem", "w") as file:
         file.write("nothing\n")
     yield path

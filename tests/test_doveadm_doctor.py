@@ -16,8 +16,7 @@ import pytest
 from conftest import DOVECOT_24, Server, settings
 from outband_peers import Relay
 from sipp import Proxy, response
-from tls_peer import TLS
-from webpush_peer import certificate as make_certificate
+from tls_peer import TLS, make_certificates
 
 SITE = ["configuration", "modules", "settings", "timezone", "separator", "passdb", "master",
         "userdb", "plugins", "chroot", "capability", "connections", "outband",
@@ -569,10 +568,7 @@ def tls():
     """A peer with TLS, of a certificate for this host; tls.ca is that of its authority"""
     path = tempfile.mkdtemp(prefix="pimap-doctor-tls.")
     os.chmod(path, 0o755)
-    issuer = make_certificate(path + "/ca", ())
-    make_certificate(path + "/good", ("localhost", "127.0.0.1"), issuer)
-    make_certificate(path + "/other", ("sms.example.com",), issuer)
-    make_certificate(path + "/expired", ("localhost", "127.0.0.1"), issuer, days=-1)
+    make_certificates(path)
     relay = Relay()
     tls = TLS(relay.port, path + "/good.pem")
     tls.path, tls.ca = path, path + "/ca.pem"

@@ -8,6 +8,19 @@ import struct
 import threading
 import time
 
+from webpush_peer import certificate
+
+
+def make_certificates(path):
+    """Of an authority, ca: good, for this host; other, for another one; expired. And
+    stranger, of an authority that nobody knows. Each is a file with its key, NAME.pem."""
+    here = ("localhost", "127.0.0.1")
+    issuer = certificate(path + "/ca", ())
+    certificate(path + "/good", here, issuer)
+    certificate(path + "/other", ("sms.example.com", "127.0.0.2"), issuer)
+    certificate(path + "/expired", here, issuer, days=-1)
+    certificate(path + "/stranger", here, certificate(path + "/other-ca", ()))
+
 
 class TLS:
     """Passes on what comes to the port of the peer.
